@@ -1,0 +1,155 @@
+"""The web application: routes requests to the model in worker threads and marks every answer with its release."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modelserver import describe, parts
+from modelserver.answer import JSON, Answer, error
+from modelserver.body import BodyTooLargeError, chunks, whole
+from modelserver.diagnosis import Diagnosis
+from modelserver.scoring import Scoring
+
+_log = logging.getLogger("modelserver")
+
+
+@dataclass(frozen=True)
+class Served:
+    """What one release serves, and within which limits."""
+
+    release: str
+    mlflow_version: str
+    scoring: Scoring
+    diagnosis: Diagnosis
+    workers: Executor
+    max_body: int
+    timeout: float
+
+
+class Endpoints:
+    """The endpoints of one release."""
+
+    def __init__(self, served: Served) -> None:
+        """Endpoints of `served`."""
+        self._served = served
+
+    async def ping(self, _: Request) -> Response:
+        """The model is loaded, or nobody would be here to answer."""
+        return Response("\n", media_type=JSON)
+
+    async def version(self, _: Request) -> Response:
+        """MLflow's version in the model's environment."""
+        return Response(self._served.mlflow_version, media_type=JSON)
+
+    async def docs(self, _: Request) -> Response:
+        """The page for a client developer."""
+        return HTMLResponse(describe.page(self._served.release, self._served.max_body))
+
+    async def openapi(self, _: Request) -> Response:
+        """The same for a program."""
+        return JSONResponse(describe.openapi(self._served.release, self._served.max_body))
+
+    async def invocations(self, request: Request) -> Response:
+        """MLflow's scoring protocol."""
+        return await self._in_time(request, self._invocations)
+
+    async def predict(self, request: Request) -> Response:
+        """Metadata and files in, a diagnosis out."""
+        return await self._in_time(request, self._predict)
+
+    async def _invocations(self, request: Request) -> Answer:
+        body = await whole(request, self._served.max_body)
+        content_type = request.headers.get("content-type")
+        return await self._in_worker(lambda: self._served.scoring.answer(body, content_type))
+
+    async def _predict(self, request: Request) -> Answer:
+        content_type = request.headers.get("content-type", "")
+        if content_type.split(";")[0].strip().lower() != "multipart/form-data":
+            return error(
+                415, "BAD_REQUEST", f"cannot read the request: it is {content_type!r}; send multipart/form-data"
+            )
+        try:
+            metadata, files = await parts.read(content_type, chunks(request, self._served.max_body))
+        except parts.MultipartError as failure:
+            return error(400, "BAD_REQUEST", str(failure))
+        return await self._in_worker(lambda: self._served.diagnosis.answer(metadata, files))
+
+    async def _in_worker(self, work: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._served.workers, work)
+
+    async def _in_time(self, request: Request, handle: Callable[[Request], Awaitable[Answer]]) -> Response:
+        """Runs `handle` within the time limit, which is MLflow's, as is the answer after it."""
+        try:
+            answer = await asyncio.wait_for(handle(request), self._served.timeout)
+        except (TimeoutError, asyncio.TimeoutError):  # noqa: UP041 - two types in Python 3.10
+            _log.warning("%s took longer than %g s", request.url.path, self._served.timeout)
+            return Response("Request processing time exceeded limit", 504, media_type=JSON)
+        except BodyTooLargeError:
+            answer = error(413, "BAD_REQUEST", f"cannot read the request: it exceeds {self._served.max_body} bytes")
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
+        return Response(answer.body, answer.status, media_type=answer.media_type)
+
+
+class Front:
+    """Outermost: marks every answer with its release and, while draining, asks the client to reconnect elsewhere."""
+
+    def __init__(self, application: ASGIApp, release: str) -> None:
+        """Marks the answers of `application` with `release`."""
+        self._application = application
+        self._header = (b"model-release", release.encode())
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        body_asked = False
+        expects = any(name == b"expect" for name, _ in scope.get("headers", ()))
+
+        async def receive_noted() -> Message:
+            nonlocal body_asked
+            body_asked = True
+            return await receive()
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), self._header]
+                # A client whose body was not asked for may or may not send it: only a new connection is unambiguous.
+                if self.draining or (expects and not body_asked):
+                    headers.append((b"connection", b"close"))
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._application(scope, receive_noted, send_marked)
+
+
+def application(served: Served) -> Front:
+    """The application of one release."""
+    endpoints = Endpoints(served)
+    routes = [
+        Route(endpoint.path, getattr(endpoints, endpoint.name), methods=[endpoint.method])
+        for endpoint in describe.ENDPOINTS
+    ]
+    handlers = {HTTPException: _refused, Exception: _failed}
+    return Front(Starlette(routes=routes, exception_handlers=handlers), served.release)  # type: ignore[arg-type]
+
+
+async def _refused(_: Request, failure: HTTPException) -> Response:
+    """404 and 405 as MLflow's FastAPI application words them."""
+    return JSONResponse({"detail": failure.detail}, failure.status_code, headers=failure.headers)
+
+
+async def _failed(_: Request, failure: Exception) -> Response:
+    """A mistake of this server; Starlette raises it again after this answer, so that it is logged."""
+    answer = error(500, "INTERNAL_ERROR", f"cannot answer: {type(failure).__name__} in the server; see its journal")
+    return Response(answer.body, answer.status, media_type=answer.media_type)

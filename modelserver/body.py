@@ -1,0 +1,45 @@
+"""Reads a request's body chunk by chunk and stops at the limit, before the rest is received."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from starlette.requests import ClientDisconnect, Request
+
+
+class BodyTooLargeError(Exception):
+    """The body is, or says that it will be, larger than allowed."""
+
+
+async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body of `request`, at most `limit` bytes of it. Raises BodyTooLargeError, ClientDisconnect."""
+    declared = request.headers.get("content-length", "")
+    # Checked before the first receive(), which would tell a client that asked (Expect: 100-continue) to go on.
+    if declared.isdecimal() and int(declared) > limit:
+        raise BodyTooLargeError
+    received = 0
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
+        received += len(chunk)
+        if received > limit:
+            raise BodyTooLargeError
+        more = message.get("more_body", False)
+        yield chunk
+
+
+async def whole(request: Request, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes. Raises as `chunks`."""
+    gathered = bytearray()
+    async for chunk in chunks(request, limit):
+        gathered += chunk
+    return bytes(gathered)
+
+
+def size(text: str) -> int:
+    """Bytes of a size such as `64M` (K, M, G and T are binary, as in systemd). Raises ValueError."""
+    factor = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}.get(text[-1:].upper(), 1)
+    return int(text if factor == 1 else text[:-1]) * factor

@@ -1,0 +1,118 @@
+"""The command line: `modelserver serve` loads, proves, serves and stops, in that order."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from modelserver import environment, journal, sockets
+from modelserver.app import Served, application
+from modelserver.body import size
+from modelserver.diagnosis import Diagnosis
+from modelserver.failure import CannotServeError, one_line
+from modelserver.loading import load
+from modelserver.notify import Notifier
+from modelserver.replay import replay
+from modelserver.scoring import Scoring
+from modelserver.server import Server
+
+EX_CONFIG = 78  # sysexits.h; the unit has RestartPreventExitStatus=78
+_WORKER = "predict"
+_log = logging.getLogger("modelserver")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    options = _parser().parse_args(arguments)
+    journal.log_to_standard_error()
+    notifier = Notifier.from_environment()
+    try:
+        return _serve(options, notifier)
+    except CannotServeError as error:
+        sentence = one_line(str(error))
+        notifier.status(sentence)
+        _log.error("%s", sentence, exc_info=error.__cause__)
+        print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - the sentence alone, last
+        return EX_CONFIG
+
+
+def _serve(options: argparse.Namespace, notifier: Notifier) -> int:
+    listeners = sockets.bound(options.bind) if options.bind else sockets.inherited()
+    if len(listeners) < options.sockets:
+        # systemd loses those of a socket unit whose file is changed or gone while it reads the files again.
+        raise CannotServeError(
+            f"cannot listen: {len(listeners)} of {options.sockets} sockets were passed; "
+            "restart its .socket unit, or use --bind"
+        )
+    environment.prepare()
+    release = f"{options.name}@{options.release}"
+    began = time.monotonic()
+    notifier.status(f"loading {release}")
+    model = load(options.model_dir)
+    workers = ThreadPoolExecutor(thread_name_prefix=_WORKER)
+    scoring, diagnosis = Scoring(model), Diagnosis(model)
+    notifier.status(f"replaying the logged example of {release}")
+    proved = workers.submit(replay, options.model_dir, scoring, diagnosis).result()
+    ready = f"answering as {release}; loaded in {time.monotonic() - began:.1f} s, {proved}"
+    front = application(
+        Served(
+            release=release,
+            mlflow_version=sys.modules["mlflow"].__version__,
+            scoring=scoring,
+            diagnosis=diagnosis,
+            workers=workers,
+            max_body=options.max_body,
+            timeout=options.request_timeout,
+        )
+    )
+    server = Server(front, listeners, notifier, ready, grace=options.drain_grace, limit=options.drain_limit)
+    asyncio.run(server.serve())
+    _leave(workers)
+    return 0
+
+
+def _leave(workers: ThreadPoolExecutor) -> None:
+    """Ends the process although a prediction may still run past the limit: a thread cannot be cancelled."""
+    workers.shutdown(wait=False, cancel_futures=True)
+    for thread in threading.enumerate():
+        if thread.name.startswith(_WORKER):
+            thread.join(timeout=0.5)
+            if thread.is_alive():
+                _log.warning("a prediction was still running at the limit and is given up")
+                logging.shutdown()
+                os._exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="modelserver", description="Serves one release of an MLflow model.")
+    serve = parser.add_subparsers(required=True).add_parser(
+        "serve", help="load a model, prove that it answers, serve it", allow_abbrev=False
+    )
+    serve.add_argument("--model-dir", type=Path, required=True, help="directory with the MLmodel file")
+    serve.add_argument("--name", required=True, help="name of the registered model")
+    serve.add_argument("--version", required=True, help="version of the model")
+    serve.add_argument("--release", required=True, help="release; answers carry <name>@<release>")
+    serve.add_argument("--max-body", type=size, default="64M", metavar="BYTES", help="largest request, e.g. 64M")
+    serve.add_argument("--sockets", type=int, default=1, metavar="COUNT", help="how many must be inherited")
+    serve.add_argument("--bind", metavar="HOST:PORT", help="listen here instead of on inherited sockets")
+    serve.add_argument(
+        "--request-timeout",
+        type=float,
+        default=os.environ.get("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "60"),
+        metavar="SECONDS",
+        help="how long one request may take (MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT, 60)",
+    )
+    serve.add_argument(
+        "--drain-grace", type=float, default=1.0, metavar="SECONDS", help="how long idle connections are kept on stop"
+    )
+    serve.add_argument(
+        "--drain-limit", type=int, default=20, metavar="SECONDS", help="how long requests under way may take on stop"
+    )
+    return parser

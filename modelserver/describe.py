@@ -1,0 +1,160 @@
+"""Describes the endpoints once, as a table, from which the routes, `/docs` and `/openapi.json` are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from modelserver.diagnosis import DIAGNOSES
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One endpoint; `name` is the method of `Endpoints` that answers it."""
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    accepts: tuple[str, ...] = ()
+    answers: tuple[tuple[int, str, str], ...] = ()
+    notes: str = ""
+
+
+_ERRORS = (
+    (400, "application/json", "the request cannot be read: {error_code, message}"),
+    (413, "application/json", "the body is larger than this server allows"),
+    (415, "application/json", "the media type is not one of those accepted"),
+    (500, "application/json", "the model failed, or did not answer as agreed"),
+    (504, "application/json", "the model took too long"),
+)
+ENDPOINTS = (
+    Endpoint(
+        "predict",
+        "POST",
+        "/predict",
+        "Diagnose: metadata and files in, numbers and a diagnosis out",
+        ("multipart/form-data",),
+        (
+            (200, "application/json", '{"output": [numbers], "diagnosis": "' + "|".join(DIAGNOSES) + '"}'),
+            *_ERRORS,
+            (501, "application/json", "this model is of another kind: use /invocations"),
+        ),
+        "Part `metadata` is a JSON object; every other part is a file, under a name that the model knows "
+        "(aceite, sustentada, parlenda, frase, …). The bytes reach the model as they are.",
+    ),
+    Endpoint(
+        "invocations",
+        "POST",
+        "/invocations",
+        "Score, as `mlflow models serve` does",
+        ("application/json", "text/csv", "application/vnd.apache.parquet"),
+        ((200, "application/json", '{"predictions": …}'), *_ERRORS),
+        "JSON is an object with exactly one of dataframe_split, dataframe_records, instances, inputs, and optionally "
+        "params. NaN and infinities come back as null.",
+    ),
+    Endpoint("ping", "GET", "/ping", "Is the model loaded?", answers=((200, "application/json", "an empty line"),)),
+    Endpoint("ping", "GET", "/health", "The same as /ping", answers=((200, "application/json", "an empty line"),)),
+    Endpoint(
+        "version", "GET", "/version", "MLflow's version", answers=((200, "application/json", "the version, bare"),)
+    ),
+    Endpoint("docs", "GET", "/docs", "This page", answers=((200, "text/html", "a page without scripts"),)),
+    Endpoint(
+        "openapi", "GET", "/openapi.json", "This page for programs", answers=((200, "application/json", "OpenAPI 3.1"),)
+    ),
+)
+# Schemas of the bodies that this server itself defines; what /invocations takes depends on the model.
+_REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
+    "multipart/form-data": {
+        "type": "object",
+        "required": ["metadata"],
+        "properties": {"metadata": {"type": "object"}},
+        "additionalProperties": {"type": "string", "contentMediaType": "application/octet-stream"},
+    },
+    "application/json": {
+        "type": "object",
+        "properties": {
+            **{key: {} for key in ("dataframe_split", "dataframe_records", "instances", "inputs")},
+            "params": {"type": "object"},
+        },
+    },
+    "text/csv": {"type": "string"},
+    "application/vnd.apache.parquet": {"type": "string", "contentMediaType": "application/vnd.apache.parquet"},
+}
+_DIAGNOSIS_SCHEMA = {
+    "type": "object",
+    "required": ["output", "diagnosis"],
+    "properties": {
+        "output": {"type": "array", "items": {"type": ["number", "null"]}},
+        "diagnosis": {"type": "string", "enum": list(DIAGNOSES)},
+    },
+}
+
+
+def openapi(release: str, max_body: int) -> dict[str, Any]:
+    """The OpenAPI 3.1 description."""
+    paths: dict[str, Any] = {}
+    for endpoint in ENDPOINTS:
+        operation: dict[str, Any] = {
+            "operationId": endpoint.path.strip("/").replace(".", "_"),
+            "summary": endpoint.summary,
+            "responses": {
+                str(status): {
+                    "description": meaning,
+                    "headers": {"Model-Release": {"schema": {"type": "string"}}},
+                    "content": {media_type: _schema(endpoint, status)},
+                }
+                for status, media_type, meaning in endpoint.answers
+            },
+        }
+        if endpoint.notes:
+            operation["description"] = endpoint.notes
+        if endpoint.accepts:
+            operation["requestBody"] = {
+                "required": True,
+                "content": {media_type: {"schema": _REQUEST_SCHEMAS[media_type]} for media_type in endpoint.accepts},
+            }
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": release, "version": release.rpartition("@")[2], "description": _limits(max_body)},
+        "paths": paths,
+    }
+
+
+def page(release: str, max_body: int) -> str:
+    """The same as a page that needs nothing from any network."""
+    sections = "".join(_section(endpoint) for endpoint in ENDPOINTS)
+    title = escape(release)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>'
+        "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}"
+        "td{padding:.1em 1em .1em 0;vertical-align:top}code{background:#eee}</style></head><body>"
+        f"<h1>{title}</h1><p>{escape(_limits(max_body))}</p>{sections}"
+        '<p>For programs: <a href="openapi.json">openapi.json</a></p></body></html>'
+    )
+
+
+def _section(endpoint: Endpoint) -> str:
+    accepts = f"<p>Takes {escape(', '.join(endpoint.accepts))}.</p>" if endpoint.accepts else ""
+    rows = "".join(
+        f"<tr><td>{status}</td><td>{escape(media_type)}</td><td>{escape(meaning)}</td></tr>"
+        for status, media_type, meaning in endpoint.answers
+    )
+    notes = f"<p>{escape(endpoint.notes)}</p>" if endpoint.notes else ""
+    return (
+        f"<h2><code>{endpoint.method} {escape(endpoint.path)}</code></h2><p>{escape(endpoint.summary)}.</p>"
+        f"{accepts}{notes}<table>{rows}</table>"
+    )
+
+
+def _schema(endpoint: Endpoint, status: int) -> dict[str, Any]:
+    return {"schema": _DIAGNOSIS_SCHEMA} if endpoint.path == "/predict" and status == 200 else {}
+
+
+def _limits(max_body: int) -> str:
+    return (
+        f"A request may have {max_body} bytes. Every answer carries Model-Release: <name>@<release>, "
+        "the release that gave it."
+    )

@@ -1,0 +1,116 @@
+"""The contract of a diagnosis model: what its predict is given, and what it must give back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelserver.answer import Answer, error
+from modelserver.failure import describe, one_line
+
+DIAGNOSES = ("positive", "negative", "inconclusive")
+_WANTED = f"(a list of numbers, one of {', '.join(DIAGNOSES)})"
+_log = logging.getLogger("modelserver")
+
+
+class ContractError(Exception):
+    """The model answered, but not with what was agreed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A checked answer; what is not finite has become None."""
+
+    output: list[float | None]
+    diagnosis: str
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a request, exactly as it was sent."""
+
+    filename: str
+    content: bytearray
+
+
+class Diagnosis:
+    """One loaded model behind the contract of /predict."""
+
+    def __init__(self, model: Any) -> None:
+        """Notes whether `model` is of a kind that can keep the contract."""
+        self._model = model
+        loader = model.metadata.flavors.get("python_function", {}).get("loader_module", "")
+        # MLflow's other flavours take tables or tensors, whatever a list of dictionaries would do to them.
+        other = loader.startswith("mlflow.") and not loader.startswith("mlflow.pyfunc.")
+        self._other_kind = loader if other else None
+
+    def answer(self, metadata: bytes, files: Mapping[str, File]) -> Answer:
+        """The answer to one request. Blocks: call it in a worker thread."""
+        try:
+            parsed = json.loads(metadata)
+        except (ValueError, RecursionError) as failure:
+            return error(400, "BAD_REQUEST", f"cannot read part 'metadata': it is not JSON ({one_line(str(failure))})")
+        if not isinstance(parsed, dict):
+            return error(400, "BAD_REQUEST", "cannot read part 'metadata': it is not a JSON object")
+        if self._other_kind is not None:
+            return error(
+                501,
+                "NOT_IMPLEMENTED",
+                f"cannot answer /predict: this model is not a PythonModel but one of {self._other_kind}; "
+                "use /invocations",
+            )
+        try:
+            result = self.call(parsed, files)
+        except ContractError as failure:
+            _log.error("/predict: %s", failure)
+            return error(500, "INTERNAL_ERROR", str(failure))
+        except (Exception, SystemExit) as failure:  # noqa: BLE001 - foreign code: whatever comes is answered
+            _log.exception("/predict: the model raised")
+            return error(500, "INTERNAL_ERROR", f"cannot answer: the model raised {describe(failure, where=False)}")
+        return Answer(200, json.dumps({"output": result.output, "diagnosis": result.diagnosis}))
+
+    def call(self, metadata: dict[str, Any], files: Mapping[str, File]) -> Result:
+        """What the model answers, checked; lets through what it raises."""
+        parts = {name: {"content": file.content, "filename": file.filename} for name, file in files.items()}
+        return checked(self._model.predict([metadata, parts]))
+
+
+def checked(result: object) -> Result:
+    """`result` as what /predict answers, or ContractError with what came back and what was wanted."""
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise ContractError(f"cannot use the model's answer: predict returned {_shown(result)}; it must be {_WANTED}")
+    output, diagnosis = result
+    numbers_ = output.tolist() if hasattr(output, "tolist") else output
+    if not isinstance(numbers_, (list, tuple)):
+        raise ContractError(
+            f"cannot use the model's answer: its output is {_shown(output)}; predict must return {_WANTED}"
+        )
+    if not isinstance(diagnosis, str) or diagnosis not in DIAGNOSES:
+        raise ContractError(
+            f"cannot use the model's answer: its diagnosis is {_shown(diagnosis)}; predict must return {_WANTED}"
+        )
+    # Looked up, so that a numpy string or an enumeration becomes the plain word.
+    return Result([_number(item) for item in numbers_], DIAGNOSES[DIAGNOSES.index(diagnosis)])
+
+
+def _number(item: object) -> float | None:
+    """A number of the output as JSON knows it; numpy's scalars (and one-element arrays) are welcome."""
+    plain = item.item() if hasattr(item, "item") and getattr(item, "size", 1) == 1 else item
+    if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
+        raise ContractError(
+            f"cannot use the model's answer: its output contains {_shown(item)}; predict must return {_WANTED}"
+        )
+    if isinstance(plain, int):
+        return plain
+    return float(plain) if math.isfinite(plain) else None
+
+
+def _shown(value: object) -> str:
+    """`value` for a sentence: its type and a glimpse of it."""
+    glimpse = one_line(repr(value))
+    return f"a {type(value).__name__} ({glimpse if len(glimpse) <= 80 else glimpse[:79] + '…'})"

@@ -1,0 +1,46 @@
+"""Prepares the process for libraries that expect a home, before any of them is imported."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from modelserver.failure import CannotServeError
+
+# A server has no network and nothing to say to anybody; a look-up that waits for a time-out would only delay READY.
+_ALWAYS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    # What MLflow's own scoring server sets: type hints are enforced as for a request.
+    "_MLFLOW_IS_IN_SERVING_ENVIRONMENT": "true",
+}
+# Where libraries put what they cache; each of them fails or warns when its place is read-only.
+_PLACES = {
+    "HOME": "",
+    "XDG_CACHE_HOME": "cache",
+    "XDG_CONFIG_HOME": "config",
+    "MPLCONFIGDIR": "matplotlib",
+    "NUMBA_CACHE_DIR": "numba",
+    "JOBLIB_TEMP_FOLDER": "joblib",
+}
+
+
+def prepare() -> None:
+    """Gives libraries a writable home under the temporary directory when the service has none of its own."""
+    for name, value in _ALWAYS.items():
+        os.environ.setdefault(name, value)
+    home = os.environ.get("HOME")
+    if home and os.access(home, os.W_OK):
+        return
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix="modelserver-"))
+        for name, folder in _PLACES.items():
+            (scratch / folder).mkdir(exist_ok=True)
+            os.environ[name] = str(scratch / folder)
+    except OSError as error:
+        raise CannotServeError(
+            f"cannot start: there is no writable temporary directory ({error}); give the unit PrivateTmp=yes"
+        ) from error

@@ -1,0 +1,61 @@
+"""Turns an exception from foreign code into the one sentence that a data scientist reads."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+_LONGEST = 600
+_PACKAGE = str(Path(__file__).parent)
+_COMPILED = {".pyx", ".pxd", ".pxi"}  # a compiled extension names its source, wherever that was built
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+
+
+class CannotServeError(Exception):
+    """This release will never answer as it is; the message is the whole sentence, `cannot …: why; do …`."""
+
+
+def one_line(text: str) -> str:
+    """`text` as a single printable line of bounded length: it goes into a unit's status, a header-free log, a table."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    line = " ".join(printable.split())
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def describe(error: BaseException, where: bool = True) -> str:
+    """Type and message of `error` and, with `where`, the last line of the model's own code that it went through."""
+    named = cause(error)
+    frame = _own_frame(named)
+    message = str(named)
+    text = f"{type(named).__name__}: {message}" if message else type(named).__name__
+    if where and frame is not None:
+        text += f" ({Path(frame.filename).name} line {frame.lineno}, in {frame.name})"
+    return one_line(text)
+
+
+def cause(error: BaseException) -> BaseException:
+    """What the model raised: the first of the chain that passed through its code. MLflow wraps some of that."""
+    return next((link for link in _chain(error) if _own_frame(link) is not None), error)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """`error`, then what it was raised from, outermost first."""
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _own_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """The last frame that is neither Python's, nor an installed package's, nor ours: the model's own code."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        installed = {"site-packages", "dist-packages"} & set(path.parts) or path.suffix in _COMPILED
+        ours = path.is_relative_to(_PACKAGE) or path.is_relative_to(_STANDARD_LIBRARY)
+        if not installed and not ours and not frame.filename.startswith("<frozen"):
+            return frame
+    return None

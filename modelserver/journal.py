@@ -1,0 +1,33 @@
+"""Writes the server's log lines so that the journal keeps their priority (`<N>` prefixes of sd-daemon)."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+
+_PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
+
+
+class PriorityFormatter(logging.Formatter):
+    """Prefixes every line, those of a traceback too: the journal makes an entry of each."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as lines that each carry the record's priority."""
+        priority = next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+def log_to_standard_error() -> None:
+    """Sends warnings of everything and the server's own information to stderr, prefixed when the journal reads it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a model prints is to be read when it prints it
+        sys.stdout.reconfigure(line_buffering=True)
+    handler = logging.StreamHandler(sys.stderr)
+    if "JOURNAL_STREAM" in os.environ:
+        handler.setFormatter(PriorityFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("modelserver").setLevel(logging.INFO)
+    # A body that is not multipart is the client's mistake, and the client is told.
+    for name in ("multipart", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)

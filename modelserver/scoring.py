@@ -1,0 +1,103 @@
+"""Answers /invocations with MLflow's own code, whatever MLflow the model's environment has."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+from modelserver.answer import JSON, Answer, error
+from modelserver.failure import CannotServeError, describe
+
+OLDEST_MLFLOW = "2.6"
+FIRST_WITHOUT_FLASK = (2, 21)
+_log = logging.getLogger("modelserver")
+
+
+class Scoring:
+    """One loaded model behind `mlflow.pyfunc.scoring_server.invocations()`, which MLflow has since 2.6."""
+
+    def __init__(self, model: Any) -> None:
+        """Finds MLflow's scoring code for `model`. Raises CannotServeError."""
+        self._model = model
+        self._input_schema = model.metadata.get_input_schema()
+        self._server = scoring_server()
+        # There, MLflow decodes the body before it calls invocations().
+        self._wants_text = _version(self._server.VERSION) < FIRST_WITHOUT_FLASK
+        self._exception: type[Exception] = self._server.MlflowException
+
+    def answer(self, body: bytes, content_type: str | None) -> Answer:
+        """MLflow's answer to this body, except for what docs/serving.md lists. Blocks: call it in a worker thread."""
+        try:
+            return self.call(body, content_type)
+        except self._exception as failure:
+            return self._mlflow_error(failure)
+        except (Exception, SystemExit) as failure:  # noqa: BLE001 - foreign code: whatever comes is answered
+            _log.exception("/invocations failed outside of the model")
+            return error(500, "INTERNAL_ERROR", f"cannot answer: {describe(failure, where=False)}")
+
+    def call(self, body: bytes, content_type: str | None) -> Answer:
+        """As `answer`, but lets MLflow's exceptions through: the replay names what the model raised."""
+        if content_type is None:
+            return error(415, "BAD_REQUEST", "cannot read the request: it has no Content-Type; say what it is")
+        mime_type = content_type.split(";")[0].strip()
+        data: bytes | str = body
+        if self._wants_text and mime_type in ("text/csv", JSON):
+            try:
+                data = body.decode()
+            except UnicodeDecodeError as failure:
+                return error(400, "BAD_REQUEST", f"cannot read the request: it is not UTF-8 ({failure}); encode it so")
+        try:
+            result = self._server.invocations(data, content_type, self._model, self._input_schema)
+        except RuntimeError:
+            # On Flask, MLflow asks Flask for the type that it refuses, and there is no Flask request here.
+            if mime_type in self._server.CONTENT_TYPES:
+                raise
+            return Answer(
+                415,
+                "This predictor only supports the following content types:"
+                f" Types: {self._server.CONTENT_TYPES}. Got '{content_type}'.",
+                "text/plain",
+            )
+        return Answer(result.status, _valid_json(result.response), result.mimetype)
+
+    def _mlflow_error(self, failure: Any) -> Answer:
+        """MLflow's error without its stack trace, which goes to the journal when it is the model's."""
+        content = json.loads(failure.serialize_as_json())
+        if content.pop("stack_trace", None) and content["message"].startswith("Encountered an unexpected error"):
+            _log.warning("/invocations: the model raised %s", describe(failure), exc_info=failure)
+        return Answer(failure.get_http_status_code(), json.dumps(content))
+
+
+def scoring_server() -> Any:
+    """MLflow's scoring module, or the reason why this environment cannot serve."""
+    version = importlib.import_module("mlflow").__version__
+    try:
+        module = importlib.import_module("mlflow.pyfunc.scoring_server")
+    except ImportError as failure:
+        raise CannotServeError(
+            f"cannot serve with MLflow {version}: its scoring server needs more ({describe(failure, where=False)}); "
+            "add the missing package to the model's requirements"
+        ) from failure
+    if not hasattr(module, "invocations"):
+        raise CannotServeError(
+            f"cannot serve with MLflow {version}: at least {OLDEST_MLFLOW} is needed; "
+            "log the model again with a newer MLflow"
+        )
+    return module
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Major and minor number of a version such as `2.21.0rc1`."""
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
+
+
+def _valid_json(text: str) -> str:
+    """`text` with NaN and ±Infinity as null; parsed again only when one of the words is in it."""
+    if "NaN" not in text and "Infinity" not in text:
+        return text
+    nothing: Callable[[str], None] = lambda _: None  # noqa: E731 - a name for json's callback, nothing more
+    return json.dumps(json.loads(text, parse_constant=nothing))

@@ -1,0 +1,57 @@
+"""Gets the listening sockets: from systemd, or bound here when a person tries a model by hand."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from modelserver.failure import CannotServeError
+
+_FIRST_PASSED = 3
+
+
+def inherited() -> list[socket.socket]:
+    """The sockets that systemd passed (LISTEN_FDS, LISTEN_PID), TCP and unix alike; empty when it passed none.
+
+    They are shared with the release that serves now, and O_NONBLOCK belongs to the shared open file: it is set here
+    once and never cleared, not even for a moment, or the other server's event loop would block in accept().
+    """
+    count = os.environ.pop("LISTEN_FDS", "")
+    owner = os.environ.pop("LISTEN_PID", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if owner != str(os.getpid()) or not count.isdecimal():
+        return []
+    sockets = []
+    for descriptor in range(_FIRST_PASSED, _FIRST_PASSED + int(count)):
+        os.set_inheritable(descriptor, False)
+        try:
+            passed = socket.socket(fileno=descriptor)
+            listening = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        except OSError as error:
+            raise CannotServeError(
+                f"cannot use inherited descriptor {descriptor}: {error}; pass listening stream sockets"
+            ) from error
+        if passed.type != socket.SOCK_STREAM or not listening:
+            raise CannotServeError(
+                f"cannot use inherited descriptor {descriptor}: it is not a listening stream socket; use ListenStream="
+            )
+        passed.setblocking(False)
+        sockets.append(passed)
+    return sockets
+
+
+def bound(address: str) -> list[socket.socket]:
+    """A socket of our own on `HOST:PORT`, for trying by hand."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise CannotServeError(f"cannot bind {address!r}: it is not HOST:PORT; use for example 127.0.0.1:8080")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, where = found[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+    except (OSError, OverflowError) as error:
+        raise CannotServeError(f"cannot bind {address}: {error}; choose another address") from error
+    listener.setblocking(False)
+    return [listener]

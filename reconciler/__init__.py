@@ -1,0 +1,1 @@
+"""Reconciles a model registry against the systemd units of one host."""

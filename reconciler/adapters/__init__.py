@@ -1,0 +1,1 @@
+"""The only modules that talk to systemd, MLflow and the kernel's file events."""

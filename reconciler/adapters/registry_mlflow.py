@@ -1,0 +1,204 @@
+"""The registry as MLflow's client sees it, held to a deadline, a size and a shape that the client does not check."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from reconciler.adapters.mlflow_client import causes, explain, prepare_environment
+from reconciler.core.select import Model, RegistryReading, Version
+from reconciler.ports.registry import RegistryError
+
+if TYPE_CHECKING:
+    from mlflow.store.entities import PagedList
+    from requests import PreparedRequest, Response
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_PAGES = 1000
+MODELS_A_PAGE = 1000
+VERSIONS_A_PAGE = 200_000
+_AUTH = "mlflow-reconciler"
+_FIELDS = {
+    "/registered-models/search": {"registered_models", "next_page_token"},
+    "/model-versions/search": {"model_versions", "next_page_token"},
+}
+
+
+class OddAnswerError(Exception):
+    """An answer that MLflow would not give; MLflow's client would have taken some of them for an empty registry."""
+
+
+class _OverdueError(BaseException):
+    """The deadline has passed. Not an Exception, so that no layer below mistakes it for one failed try of several."""
+
+
+class MlflowRegistry:
+    """Reads and tags model versions through MlflowClient; in the main thread only, for its deadline is a signal."""
+
+    def __init__(self, uri: str, timeout: int) -> None:
+        """Prepare to talk to `uri`; a reading, and each report, takes at most `timeout` seconds."""
+        prepare_environment(timeout=timeout, retries=0)
+        _guard_answers()
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._uri = uri
+        self._timeout = timeout
+
+    def read(self) -> RegistryReading:
+        """Read all models and versions: two requests, however many there are; raises RegistryError."""
+        with self._told_plainly():
+            reading, paged = self._read_once()
+            # Page tokens are offsets, so pages are no snapshot; two equal readings are.
+            if paged and self._read_once()[0] != reading:
+                raise OddAnswerError("it changed while it was read")
+            if not reading.models:
+                self._check_that_it_is_mlflow()
+            return reading
+
+    def report(self, name: str, version: int, key: str, value: str) -> None:
+        """Set a tag on a model version; raises RegistryError."""
+        with self._told_plainly():
+            self._client.set_model_version_tag(name, str(version), key, value)
+
+    def _read_once(self) -> tuple[RegistryReading, bool]:
+        models, more_models = _all_pages(
+            lambda token: self._client.search_registered_models(max_results=MODELS_A_PAGE, page_token=token)
+        )
+        versions, more_versions = _all_pages(
+            lambda token: self._client.search_model_versions(max_results=VERSIONS_A_PAGE, page_token=token)
+        )
+        reading = RegistryReading(tuple(map(_model, models)), tuple(map(_version, versions)))
+        return reading, more_models or more_versions
+
+    def _check_that_it_is_mlflow(self) -> None:
+        # Any web server can say `{}`, which is how MLflow says that it has no models, and then everything would go.
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        credentials = get_default_host_creds(self._uri)  # type: ignore[no-untyped-call]  # MLflow gives it no types
+        answer = http_request(credentials, "/version", "GET")  # type: ignore[no-untyped-call]  # the same
+        if answer.status_code != 200 or not re.fullmatch(r"\d+\.\d+[\w.+-]{0,40}", answer.text.strip()):
+            raise OddAnswerError("it has no models and does not say that it is MLflow")
+
+    @contextmanager
+    def _told_plainly(self) -> Iterator[None]:
+        try:
+            with _deadline(self._timeout):
+                yield
+        except _OverdueError:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # it may have struck while the deadline was being taken back
+            raise RegistryError(f"no complete answer within {self._timeout} s") from None
+        except Exception as error:  # MLflow's client raises anything
+            odd = next((cause for cause in causes(error) if isinstance(cause, OddAnswerError)), None)
+            raise RegistryError(str(odd) if odd else explain(error)) from error
+
+
+def _all_pages(search: Callable[[str | None], "PagedList[Any]"]) -> tuple[list[Any], bool]:
+    """Follow the page tokens to the end; return the entries and whether there was more than one page."""
+    page = search(None)
+    found, pages = list(page), 1
+    while page.token:
+        page = search(page.token)
+        found += page
+        pages += 1
+        if pages > MAX_PAGES:
+            raise OddAnswerError("its answer has no end")
+    return found, pages > 1
+
+
+def _model(found: Any) -> Model:
+    return Model(
+        name=found.name,
+        tags=dict(found.tags),
+        aliases={alias: _number(version) for alias, version in found.aliases.items()},
+        latest=tuple(_number(latest.version) for latest in found.latest_versions),
+    )
+
+
+def _version(found: Any) -> Version:
+    return Version(
+        name=found.name,
+        version=_number(found.version),
+        stage=found.current_stage or "None",
+        status=found.status,
+        source=found.source or "",
+        tags=dict(found.tags),
+    )
+
+
+def _number(version: object) -> int:
+    text = str(version)
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10):
+        raise OddAnswerError("it names a version that is not a number")
+    return int(text)
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Interrupt the block after `seconds` altogether: a server that drips a byte a second never times out by itself."""
+
+    def overdue(_number: int, _frame: FrameType | None) -> None:
+        raise _OverdueError
+
+    previous = signal.signal(signal.SIGALRM, overdue)
+    # It repeats, because an exception that is raised inside a finaliser is lost.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _guard_answers() -> None:
+    """Have every answer looked at before MLflow's client does; its plug-in for authentication sees each request."""
+
+    from mlflow.tracking.request_auth import registry as providers
+    from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
+
+    class GuardProvider(RequestAuthProvider):
+        def get_name(self) -> str:
+            return _AUTH
+
+        def get_auth(self) -> Callable[["PreparedRequest"], "PreparedRequest"]:
+            return _guarded
+
+    if _AUTH not in {provider.get_name() for provider in providers._request_auth_provider_registry}:
+        providers._request_auth_provider_registry.register(GuardProvider)  # type: ignore[no-untyped-call]  # the same
+    os.environ["MLFLOW_TRACKING_AUTH"] = _AUTH
+
+
+def _guarded(request: "PreparedRequest") -> "PreparedRequest":
+    request.register_hook("response", _check_answer)  # type: ignore[no-untyped-call]  # its stubs do not type it
+    return request
+
+
+def _check_answer(answer: "Response", **_options: object) -> "Response":
+    """Read the body, up to a limit, and hold a reading of the registry to the fields that MLflow gives it."""
+    body = _bounded(answer.iter_content(64 * 1024))
+    answer._content = body  # what requests would have read itself, without a limit, as soon as this returns
+    fields = next((fields for path, fields in _FIELDS.items() if urlsplit(answer.url).path.endswith(path)), None)
+    if fields is not None and answer.status_code == 200:
+        try:
+            document = json.loads(body)
+        except ValueError:
+            raise OddAnswerError("its answer is not MLflow's") from None
+        # An unknown field, or `null` for a list, is an empty registry to MLflow's client.
+        if not isinstance(document, dict) or not document.keys() <= fields or None in document.values():
+            raise OddAnswerError("its answer is not MLflow's")
+    return answer
+
+
+def _bounded(chunks: Iterable[bytes]) -> bytes:
+    body = bytearray()
+    for chunk in chunks:
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise OddAnswerError("its answer is too long")
+    return bytes(body)

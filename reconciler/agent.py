@@ -1,0 +1,208 @@
+"""The registry agent: reads the registry again and again, and keeps the snapshot file in step with it."""
+
+import os
+import queue
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from pydantic import ValidationError
+
+from reconciler.apply.atomic import replace_file
+from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
+from reconciler.core import places
+from reconciler.core.select import InconsistentReadingError, RegistryReading, changes, select
+from reconciler.core.sentences import one_line
+from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
+from reconciler.journal import configure, notify
+from reconciler.ports.registry import Registry, RegistryError
+from reconciler.report import Reporter
+from reconciler.settings import Settings, SettingsError, load, settings_files
+from reconciler.status_file import STATUS_FILE
+
+REGISTRY_FILE = Path(places.REGISTRY_FILE)
+JITTER = 0.1
+"""Share of the poll interval by which each poll is moved, so that many hosts do not ask at the same moment."""
+
+log = structlog.get_logger()
+
+
+class Agent:
+    """One reading after the other; the file changes only when a complete reading asks for something else."""
+
+    def __init__(self, settings: Settings, registry_file: Path, reporter: Reporter, registry: Registry) -> None:
+        """Go on from what `registry_file` holds already."""
+        self._settings = settings
+        self._file = registry_file
+        self._reporter = reporter
+        self._registry = registry
+        self._failures = 0
+        self._content = _read_own(registry_file)
+        self._written = _parse(self._content)
+
+    def use(self, settings: Settings, registry: Registry) -> None:
+        """Take new settings, and a registry that was made from them."""
+        self._settings, self._registry = settings, registry
+
+    def poll(self) -> None:
+        """Read the registry once and write what it selects; whatever goes wrong leaves the file untouched."""
+        settings = self._settings.registry
+        try:
+            reading = self._registry.read()
+            snapshot = select(reading, settings.selectors, settings.uri, datetime.now(UTC))
+            self._write(snapshot)
+        except (RegistryError, InconsistentReadingError, ValidationError, OSError) as error:
+            self._failed(error)
+            return
+        self._succeeded(reading, snapshot)
+        if settings.report:
+            self._reporter.report(reading, self._registry)
+
+    def _write(self, snapshot: Snapshot) -> None:
+        # Its content is compared too: somebody with more rights may have changed the file.
+        if self._written is not None and self._written.same_selection(snapshot):
+            if _read_own(self._file) == self._content:
+                os.utime(self._file)
+                return
+            log.warning(f"somebody else changed {self._file}; it is written again")
+        content = snapshot.model_dump_json(by_alias=True, indent=1).encode()
+        if len(content) > MAX_SNAPSHOT_BYTES:
+            raise InconsistentReadingError("it selects more than the snapshot may hold")
+        before, self._written = self._written, None
+        replace_file(self._file, content, 0o644)
+        self._content, self._written = content, snapshot
+        for change in changes(before, snapshot):
+            log.info(change.sentence, MODEL=change.name, MODEL_VERSION=change.version)
+
+    def _failed(self, error: Exception) -> None:
+        why = one_line(str(error), 200) if not isinstance(error, ValidationError) else "its answer makes no snapshot"
+        if isinstance(error, OSError):
+            line = f"cannot write {self._file}: {error.strerror}"
+        else:
+            line = f"cannot read the registry at {self._settings.registry.uri}: {why}"
+        if self._failures == 0:
+            log.warning(f"{line}; what is deployed stays as it is")
+        self._failures += 1
+        notify(STATUS=f"{line} (try {self._failures}); what is deployed stays as it is")
+
+    def _succeeded(self, reading: RegistryReading, snapshot: Snapshot) -> None:
+        if self._failures:
+            tries = "1 failed try" if self._failures == 1 else f"{self._failures} failed tries"
+            log.info(f"reads the registry at {self._settings.registry.uri} again after {tries}")
+            self._failures = 0
+        count = "1 model" if len(reading.models) == 1 else f"{len(reading.models)} models"
+        notify(STATUS=f"read {count} at {self._settings.registry.uri}, {len(snapshot.models)} selected")
+
+
+def run(
+    settings: Settings, config: Path | None = None, *, registry_file: Path = REGISTRY_FILE, status: Path = STATUS_FILE
+) -> None:
+    """Run until SIGTERM; SIGHUP has the settings read again from `config`. Ends the process."""
+    configure("registry-agent")
+    # SimpleQueue, because its put() may be called from a signal handler that interrupts its get().
+    wakes: queue.SimpleQueue[str] = queue.SimpleQueue()
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: wakes.put("reload"))
+    notify(READY="1", STATUS=f"reading the registry at {settings.registry.uri}")
+    scheduler = BackgroundScheduler(timezone=UTC)
+    scheduler.start()
+    _schedule(scheduler, settings, wakes)
+    # MLflow takes seconds to import; systemd has heard of us by now.
+    agent = Agent(settings, registry_file, Reporter(status), _registry(settings))
+    read = _stamp(config)
+    while True:
+        agent.poll()
+        woken = _await(wakes, 2.0 * settings.registry.poll_interval, time.monotonic)
+        changed = "reload" in woken or _stamp(config) != read
+        if changed:
+            read = _stamp(config)
+            settings = _reloaded(settings, config)
+            agent.use(settings, _registry(settings))
+        if changed or "poll" not in woken:
+            _schedule(scheduler, settings, wakes)
+
+
+def _registry(settings: Settings) -> Registry:
+    from reconciler.adapters.registry_mlflow import MlflowRegistry
+
+    return MlflowRegistry(settings.registry.uri, settings.registry.timeout)
+
+
+def _schedule(scheduler: BackgroundScheduler, settings: Settings, wakes: "queue.SimpleQueue[str]") -> None:
+    interval = settings.registry.poll_interval
+    scheduler.add_job(
+        wakes.put,
+        "interval",
+        args=["poll"],
+        seconds=interval,
+        jitter=JITTER * interval,
+        id="poll",
+        replace_existing=True,
+        coalesce=True,
+        misfire_grace_time=None,
+    )
+
+
+def _await(wakes: "queue.SimpleQueue[str]", patience: float, monotonic: Callable[[], float]) -> set[str]:
+    """Wait for a wake and return all that have gathered; nothing after `patience` seconds.
+
+    The scheduler goes by the wall clock: after a jump back it would be silent until the clock has caught up.
+    """
+    end = monotonic() + patience
+    while (left := end - monotonic()) > 0:
+        notify(WATCHDOG="1")
+        try:
+            woken = {wakes.get(timeout=min(left, 20.0))}
+        except queue.Empty:
+            continue
+        while not wakes.empty():
+            woken.add(wakes.get())
+        return woken
+    return set()
+
+
+def _stamp(config: Path | None) -> tuple[tuple[str, int, int], ...]:
+    """Tell one state of the settings' files from another, so that a change is noticed at the next poll."""
+    try:
+        return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_ino) for file in settings_files(config))
+    except (OSError, SettingsError):
+        return ()
+
+
+def _reloaded(settings: Settings, config: Path | None) -> Settings:
+    try:
+        new = load(config)
+    except SettingsError as error:
+        log.warning(f"{error}; the old settings stay in force")
+        return settings
+    log.info("read the settings again")
+    return new
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    # In the middle of anything: the file is replaced atomically, and a request in flight is nobody's loss.
+    notify(STOPPING="1", STATUS="stopped")
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _read_own(path: Path) -> bytes | None:
+    """Read what this or an earlier run wrote; None when the reconciler would not take it as ours."""
+    try:
+        return read_foreign_file(path, os.getuid(), MAX_SNAPSHOT_BYTES).content
+    except UnacceptableFileError:
+        return None
+
+
+def _parse(content: bytes | None) -> Snapshot | None:
+    try:
+        return None if content is None else Snapshot.model_validate_json(content)
+    except ValidationError:
+        return None

@@ -1,0 +1,1 @@
+"""Carries out what was planned: renders, installs, and asks systemd."""

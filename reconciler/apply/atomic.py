@@ -1,0 +1,36 @@
+"""Files that are either the old or the new one, whatever happens in between."""
+
+import os
+from pathlib import Path
+
+
+def unfinished(path: Path) -> Path:
+    """Where the new content of `path` is while it is being written; only an interruption leaves it there."""
+    return path.with_name(f".{path.name}.new")
+
+
+def replace_file(path: Path, content: bytes, mode: int) -> None:
+    """Write `content` beside `path`, make it durable, and put it in the place of `path`, in a directory of our own."""
+    temporary = unfinished(path)
+    temporary.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a change of names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,45 @@
+"""Carries out one action of a plan."""
+
+from reconciler.apply.render import Renderer
+from reconciler.apply.unit_files import UnitFiles
+from reconciler.core import actions as act
+from reconciler.core.actions import Action
+from reconciler.ports.systemd import Systemd
+
+
+class Executor:
+    """Knows for each kind of action who does it."""
+
+    def __init__(self, systemd: Systemd, files: UnitFiles, renderer: Renderer) -> None:
+        """Act through `systemd`, on `files`, with what `renderer` makes."""
+        self._systemd = systemd
+        self._files = files
+        self._renderer = renderer
+
+    def execute(self, action: Action) -> None:
+        """Do it. Raises SystemdError, RenderError or OSError; what succeeded is judged by observing again."""
+        match action:
+            case act.Render(unit=unit):
+                self._files.write(unit, self._renderer.render(action))
+            case act.Install(unit=unit):
+                self._files.install(unit)
+            case act.Remove(unit=unit):
+                self._files.remove(unit)
+            case act.Reload():
+                self._systemd.reload()
+            case act.Start(unit=unit) if unit.endswith(".socket"):
+                self._systemd.start_and_wait(unit)
+            case act.Start(unit=unit):
+                self._systemd.start(unit)
+            case act.Stop(unit=unit):
+                self._systemd.stop(unit)
+            case act.Enable(unit=unit):
+                self._systemd.enable(unit)
+            case act.Disable(unit=unit):
+                self._systemd.disable(unit)
+            case act.ResetFailed(unit=unit):
+                self._systemd.reset_failed(unit)
+            case act.Clean(unit=unit):
+                self._systemd.clean(unit)
+            case _:
+                raise TypeError(f"cannot carry out {action!r}: it is no action of a plan")

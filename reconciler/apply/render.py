@@ -1,0 +1,95 @@
+"""Renders units from templates and has systemd's own parser check them before they are used anywhere."""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from reconciler.apply.quote import quote, quote_argument
+from reconciler.core.actions import Render
+
+SECTION = "[X-Mlflow-Reconciler]"
+_SERVICE_OF_SOCKET = re.compile(r"^Service=([^/\s]+)$", re.MULTILINE)
+VERIFY_TIMEOUT = 30
+"""Seconds; systemd-analyze takes 0.1 to 0.3 of them."""
+
+
+class RenderError(Exception):
+    """A unit that cannot be rendered or that systemd would not take; the message begins with `cannot`."""
+
+
+class Verifier(Protocol):
+    """Checks a rendered unit."""
+
+    def __call__(self, unit: str, text: str) -> None:
+        """Raise RenderError when systemd would complain about the unit."""
+
+
+class Renderer:
+    """Templates of the product, with the host's own in front of them."""
+
+    def __init__(self, directories: Sequence[Path], verify: Verifier) -> None:
+        """Look templates up in `directories`, first match wins."""
+        self._verify = verify
+        self._environment = Environment(
+            loader=FileSystemLoader(directories),
+            undefined=StrictUndefined,
+            autoescape=False,  # noqa: S701 - units are not HTML; every value goes through the filters below
+            keep_trailing_newline=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters.update(quote=quote, argument=quote_argument)
+
+    def render(self, action: Render) -> str:
+        """Render, mark as ours, verify. Raises RenderError."""
+        try:
+            body = self._environment.get_template(action.template).render(action.values)
+        except Exception as error:
+            where = f":{line}" if (line := getattr(error, "lineno", None)) else ""
+            raise RenderError(
+                f"cannot render {action.unit} from {action.template}{where}: {error}; mend the template"
+            ) from error
+        text = f"{body.rstrip()}\n\n{mark(action.facts)}"
+        self._verify(action.unit, text)
+        return text
+
+
+def mark(facts: Mapping[str, str]) -> str:
+    """Write the section that says whose unit this is and what it was rendered from."""
+    lines = [SECTION, "# Written by mlflow-reconciler, which restores it when it is changed. Use a drop-in instead."]
+    return "\n".join([*lines, *(f"{key}={value}" for key, value in facts.items())]) + "\n"
+
+
+def facts_of(text: str) -> dict[str, str] | None:
+    """Read the facts back; None when the unit is not ours."""
+    _, found, section = text.partition(f"\n{SECTION}\n")
+    if not found:
+        return None
+    pairs = (line.partition("=") for line in section.splitlines() if "=" in line and not line.startswith("#"))
+    return {key: value for key, _, value in pairs}
+
+
+def verify_with_systemd(unit: str, text: str) -> None:
+    """Run systemd-analyze verify; it exits 0 for unknown keys and types, so any word about the unit is a complaint."""
+    with tempfile.TemporaryDirectory(prefix="verify-") as directory:
+        path = Path(directory) / unit
+        path.write_text(text, encoding="utf-8")
+        for service in _SERVICE_OF_SOCKET.findall(text) if unit.endswith(".socket") else ():
+            # A socket without its service is a complaint, and the service may be rendered after it.
+            (Path(directory) / service).write_text("[Service]\nExecStart=/bin/true\n")
+        command = ["systemd-analyze", "verify", "--man=no", "--generators=no", "--recursive-errors=no", str(path)]
+        try:
+            done = subprocess.run(  # noqa: S603 - a fixed program, a file of ours
+                command, capture_output=True, encoding="utf-8", errors="replace", timeout=VERIFY_TIMEOUT, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise RenderError(f"cannot verify {unit}: {error}") from error
+    complaints = [line for line in (done.stderr + done.stdout).splitlines() if directory in line or unit in line]
+    if complaints or done.returncode:
+        words = " ".join(complaints or (done.stderr or done.stdout).split("\n"))[:500].replace(f"{directory}/", "")
+        raise RenderError(f"cannot use {unit} as rendered: {words.strip()}; mend the template")

@@ -1,0 +1,89 @@
+"""Where the wanted comes from: the agent's file, and the last one of it that was accepted."""
+
+import pwd
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from reconciler.apply.atomic import replace_file
+from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
+from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The snapshot to go by, and how it stands with the agent's file."""
+
+    snapshot: Snapshot | None
+    """None when none was ever accepted: then nothing is wanted or unwanted."""
+    touched: float | None
+    """When the agent last confirmed its file, seconds since the epoch; None when there is no acceptable file."""
+    problem: str = ""
+
+
+class Snapshots:
+    """Accepts what the agent wrote if it is acceptable, and goes by the last accepted one otherwise."""
+
+    def __init__(self, source: Path, kept: Path, owner: Callable[[], int]) -> None:
+        """Read `source` if user `owner()` owns it, and keep what was accepted in `kept`."""
+        self._source = source
+        self._kept = kept
+        self._owner = owner
+        self._accepted: Snapshot | None = None
+        self._on_disk: Snapshot | None = None
+        self._loaded = False
+
+    def read(self, keep: bool = True) -> Reading:
+        """Read the agent's file; `keep` makes what is accepted outlive a reboot."""
+        last = self._last_accepted()
+        try:
+            file = read_foreign_file(self._source, self._owner(), MAX_SNAPSHOT_BYTES)
+            snapshot = _parse(file.content, self._source)
+        except UnacceptableFileError as error:
+            return Reading(last, None, f"cannot use the agent's snapshot: {error}")
+        self._accepted = snapshot
+        problem = self._keep(snapshot) if keep and snapshot != self._on_disk else ""
+        return Reading(snapshot, file.touched, problem)
+
+    def _keep(self, snapshot: Snapshot) -> str:
+        """Have the snapshot outlive a reboot. A full disk is no reason not to go by it now: it may ask for removals."""
+        if self._on_disk is not None and self._on_disk.same_selection(snapshot):
+            return ""
+        try:
+            replace_file(self._kept, snapshot.model_dump_json(by_alias=True).encode(), 0o600)
+        except OSError as error:
+            return f"cannot keep the snapshot for the next boot: {self._kept}: {error.strerror}"
+        self._on_disk = snapshot
+        return ""
+
+    def _last_accepted(self) -> Snapshot | None:
+        if not self._loaded:
+            self._loaded = True
+            try:
+                self._accepted = self._on_disk = _parse(self._kept.read_bytes(), self._kept)
+            except (OSError, UnacceptableFileError):
+                self._accepted = None
+        return self._accepted
+
+
+def agent_user(name: str) -> Callable[[], int]:
+    """Look a user's id up each time: the user may be made later than the reconciler starts."""
+
+    def uid() -> int:
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            raise UnacceptableFileError(f"there is no user {name}; run systemd-sysusers") from None
+
+    return uid
+
+
+def _parse(content: bytes, path: Path) -> Snapshot:
+    try:
+        return Snapshot.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:100]
+        raise UnacceptableFileError(f"{path}: {where or 'the document'}: {first['msg'][:200]}") from error

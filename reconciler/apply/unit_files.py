@@ -1,0 +1,93 @@
+"""The unit files of this host that are ours, and the copies that say what they should be."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from reconciler.apply.atomic import replace_file, sync_directory
+from reconciler.apply.render import facts_of
+from reconciler.core import names
+from reconciler.core.observed import File
+
+MAX_UNIT_BYTES = 256 * 1024
+
+
+class UnitFiles:
+    """Reads and writes units. Every directory here is root's alone, so paths need no more care than that."""
+
+    def __init__(self, units: Path, rendered: Path, others: Sequence[Path] = (), exported: Path | None = None) -> None:
+        """Keep units in `units` and their copies in `rendered`; `others` are looked at for names that are taken.
+
+        `exported` is where systemd leaves what it exports of units to the journal.
+        """
+        self._units = units
+        self._exported = exported
+        self._rendered = rendered
+        self._others = tuple(others)
+
+    def observe(self) -> tuple[dict[str, File], frozenset[str]]:
+        """Show our files by unit, and the units with a name of ours that somebody else made."""
+        ours: dict[str, File] = {}
+        foreign: set[str] = set()
+        installed, copies = _list(self._units), _list(self._rendered)
+        for unit in sorted(installed | copies):
+            text = _read(self._units / unit) if unit in installed else None
+            copy = _read(self._rendered / unit) if unit in copies else None
+            facts = facts_of(copy) if copy is not None else None
+            if facts is None and text is not None:
+                facts = facts_of(text)
+            if facts is None:
+                foreign.add(unit)
+            else:
+                ours[unit] = File(unit, intact=text is not None and copy in (None, text), facts=facts)
+        for directory in self._others:
+            foreign |= _list(directory) - set(ours)
+        return ours, frozenset(foreign)
+
+    def sweep(self) -> None:
+        """Remove what an interrupted write left."""
+        for directory in (self._units, self._rendered):
+            for left in directory.glob(".*.new"):
+                if names.is_ours(left.name.removeprefix(".").removesuffix(".new")):
+                    left.unlink(missing_ok=True)
+
+    def enabled(self) -> frozenset[str]:
+        """List our units that a boot would start."""
+        return frozenset(link for wants in self._units.glob("*.wants") if wants.is_dir() for link in _list(wants))
+
+    def write(self, unit: str, text: str) -> None:
+        """Keep the copy first, then install it: a crash between the two is mended by restoring."""
+        self._rendered.mkdir(mode=0o700, exist_ok=True)
+        replace_file(self._rendered / unit, text.encode(), 0o644)
+        replace_file(self._units / unit, text.encode(), 0o644)
+
+    def install(self, unit: str) -> None:
+        """Restore a unit from its copy."""
+        replace_file(self._units / unit, (self._rendered / unit).read_bytes(), 0o644)
+
+    def remove(self, unit: str) -> None:
+        """Remove a unit, then its copy: a crash between the two leaves the mark that there is more to remove."""
+        if self._exported is not None:
+            # systemd (252 to 257 at least) forgets this file of a unit with LogExtraFields=: it unlinks another name.
+            (self._exported / f"log-extra-fields:{unit}").unlink(missing_ok=True)
+        for directory in (self._units, self._rendered):
+            (directory / unit).unlink(missing_ok=True)
+            if directory.exists():
+                sync_directory(directory)
+
+
+def _list(directory: Path) -> set[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return {entry.name for entry in entries if names.is_ours(entry.name)}
+    except FileNotFoundError:
+        return set()
+
+
+def _read(path: Path) -> str:
+    """Read a unit; what is no readable file has no mark and so is not ours."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_UNIT_BYTES).decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,64 @@
+"""Puts the pieces of a reconciler together for a real host."""
+
+import random
+import time
+from pathlib import Path
+
+from reconciler.adapters.systemd_dbus import SystemdOverDbus
+from reconciler.apply.execute import Executor
+from reconciler.apply.render import Renderer, verify_with_systemd
+from reconciler.apply.snapshots import Snapshots, agent_user
+from reconciler.apply.unit_files import UnitFiles
+from reconciler.core import places
+from reconciler.ports.systemd import SystemdError
+from reconciler.reconcile import AfterAction, Chance, Reconciler, ignore_action
+from reconciler.settings import Settings
+from reconciler.status_file import STATUS_FILE
+from reconciler.tell import Teller
+
+AGENT_UNIT = "mlflow-registry-agent.service"
+
+
+def snapshots() -> Snapshots:
+    """The agent's snapshot, and the last one that was accepted."""
+    return Snapshots(
+        Path(places.REGISTRY_FILE), Path(places.STATE_DIRECTORY) / "snapshot.json", agent_user(places.AGENT_USER)
+    )
+
+
+def unit_files() -> UnitFiles:
+    """The unit files of this host."""
+    return UnitFiles(
+        Path(places.UNIT_DIRECTORY),
+        Path(places.STATE_DIRECTORY) / "rendered",
+        [Path(directory) for directory in places.OTHER_UNIT_DIRECTORIES],
+        Path(places.EXPORTED_DIRECTORY),
+    )
+
+
+def renderer() -> Renderer:
+    """The templates of this host, its own before the shipped ones."""
+    return Renderer([Path(places.OWN_TEMPLATES), Path(places.SHIPPED_TEMPLATES)], verify_with_systemd)
+
+
+def reconciler(settings: Settings, after_action: AfterAction = ignore_action) -> Reconciler:
+    """A reconciler for this host. Raises SystemdError when systemd cannot be reached."""
+    systemd = SystemdOverDbus(float(settings.reconcile.job_timeout))
+    files = unit_files()
+
+    def agent_says() -> str:
+        try:
+            return systemd.status_text(AGENT_UNIT)
+        except SystemdError as error:
+            return str(error)
+
+    return Reconciler(
+        systemd=systemd,
+        files=files,
+        executor=Executor(systemd, files, renderer()),
+        snapshots=snapshots(),
+        teller=Teller(STATUS_FILE, time.time, agent_says),
+        chance=Chance(time.monotonic, random.random),
+        settings=settings,
+        after_action=after_action,
+    )

@@ -1,0 +1,136 @@
+"""Looks an installation over: each finding says what is wrong and the command or the change that mends it."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from reconciler import check_host
+from reconciler.apply.render import RenderError
+from reconciler.check_host import Finding
+from reconciler.core import places, units
+from reconciler.core.release import Parameters, Release
+from reconciler.settings import Settings, SettingsError, load, settings_files
+from reconciler.status_file import NoStatusError, read_status
+from reconciler.wanted import step_settings
+
+AGENT, RECONCILER = "mlflow-registry-agent.service", "mlflow-reconciler.service"
+SHOWN = ("LoadState", "ActiveState", "SubState", "NRestarts", "UnitFileState", "NeedDaemonReload")
+
+__all__ = ["Finding", "findings"]
+
+
+def findings(config: Path | None) -> list[Finding]:
+    """Look at everything; missing modules and wrong settings end the look, because most of the rest depends on them.
+
+    What needs those modules is imported where it is used, so that their absence can be told.
+    """
+    if missing := list(check_host.modules()):
+        return missing
+    try:
+        settings = load(config)
+        files = settings_files(config)
+    except SettingsError as error:
+        return [Finding(str(error), "change what the sentence names, then run reconciler check again")]
+    looks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+        check_host.users,
+        check_host.directories,
+        check_host.programs,
+        check_host.credentials,
+        check_host.file_system,
+        _templates,
+        _foreign_units,
+        _services,
+        _registry,
+    )
+    return [*check_host.files_of_settings(files), *(finding for look in looks for finding in look(settings))]
+
+
+def _templates(settings: Settings) -> Iterator[Finding]:
+    """Render every template with an example; a file of the host's own may be what is wrong."""
+    from reconciler import assemble
+
+    if list(check_host.programs(settings)):
+        return  # findings of their own, and systemd refuses units whose program it cannot see
+    example = Release("example", 1, "models:/example/1", Parameters(runtime=settings.deploy.runtime))
+    steps, environment = step_settings(settings), "0" * 32
+    renderer = assemble.renderer()
+    for render in (
+        units.slice_(example.name, example.parameters.runtime),
+        units.socket(example.name, example.id, example.parameters.runtime, settings.deploy.port_range[0]),
+        units.fetch(example, steps),
+        units.build(example, environment, steps),
+        units.verify(example, environment),
+        units.server(example, environment),
+    ):
+        try:
+            renderer.render(render)
+        except RenderError as error:
+            own = Path(places.OWN_TEMPLATES) / render.template
+            mend = f"mend {own}, or remove it to use the shipped one" if own.exists() else "run ./dev install again"
+            yield Finding(str(error), mend)
+
+
+def _foreign_units(_settings: Settings) -> Iterator[Finding]:
+    from reconciler import assemble
+
+    _, foreign = assemble.unit_files().observe()
+    for unit in sorted(foreign):
+        yield Finding(
+            f"the unit {unit} has a name of a model's unit but was made by somebody else; it is left alone",
+            f"systemctl disable --now {unit}, and move its file away",
+        )
+
+
+def _services(_settings: Settings) -> Iterator[Finding]:
+    for service in (AGENT, RECONCILER):
+        shown = _show(service)
+        load, state = shown["LoadState"], shown["ActiveState"]
+        start = f"systemctl enable --now {service}"
+        if load == "masked":
+            yield Finding(f"{service} is masked", f"systemctl unmask {service} && {start}")
+        elif load == "not-found":
+            yield Finding(f"{service} is not installed", "run ./dev install again")
+        elif state == "inactive":
+            yield Finding(f"{service} is inactive", start)
+        elif state != "active" and (shown["SubState"] != "start" or shown["NRestarts"] != "0"):
+            yield Finding(
+                f"{service} does not stay up; see journalctl -u {service} for the reason",
+                f"mend the reason, then systemctl restart {service}",
+            )
+        elif shown["UnitFileState"] != "enabled":
+            yield Finding(f"{service} would not start at boot", f"systemctl enable {service}")
+        if shown["NeedDaemonReload"] == "yes":
+            yield Finding(
+                f"the unit of {service} was changed and systemd goes by the old one",
+                f"systemctl daemon-reload && systemctl restart {service}",
+            )
+
+
+def _registry(settings: Settings) -> Iterator[Finding]:
+    from reconciler import assemble
+
+    if any(_show(service)["ActiveState"] != "active" for service in (AGENT, RECONCILER)):
+        return  # a finding of its own
+    try:
+        registry = read_status().registry
+    except NoStatusError as error:
+        yield Finding(f"there is no status: {error}", f"systemctl restart {RECONCILER}")
+        return
+    problem = assemble.snapshots().read(keep=False).problem
+    if registry.reachable and not problem:
+        return
+    if problem and not registry.message.startswith("cannot read the registry"):
+        yield Finding(problem, f"systemctl restart {AGENT}")
+    else:
+        yield Finding(
+            f"the registry is not reachable: {registry.message}",
+            f"see that the MLflow server answers at {settings.registry.uri}, or change registry.uri",
+        )
+
+
+def _show(service: str) -> dict[str, str]:
+    """Read what systemd shows of a service; an empty word for what it does not."""
+    command = ["systemctl", "show", f"--property={','.join(SHOWN)}", service]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - fixed words
+    pairs = (line.partition("=") for line in done.stdout.splitlines())
+    return {**dict.fromkeys(SHOWN, ""), **{name: value for name, _, value in pairs}}

@@ -1,0 +1,142 @@
+"""Looks over what the product finds on its host: packages, users, directories, programs, files, space."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.core import places
+from reconciler.settings import Settings
+
+SYSUSERS = "/etc/sysusers.d/mlflow-reconciler.conf"
+TMPFILES = "/etc/tmpfiles.d/mlflow-reconciler.conf"
+DEBIAN_PACKAGES = {"gi": "python3-gi", "systemd": "python3-systemd"}
+DIRECTORIES = {
+    places.DEPLOY_HOME: ("root", places.DEPLOY_USER, 0o750),
+    f"{places.DEPLOY_HOME}/model_deploys": ("root", "root", 0o755),
+    f"{places.DEPLOY_HOME}/environments": ("root", "root", 0o755),
+    "/var/cache/mlflow-deploy": (places.DEPLOY_USER, places.DEPLOY_USER, 0o755),
+    "/run/models": ("root", "root", 0o755),
+    "/run/mlflow-registry-agent": (places.AGENT_USER, places.AGENT_USER, 0o755),
+}
+CREDENTIAL_STORES = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
+CREDENTIALS = ("registry.username", "registry.password", "registry.token")
+NOBODY = "nobody"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong, and what mends it."""
+
+    what: str
+    mend: str
+
+
+def modules() -> Iterator[Finding]:
+    """What Debian packages bring into the product's environment; without it hardly anything can be looked at."""
+    for module, package in DEBIAN_PACKAGES.items():
+        if importlib.util.find_spec(module) is None:
+            yield Finding(f"the Python module {module} is missing", f"apt-get install {package}")
+
+
+def users(_settings: Settings) -> Iterator[Finding]:
+    """The two users that sysusers makes."""
+    for user in (places.AGENT_USER, places.DEPLOY_USER):
+        if not _exists(user):
+            yield Finding(f"there is no user {user}", f"systemd-sysusers {SYSUSERS}")
+
+
+def directories(_settings: Settings) -> Iterator[Finding]:
+    """The directories that tmpfiles makes."""
+    for name, (owner, group, mode) in DIRECTORIES.items():
+        if not (_exists(owner) and _exists(group)):
+            continue  # the missing user is a finding of its own
+        wanted = f"it should be a directory of {owner}:{group} with mode {mode:04o}"
+        mend = f"systemd-tmpfiles --create {TMPFILES}"
+        try:
+            about = os.lstat(name)
+        except FileNotFoundError:
+            yield Finding(f"{name} is missing; {wanted}", mend)
+            continue
+        has = about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode)
+        if not stat.S_ISDIR(about.st_mode):
+            yield Finding(f"{name} is not a directory; {wanted}", f"rm {name} && {mend}")
+        elif has != (pwd.getpwnam(owner).pw_uid, pwd.getpwnam(group).pw_gid, mode):
+            yield Finding(f"{name} belongs to {has[0]}:{has[1]} with mode {has[2]:04o}; {wanted}", mend)
+
+
+def programs(_settings: Settings) -> Iterator[Finding]:
+    """What units and steps run."""
+    for program in (places.SERVER_LAUNCHER, places.STEP_LAUNCHER, f"{places.PRODUCT_VENV}/bin/uv"):
+        if not os.access(program, os.X_OK):
+            yield Finding(f"{program} is missing or cannot be run", "run ./dev install again")
+
+
+def files_of_settings(files: tuple[Path, ...]) -> Iterator[Finding]:
+    """The agent, which is not root, reads the settings too."""
+    if not _exists(places.AGENT_USER) or not files:
+        return
+    directory = files[0].parent
+    for path in (directory, directory / "config.d", *files):
+        if path.exists() and not _may(places.AGENT_USER, "-r", path):
+            yield Finding(f"{path} cannot be read by {places.AGENT_USER}", f"chmod a+rX {path}")
+            return  # what is below a directory cannot be read either
+
+
+def credentials(_settings: Settings) -> Iterator[Finding]:
+    """systemd hands them out as root, so nobody else needs to read them."""
+    for store in CREDENTIAL_STORES:
+        for name in CREDENTIALS:
+            path = Path(store, name)
+            if path.exists() and _may(NOBODY, "-r", path):
+                yield Finding(f"the credential {path} can be read by everybody", f"chmod 0600 {path}")
+
+
+def file_system(settings: Settings) -> Iterator[Finding]:
+    """Where releases and environments are put."""
+    try:
+        free = shutil.disk_usage(places.DEPLOY_HOME).free
+        flags = os.statvfs(places.DEPLOY_HOME).f_flag
+    except FileNotFoundError:
+        return  # the missing directory is a finding of its own
+    if free < settings.fetch.keep_free:
+        missing = (settings.fetch.keep_free - free) // 1024**2 + 1
+        yield Finding(
+            f"{places.DEPLOY_HOME} has {free // 1024**2} MiB free, less than fetch.keep_free",
+            f"free {missing} MiB there, or lower fetch.keep_free",
+        )
+    if flags & os.ST_NOEXEC:
+        mount = _mount_point(Path(places.DEPLOY_HOME))
+        yield Finding(
+            f"{places.DEPLOY_HOME} is on a file system mounted noexec, so no environment there can be used",
+            f"mount -o remount,exec {mount}",
+        )
+
+
+def _exists(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+def _may(user: str, what: str, path: Path) -> bool:
+    """Ask the kernel, as that user: modes of the path, of its parents and access lists all count."""
+    about = pwd.getpwnam(user)
+    command = ["test", what, str(path)]
+    return (
+        subprocess.run(  # noqa: S603 - fixed words
+            command, user=about.pw_uid, group=about.pw_gid, extra_groups=[], timeout=30, check=False
+        ).returncode
+        == 0
+    )
+
+
+def _mount_point(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.is_mount())

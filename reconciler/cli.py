@@ -1,0 +1,153 @@
+"""The command: agent, run, plan, status, check.
+
+Each imports what it needs when it is called: the agent no D-Bus, the reconciler no MLflow, `status` neither.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from reconciler.core import places
+from reconciler.core.actions import Action
+from reconciler.settings import Settings, SettingsError, load
+
+app = typer.Typer(
+    name="reconciler",
+    help="Keeps the models that a registry selects running under systemd.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings instead of the host's.")]
+Json = Annotated[bool, typer.Option("--json", help="Print data for programs.")]
+
+
+@app.command()
+def agent(config: Config = None) -> None:
+    """Read the registry again and again and write the snapshot. Runs unprivileged as mlflow-registry-agent.service."""
+    from reconciler.agent import run as run_agent
+
+    run_agent(_settings(config), config)
+
+
+@app.command()
+def run(
+    config: Config = None,
+    after_action: Annotated[
+        str, typer.Option(hidden=True, help="Run a program with the number and text of each action, for fault tests.")
+    ] = "",
+) -> None:
+    """Reconcile the snapshot with this host's units until stopped. Runs as mlflow-reconciler.service."""
+    from structlog import get_logger
+
+    from reconciler import assemble
+    from reconciler.adapters.file_events import FileEvents
+    from reconciler.journal import configure
+    from reconciler.loop import Loop
+    from reconciler.ports.systemd import SystemdError
+
+    _need_root("run")
+    configure("reconciler")
+    settings = _settings(config)
+    try:
+        reconciler = assemble.reconciler(settings, _hook(after_action))
+    except SystemdError as error:
+        _fail(f"{error}; see whether systemd and dbus run on this host", 1)
+    reconciler.files.sweep()
+    loop = Loop(reconciler, lambda: load(config))
+
+    def lost() -> None:
+        get_logger().warning("the connection to D-Bus is closed, so this ends and systemd starts it again")
+        loop.stop()
+
+    events = FileEvents()
+    events.on_replacement(Path(places.REGISTRY_FILE).parent, loop.wake)
+    events.on_change(Path("/etc/mlflow-reconciler"), loop.settings_changed, recursive=True)
+    events.on_change(Path(places.SHIPPED_TEMPLATES), loop.wake, recursive=True)
+    events.on_change(Path(places.UNIT_DIRECTORY), loop.wake)
+    reconciler.systemd.watch(loop.wake, lost)
+    try:
+        events.start()
+    except OSError as error:
+        get_logger().warning(f"cannot watch files: {error.strerror}; changes are noticed by the timer instead")
+    loop.run()
+    events.close()
+
+
+@app.command()
+def plan(config: Config = None, as_json: Json = False) -> None:
+    """Show what would be done next, and change nothing. Exits 2 when there is something to do.
+
+    What failed and waits for its next try is shown as if the try were due.
+    """
+    from reconciler import assemble, show
+    from reconciler.ports.systemd import SystemdError
+
+    _need_root("plan")
+    settings = _settings(config)
+    try:
+        reconciler = assemble.reconciler(settings)
+        reconciler.memory = reconciler.memory.without_reload()
+        decided = reconciler.decide(reconciler.snapshots.read(keep=False), reconciler.observe())
+    except (SystemdError, OSError) as error:
+        _fail(f"cannot plan: {error}", 1)
+    show.plan(decided, as_json)
+    raise typer.Exit(2 if decided.actions else 0)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show where each deployment stands."""
+    from reconciler import show
+    from reconciler.status_file import NoStatusError, read_status
+
+    try:
+        document = read_status()
+    except NoStatusError as error:
+        _fail(f"cannot show the status: {error}; see systemctl status mlflow-reconciler", 1)
+    show.status(document, as_json)
+
+
+@app.command()
+def check(config: Config = None, as_json: Json = False) -> None:
+    """Find what is wrong with this installation and say how to mend it. Exits 1 when there is something."""
+    from reconciler import show
+    from reconciler.check import findings
+
+    _need_root("check")
+    found = findings(config)
+    show.findings(found, as_json)
+    raise typer.Exit(1 if found else 0)
+
+
+def _settings(config: Path | None) -> Settings:
+    try:
+        return load(config)
+    except SettingsError as error:
+        _fail(str(error), 2)
+
+
+def _need_root(command: str) -> None:
+    if os.geteuid() != 0:
+        _fail(f"cannot {command}: it looks at what only root may see; run it with sudo", 1)
+
+
+def _hook(program: str) -> Callable[[int, Action], None]:
+    if not program:
+        return lambda _number, _action: None
+
+    def run_program(number: int, action: Action) -> None:
+        subprocess.run([program, str(number), str(action)], check=True)  # noqa: S603 - named by whoever runs the daemon
+
+    return run_program
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"{message}\n")
+    raise typer.Exit(code)

@@ -1,0 +1,144 @@
+"""One deployment while it is being planned: what is seen of it, and the actions decided so far."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core import actions as act
+from reconciler.core import addresses, names, units
+from reconciler.core.actions import Action
+from reconciler.core.observed import File, Observed
+from reconciler.core.sentences import one_line
+from reconciler.core.status import Outlook, State
+
+MAX_MESSAGE = 1000
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the planner is told beside the wanted and the observed."""
+
+    steps: units.StepSettings
+    port_range: tuple[int, int]
+    holds: Mapping[str, str] = field(default_factory=dict)
+    """Units that failed and must not be tried yet, with the reason."""
+    refused_ports: frozenset[int] = frozenset()
+    """Ports that somebody else holds."""
+    paused: frozenset[str] = frozenset()
+    """Deployments, and shared units, whose turn has not come again after an action failed."""
+    reload_due: bool = False
+    """Files were changed and systemd may not have read them."""
+
+
+@dataclass
+class Draft:
+    """Actions of one deployment before and after the pass's one reload, and the questions they are decided by."""
+
+    name: str
+    seen: Observed
+    situation: Situation
+    shared: dict[str, act.Render]
+    """What this plan already renders for other deployments and must not clash with: environments and sockets."""
+    before: list[Action] = field(default_factory=list)
+    after: list[Action] = field(default_factory=list)
+
+    @property
+    def socket(self) -> str:
+        """The deployment's socket unit."""
+        return names.socket_unit(self.name)
+
+    @property
+    def port(self) -> int | None:
+        """The port that the socket's file names."""
+        file = self.seen.files.get(self.socket)
+        return port_of(file.facts) if file else None
+
+    @property
+    def active_release(self) -> str | None:
+        """The release that the socket names."""
+        file = self.seen.files.get(self.socket)
+        return file.facts.get("Release") if file else None
+
+    @property
+    def serving_release(self) -> str | None:
+        """The active release, if it runs."""
+        release = self.active_release
+        if release and self.seen.unit(names.server_unit(self.name, release)).active == "active":
+            return release
+        return None
+
+    def files(self) -> list[str]:
+        """Every unit of this deployment that has a file."""
+        return sorted(unit for unit in self.seen.files if names.deployment_of(unit) == self.name)
+
+    def servers(self) -> dict[str, str]:
+        """Server units of this deployment that have a file, by release."""
+        parsed = ((names.parse_server(unit), unit) for unit in self.files())
+        return {found[1]: unit for found, unit in parsed if found}
+
+    def stop(self, unit: str) -> bool:
+        """Have a unit stopped and its failure cleared; True when it is already down."""
+        seen = self.seen.unit(unit)
+        if seen.active == "failed":
+            self.before.append(act.ResetFailed(self.name, unit))
+        elif not seen.is_down and not seen.is_going_down:
+            self.before.append(act.Stop(self.name, unit))
+        return seen.is_down
+
+    def start(self, unit: str) -> None:
+        """Have a unit started once systemd has read the files."""
+        if self.seen.unit(unit).active == "failed":
+            self.after.append(act.ResetFailed(self.name, unit))
+        self.after.append(act.Start(self.name, unit))
+
+    def write(self, render: act.Render) -> None:
+        """Have a unit rendered, instead of restored where that was decided before."""
+        self.before = [action for action in self.before if action.unit != render.unit]
+        self.before.append(render)
+        self.shared[render.unit] = render
+
+    def mend(self, wanted: Iterable[str]) -> None:
+        """Have the files restored that somebody changed or removed."""
+        for unit in wanted:
+            file = self.seen.files.get(unit)
+            if file is not None and not file.intact:
+                self.before.append(act.Install(self.name, unit))
+
+    def choose_port(self) -> int | None:
+        """Pick a port that no deployment has and nobody else was found to hold; None when there is none."""
+        facts = [file.facts for unit, file in self.seen.files.items() if unit != self.socket]
+        facts += [render.facts for unit, render in self.shared.items() if unit != self.socket]
+        taken = {port for one in facts if (port := port_of(one)) is not None}
+        first, last = self.situation.port_range
+        return addresses.choose_port(self.name, first, last, taken | self.situation.refused_ports)
+
+    def outlook(self, state: State, desired: int | None, reason: str = "", message: str = "") -> Outlook:
+        """Say where the deployment stands, with what can be read off its units."""
+        serving = self.serving_release
+        return Outlook(
+            name=self.name,
+            state=state,
+            desired_version=str(desired) if desired else None,
+            active_version=str(names.release_version(serving)) if serving else None,
+            reason=reason,
+            message=one_line(message, MAX_MESSAGE),
+            url=addresses.url(self.port) if self.port else None,
+            socket=addresses.socket_path(self.name) if self.port else None,
+        )
+
+    def blocked(self, desired: int, reason: str, why: str) -> Outlook:
+        """Nothing more can be done for the wanted release now; what serves goes on serving."""
+        state = State.DEGRADED if self.serving_release else State.FAILED
+        return self.outlook(state, desired, reason, why)
+
+
+def port_of(facts: Mapping[str, str]) -> int | None:
+    """Read the port from a socket's facts; somebody may have edited them."""
+    text = facts.get("Port", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else None
+
+
+def clean(deployment: str, unit: str, file: File) -> list[Action]:
+    """Have systemd remove a stopped unit's directory, then forget the unit; systemd must know the unit for that."""
+    if not file.intact:
+        return [act.Install(deployment, unit)]
+    return [act.Clean(deployment, unit), act.Remove(deployment, unit)]

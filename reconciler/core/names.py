@@ -1,0 +1,126 @@
+"""The names of everything a deployment owns, derived from the model's name and nothing else."""
+
+import re
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+MAX_NAME = 64
+NAME_PATTERN = r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}"
+RELEASE_PATTERN = r"[1-9][0-9]{0,9}\.[0-9a-f]{8}"
+ENVIRONMENT_PATTERN = r"[0-9a-f]{32}"
+HOST_ENVIRONMENT = "host"
+
+DeployableName = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
+
+_NAME = re.compile(NAME_PATTERN)
+_SERVER = re.compile(rf"model-({NAME_PATTERN})@({RELEASE_PATTERN})\.service")
+_SOCKET = re.compile(rf"model-({NAME_PATTERN})\.socket")
+_STEP = re.compile(rf"mlflow-(fetch|verify)@({NAME_PATTERN})\.([1-9][0-9]{{0,9}})\.service")
+_SLICE = re.compile(r"model-((?:[a-zA-Z0-9_]|\\x2d)+)\.slice")
+_BUILD = re.compile(rf"mlflow-build@({ENVIRONMENT_PATTERN})\.service")
+
+UNIT_GLOBS = (
+    "model-*.service",
+    "model-*.socket",
+    "model-*.slice",
+    "mlflow-fetch@*",
+    "mlflow-build@*",
+    "mlflow-verify@*",
+)
+
+
+def why_not_deployable(name: str) -> str | None:
+    """Say what is wrong with a registered model's name as a name on this host; None when it is fine."""
+    if _NAME.fullmatch(name):
+        return None
+    if len(name) > MAX_NAME:
+        return f"the name has {len(name)} characters; at most {MAX_NAME} can be deployed"
+    if name.startswith("-"):
+        return "the name starts with '-'"
+    return "the name has characters other than letters, digits, '_' and '-'"
+
+
+def server_unit(name: str, release: str) -> str:
+    """Name the service that runs one release."""
+    return f"model-{name}@{release}.service"
+
+
+def socket_unit(name: str) -> str:
+    """Name the socket that every release of a deployment shares."""
+    return f"model-{name}.socket"
+
+
+def slice_unit(name: str) -> str:
+    """Name the deployment's slice; a plain '-' would nest it in another model's slice, so it is escaped."""
+    return f"model-{name.replace('-', chr(92) + 'x2d')}.slice"
+
+
+def fetch_unit(name: str, version: int) -> str:
+    """Name the unit that downloads one model version, and whose file marks that its directory may exist."""
+    return f"mlflow-fetch@{name}.{version}.service"
+
+
+def verify_unit(name: str, version: int) -> str:
+    """Name the unit that compares a fetched model version with its recorded digests."""
+    return f"mlflow-verify@{name}.{version}.service"
+
+
+def build_unit(environment: str) -> str:
+    """Name the unit that builds an environment, and whose file marks that its directory may exist."""
+    return f"mlflow-build@{environment}.service"
+
+
+def directory_unit(name: str) -> str:
+    """Name the shipped unit through which systemd removes a deployment's directory."""
+    return f"mlflow-deploy-directory@{name}.service"
+
+
+def parse_server(unit: str) -> tuple[str, str] | None:
+    """Read (name, release) from a server unit's name."""
+    match = _SERVER.fullmatch(unit)
+    return (match[1], match[2]) if match else None
+
+
+def parse_socket(unit: str) -> str | None:
+    """Read the name from a socket unit's name."""
+    match = _SOCKET.fullmatch(unit)
+    return match[1] if match else None
+
+
+def parse_step(unit: str) -> tuple[str, str, int] | None:
+    """Read (step, name, version) from a fetch or verify unit's name."""
+    match = _STEP.fullmatch(unit)
+    return (match[1], match[2], int(match[3])) if match else None
+
+
+def parse_slice(unit: str) -> str | None:
+    """Read the name from a slice unit's name."""
+    match = _SLICE.fullmatch(unit)
+    name = match[1].replace(chr(92) + "x2d", "-") if match else ""
+    return name if _NAME.fullmatch(name) else None
+
+
+def parse_build(unit: str) -> str | None:
+    """Read the environment's digest from a build unit's name."""
+    match = _BUILD.fullmatch(unit)
+    return match[1] if match else None
+
+
+def deployment_of(unit: str) -> str | None:
+    """Read which deployment a unit belongs to; None for what deployments share and for everybody else's units."""
+    if server := parse_server(unit):
+        return server[0]
+    if step := parse_step(unit):
+        return step[1]
+    return parse_socket(unit) or parse_slice(unit)
+
+
+def is_ours(unit: str) -> bool:
+    """Tell whether a unit name is one that the reconciler may own."""
+    return deployment_of(unit) is not None or parse_build(unit) is not None
+
+
+def release_version(release: str) -> int:
+    """Read the model version from a release's name."""
+    return int(release.partition(".")[0])

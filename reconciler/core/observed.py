@@ -1,0 +1,96 @@
+"""What the file system and systemd show, as values."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.core import names
+
+_ENVIRONMENT = re.compile(rf"; environment=({names.ENVIRONMENT_PATTERN}|{names.HOST_ENVIRONMENT})\Z")
+RESTARTS_THAT_ARE_ENOUGH = 3
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit as systemd shows it over D-Bus; the words are systemd's own."""
+
+    name: str
+    load: str = "loaded"
+    active: str = "inactive"
+    sub: str = "dead"
+    result: str = "success"
+    status_text: str = ""
+    exit_status: int = 0
+    """Of its last process; systemd's own numbers, above 200, when that could not even begin."""
+    restarts: int = 0
+    ever_active: bool = False
+    """It got ready at least once since systemd loaded it."""
+    invocation: str = ""
+    """Hex id of the last start; empty when it never ran."""
+
+    @property
+    def is_down(self) -> bool:
+        """Nothing of it runs, and nothing is about to."""
+        return self.active in ("inactive", "failed")
+
+    @property
+    def is_going_down(self) -> bool:
+        """It stops, or systemd removes its directories: nothing to ask for meanwhile."""
+        return self.active in ("deactivating", "maintenance")
+
+    @property
+    def has_finished_well(self) -> bool:
+        """A oneshot step that did its work."""
+        return self.active == "active" and self.sub == "exited"
+
+    @property
+    def ends(self) -> int:
+        """How often it ended since it was started; systemd counts an end when the restart after it begins."""
+        return self.restarts + self._ended
+
+    @property
+    def _ended(self) -> bool:
+        """It has ended and waits for its restart: the only time when `result` says how."""
+        return self.sub == "auto-restart"
+
+    @property
+    def environment(self) -> str | None:
+        """Which environment a fetch unit says its release needs; its words are not trusted further."""
+        match = _ENVIRONMENT.search(self.status_text)
+        return match[1] if match else None
+
+    @property
+    def has_failed(self) -> bool:
+        """Failed for good, restarting without a chance to get ready, or done without saying what came of it."""
+        starting = self.active == "activating" and not self.ever_active
+        # Whoever let one whole start timeout pass would let the next ones pass, too.
+        hopeless = starting and (self.ends >= RESTARTS_THAT_ARE_ENOUGH or (self._ended and self.result == "timeout"))
+        step = names.parse_step(self.name)
+        silent = step is not None and step[0] == "fetch" and self.has_finished_well and self.environment is None
+        return self.active == "failed" or hopeless or silent
+
+
+@dataclass(frozen=True)
+class File:
+    """One unit file that carries our mark, in the unit directory or only among the rendered copies."""
+
+    unit: str
+    intact: bool = True
+    """It is in the unit directory and equals the rendered copy."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What its own section says: Deployment, Release, Environment, Port, Digest."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything that a pass reads before it decides."""
+
+    units: Mapping[str, Unit] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
+    enabled: frozenset[str] = frozenset()
+    foreign: frozenset[str] = frozenset()
+    """Files that have a name of ours and not our mark: somebody else's, never touched."""
+
+    def unit(self, name: str) -> Unit:
+        """A unit that systemd has not loaded is one that does not run."""
+        return self.units.get(name) or Unit(name, load="not-found")

@@ -1,0 +1,29 @@
+"""Where things are on a host. The deploy home's parents are root's, its leaves belong to the deploy user."""
+
+PRODUCT = "/opt/mlflow-reconciler"
+SERVER_LAUNCHER = f"{PRODUCT}/bin/modelserver"
+STEP_LAUNCHER = f"{PRODUCT}/bin/release-step"
+PRODUCT_VENV = f"{PRODUCT}/venv"
+SHIPPED_TEMPLATES = f"{PRODUCT}/templates"
+OWN_TEMPLATES = "/etc/mlflow-reconciler/templates"
+
+UNIT_DIRECTORY = "/etc/systemd/system"
+OTHER_UNIT_DIRECTORIES = ("/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+EXPORTED_DIRECTORY = "/run/systemd/units"
+STATE_DIRECTORY = "/var/lib/mlflow-reconciler"
+RUN_DIRECTORY = "/run/mlflow-reconciler"
+REGISTRY_FILE = "/run/mlflow-registry-agent/registry.json"
+
+AGENT_USER = "mlflow-agent"
+DEPLOY_USER = "mlflow-deploy"
+DEPLOY_HOME = "/var/lib/mlflow-deploy"
+
+
+def release_state(name: str, version: int) -> str:
+    """A release's directory as StateDirectory= names it, relative to /var/lib."""
+    return f"mlflow-deploy/model_deploys/{name}/releases/{version}"
+
+
+def environment_state(environment: str) -> str:
+    """An environment's directory as StateDirectory= names it, relative to /var/lib."""
+    return f"mlflow-deploy/environments/{environment}"

@@ -1,0 +1,71 @@
+"""The part of the plan that comes before a start: fetch, build, verify, each only when the one before it is done."""
+
+from reconciler.core import actions as act
+from reconciler.core import names, units
+from reconciler.core.draft import Draft
+from reconciler.core.release import Release
+from reconciler.core.status import Outlook, State
+
+
+def prepare(draft: Draft, want: Release) -> Outlook | None:
+    """Take the next step towards a release that can start; None when it can."""
+    steps = draft.situation.steps
+    fetch = units.fetch(want, steps)
+    server = draft.seen.files.get(names.server_unit(want.name, want.id))
+    environment = draft.seen.unit(fetch.unit).environment
+    verify = names.verify_unit(want.name, want.version)
+    if draft.seen.unit(verify).active == "failed" and verify not in draft.situation.holds:
+        return start_over(draft, want, environment)
+    if outlook := _step(draft, want, fetch, "fetch", f"downloading version {want.version}"):
+        return outlook
+    if environment is None:
+        if why := draft.situation.holds.get(fetch.unit):
+            return draft.blocked(want.version, "fetch-failed", why)
+        return start_over(draft, want, environment)
+    if environment != names.HOST_ENVIRONMENT:
+        build = units.build(want, environment, steps)
+        if outlook := _step(draft, want, build, "build", f"building the environment of version {want.version}"):
+            return outlook
+    outlook = _step(draft, want, units.verify(want, environment), "verify", f"verifying version {want.version}")
+    if outlook is None and (server is None or server.facts.get("Environment") != environment):
+        draft.write(units.server(want, environment))
+    return outlook
+
+
+def start_over(draft: Draft, want: Release, environment: str | None) -> Outlook:
+    """Have every step done again: what is there already costs nothing, what is missing or damaged is made anew."""
+    draft.stop(names.verify_unit(want.name, want.version))
+    draft.stop(names.fetch_unit(want.name, want.version))
+    if environment not in (None, names.HOST_ENVIRONMENT):
+        draft.stop(names.build_unit(str(environment)))
+    return draft.outlook(State.PREPARING, want.version, "fetching", f"looking version {want.version} over again")
+
+
+def _step(draft: Draft, want: Release, render: act.Render, step: str, doing: str) -> Outlook | None:
+    """See a step done (None), or have it going."""
+    unit, file = draft.seen.unit(render.unit), draft.seen.files.get(render.unit)
+    is_for_this = file is not None and file.facts.get("For") == render.facts["For"]
+    if unit.has_finished_well and (is_for_this or (file is not None and names.parse_build(render.unit))):
+        return None
+    if render.unit in draft.seen.foreign:
+        why = f"cannot use the unit name {render.unit}: somebody else's unit has it; move that unit away"
+        return draft.blocked(want.version, "unit-not-ours", why)
+    underway = draft.outlook(State.PREPARING, want.version, f"{step}ing", doing)
+    if render.unit in draft.shared:
+        return underway
+    if not unit.is_down:
+        if file is None:
+            draft.write(render)
+        elif unit.has_finished_well:
+            draft.stop(render.unit)
+        return underway
+    # An environment that another deployment failed to build fails here for the same reason.
+    if render.unit in draft.situation.holds and is_for_this:
+        return draft.blocked(want.version, f"{step}-failed", draft.situation.holds[render.unit])
+    if file is not None and is_for_this and file.facts.get("Digest") == render.facts["Digest"]:
+        draft.mend([render.unit])
+        draft.shared[render.unit] = render
+    else:
+        draft.write(render)
+    draft.start(render.unit)
+    return underway

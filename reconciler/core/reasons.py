@@ -1,0 +1,56 @@
+"""Why a unit failed, in the words of the unit itself or, where it could not speak, in ours."""
+
+from reconciler.core import names
+from reconciler.core.observed import Unit
+from reconciler.core.sentences import one_line
+
+MAX_REASON = 1000
+
+_RESULTS = {
+    "timeout": "it did not get ready within its start timeout",
+    "oom-kill": "it was killed for using more memory than it may",
+    "signal": "it was killed by a signal",
+    "core-dump": "it crashed",
+    "watchdog": "it no longer answered systemd's watchdog",
+    "exit-code": "it ended with an error",
+    "start-limit-hit": "it was started too often",
+    "resources": "systemd could not set it up",
+}
+# What systemd could not do before the unit's own program began (systemd.exec(5), "Process Exit Codes").
+_SETUPS = {
+    203: "systemd could not execute its program",
+    217: "systemd could not find its user",
+    226: "systemd could not set up its sandbox, perhaps a directory that it needs is gone",
+    **dict.fromkeys((233, 238, 239, 240), "systemd could not make its directory, perhaps the disk is full"),
+    243: "systemd could not read its credentials",
+}
+
+
+def why_failed(unit: Unit) -> str:
+    """Say in one sentence why a unit failed. What the unit said is shortened and kept to printable characters."""
+    said = one_line(unit.status_text, MAX_REASON)
+    if said.startswith("cannot ") and unit.result != "timeout":
+        return said
+    what = _subject(unit.name)
+    if unit.has_finished_well:
+        return f"cannot {what}: it did not say which environment the version needs; see journalctl -u {unit.name}"
+    reason = _RESULTS.get(unit.result, f"systemd says {unit.result!r}")
+    if unit.result == "exit-code":
+        reason = _SETUPS.get(unit.exit_status, reason)
+    if unit.result == "timeout" and names.parse_server(unit.name) is None:
+        reason = "it was not done before its deadline"
+    if unit.active != "failed" and unit.result != "timeout":
+        last = f", the last time {reason}" if unit.result in _RESULTS else ""
+        reason = f"it ended {unit.ends} times before it got ready{last}"
+    doing = f" (it last said: {said})" if said else ""
+    return f"cannot {what}: {reason}{doing}; see journalctl -u {unit.name}"
+
+
+def _subject(unit: str) -> str:
+    if step := names.parse_step(unit):
+        return f"{step[0]} version {step[2]} of {step[1]}"
+    if server := names.parse_server(unit):
+        return f"start version {names.release_version(server[1])} of {server[0]}"
+    if names.parse_build(unit):
+        return "build the environment"
+    return f"start {unit}"

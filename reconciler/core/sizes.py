@@ -1,0 +1,38 @@
+"""Sizes and shares as people write them: 512M, 4G, 150%."""
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_SIZE = re.compile(r"([0-9]{1,12})([KMGT]?)")
+_FACTOR = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_QUOTA = re.compile(r"([0-9]{1,6})%")
+
+
+def parse_size(value: object) -> object:
+    """Turn `64M` into bytes (K, M, G, T are binary); an empty text is 0, no limit."""
+    if not isinstance(value, str):
+        return value
+    if not value:
+        return 0
+    match = _SIZE.fullmatch(value.strip().upper().removesuffix("B").removesuffix("I"))
+    if match is None:
+        raise ValueError("should be a size such as 512M or 4G")
+    return int(match[1]) * _FACTOR[match[2]]
+
+
+def parse_quota(value: object) -> object:
+    """Turn `150%` into 150 (percent of one CPU); an empty text is 0, no limit."""
+    if not isinstance(value, str):
+        return value
+    if not value:
+        return 0
+    match = _QUOTA.fullmatch(value.strip())
+    if match is None or int(match[1]) == 0:
+        raise ValueError("should be a percentage such as 150%")
+    return int(match[1])
+
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+CpuQuota = Annotated[int, BeforeValidator(parse_quota)]

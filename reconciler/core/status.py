@@ -1,0 +1,80 @@
+"""What is told about deployments: the states, and the document that everybody may read."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+MAX_STATUS_BYTES = 16 * 1024 * 1024
+
+Text = Annotated[str, StringConstraints(max_length=5000)]
+
+
+class State(StrEnum):
+    """Where a deployment stands."""
+
+    PENDING = "pending"
+    PREPARING = "preparing"
+    ROLLING_OUT = "rolling-out"
+    SERVING = "serving"
+    IDLE = "idle"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+    STALLED = "stalled"
+    HELD = "held"
+    SUSPENDED = "suspended"
+    REMOVING = "removing"
+    NOT_DEPLOYABLE = "not-deployable"
+
+
+class Outlook(BaseModel):
+    """Where one deployment stands and why, as the planner sees it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: Text
+    state: State
+    desired_version: Text | None = None
+    active_version: Text | None = None
+    reason: Text = ""
+    """One word for programs, such as `fetch-failed`."""
+    message: Text = ""
+    """One sentence for people."""
+    url: Text | None = None
+    socket: Text | None = None
+
+
+class DeploymentStatus(Outlook):
+    """An outlook with the moment since when it stands."""
+
+    since: AwareDatetime
+
+
+class RegistryStatus(BaseModel):
+    """How fresh the last accepted snapshot is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reachable: bool
+    read_at: AwareDatetime | None
+    message: Text = ""
+
+
+class Status(BaseModel):
+    """The document in /run that the command and the agent read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    host: Text
+    registry: RegistryStatus
+    deployments: tuple[DeploymentStatus, ...] = ()
+
+
+def summary(deployments: tuple[DeploymentStatus, ...]) -> str:
+    """One human sentence about all deployments, for systemctl status."""
+    if not deployments:
+        return "nothing is deployed"
+    counts = {state: sum(1 for one in deployments if one.state is state) for state in State}
+    parts = [f"{count} {state}" for state, count in counts.items() if count]
+    return ", ".join(parts)

@@ -1,0 +1,40 @@
+"""The lines of the journal that matter, each with the MESSAGE_ID under which the catalog explains it."""
+
+from reconciler.core.status import Outlook, State
+
+WANTED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e01"
+REMOVED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e02"
+ACTION_FAILED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e03"
+SNAPSHOT_REFUSED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e04"
+SETTINGS_REFUSED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e05"
+_STATES = {
+    State.PREPARING: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e11",
+    State.ROLLING_OUT: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e12",
+    State.SERVING: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e13",
+    State.DEGRADED: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e14",
+    State.FAILED: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e15",
+    State.REMOVING: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e16",
+    State.NOT_DEPLOYABLE: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e17",
+}
+
+
+def message_id(state: State) -> str | None:
+    """The id of a line that tells a change of state."""
+    return _STATES.get(state)
+
+
+def sentence(outlook: Outlook) -> str:
+    """Tell a deployment's state in one line."""
+    match outlook.state:
+        case State.SERVING:
+            line = f"version {outlook.active_version} of {outlook.name} is serving at {outlook.url}"
+            return f"{line}: {outlook.message}" if outlook.reason else line
+        case State.DEGRADED:
+            return (
+                f"version {outlook.desired_version} of {outlook.name} is not serving, "
+                f"version {outlook.active_version} still is: {outlook.message}"
+            )
+        case State.FAILED:
+            return f"version {outlook.desired_version} of {outlook.name} is not serving: {outlook.message}"
+        case _:
+            return f"{outlook.name} is {outlook.state}: {outlook.message}"

@@ -1,0 +1,144 @@
+"""What each unit is rendered from: its template, its values and the facts that are read back from it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.core import addresses, names, places
+from reconciler.core.actions import Render, Value
+from reconciler.core.names import HOST_ENVIRONMENT
+from reconciler.core.release import Release
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """What the release steps are told beside the release itself."""
+
+    registry_uri: str
+    registry_timeout: int
+    fetch_deadline: int
+    fetch_schemes: tuple[str, ...]
+    keep_free: int
+    build_deadline: int
+    index_url: str
+    find_links: tuple[str, ...]
+    offline: bool
+    allow_source: bool
+
+
+def _render(
+    deployment: str, unit: str, template: str, values: Mapping[str, Value], facts: Mapping[str, str] | None = None
+) -> Render:
+    values = {"unit": unit, **values}
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    own = {"Deployment": deployment} if names.deployment_of(unit) else {}
+    return Render(deployment, unit, template, values, {**own, **(facts or {}), "Digest": digest})
+
+
+def _release_values(release: Release) -> dict[str, Value]:
+    state = places.release_state(release.name, release.version)
+    return {
+        "name": release.name,
+        "version": release.version,
+        "user": places.DEPLOY_USER,
+        "step": places.STEP_LAUNCHER,
+        "release_state": state,
+        "release_dir": f"/var/lib/{state}",
+    }
+
+
+def _about(*what: str) -> dict[str, str]:
+    """A fact that tells for what a step was done: done for something else, it is to be done again."""
+    return {"For": hashlib.sha256("\0".join(what).encode(errors="replace")).hexdigest()[:16]}
+
+
+def fetch(release: Release, settings: StepSettings) -> Render:
+    """The unit that downloads the release's artifacts and works out its environment's digest."""
+    values = _release_values(release) | {
+        "source": release.source,
+        "environment": release.parameters.environment,
+        "registry_uri": settings.registry_uri,
+        "registry_timeout": settings.registry_timeout,
+        "deadline": settings.fetch_deadline,
+        "schemes": list(settings.fetch_schemes),
+        "keep_free": settings.keep_free,
+    }
+    unit = names.fetch_unit(release.name, release.version)
+    return _render(
+        release.name, unit, "release/fetch.service.j2", values, _about(release.source, release.parameters.environment)
+    )
+
+
+def build(release: Release, environment: str, settings: StepSettings) -> Render:
+    """The unit that makes the environment; the first release that needs it lends its requirements."""
+    state = places.environment_state(environment)
+    values = _release_values(release) | {
+        "environment": environment,
+        "environment_state": state,
+        "environment_dir": f"/var/lib/{state}",
+        "deadline": settings.build_deadline,
+        "index_url": settings.index_url,
+        "find_links": list(settings.find_links),
+        "offline": settings.offline,
+        "allow_source": settings.allow_source,
+        "keep_free": settings.keep_free,
+    }
+    facts = {
+        "Environment": environment,
+        **_about(settings.index_url, *settings.find_links, f"{settings.offline} {settings.allow_source}"),
+    }
+    return _render(release.name, names.build_unit(environment), "release/build.service.j2", values, facts)
+
+
+def verify(release: Release, environment: str) -> Render:
+    """The unit that compares what was fetched and built with what was recorded."""
+    values = _release_values(release) | {"environment": environment, "environment_dir": _environment_dir(environment)}
+    unit = names.verify_unit(release.name, release.version)
+    return _render(release.name, unit, "release/verify.service.j2", values, _about(release.source, environment))
+
+
+def server(release: Release, environment: str) -> Render:
+    """The service that answers predictions."""
+    parameters = release.parameters
+    directory = _environment_dir(environment)
+    values = _release_values(release) | {
+        "release": release.id,
+        "socket": names.socket_unit(release.name),
+        "slice": names.slice_unit(release.name),
+        "launcher": places.SERVER_LAUNCHER,
+        "environment_dir": directory,
+        "venv": f"{directory}/venv" if directory else places.PRODUCT_VENV,
+        "product": places.PRODUCT,
+        "start_timeout": parameters.start_timeout,
+        "stop_timeout": parameters.stop_timeout,
+        "memory_max": parameters.memory_max,
+        "cpu_quota": parameters.cpu_quota,
+        "max_body": parameters.max_body,
+    }
+    unit = names.server_unit(release.name, release.id)
+    facts = {"Release": release.id, "Environment": environment, "Runtime": parameters.runtime}
+    return _render(release.name, unit, f"{parameters.runtime}/model.service.j2", values, facts)
+
+
+def socket(name: str, release: str, runtime: str, port: int) -> Render:
+    """The socket that all releases of a deployment share, and that names the active one."""
+    values: dict[str, Value] = {
+        "name": name,
+        "service": names.server_unit(name, release),
+        "slice": names.slice_unit(name),
+        "address": f"{addresses.HOST}:{port}",
+        "path": addresses.socket_path(name),
+    }
+    facts = {"Release": release, "Port": str(port)}
+    return _render(name, names.socket_unit(name), f"{runtime}/model.socket.j2", values, facts)
+
+
+def slice_(name: str, runtime: str) -> Render:
+    """The deployment's slice, under which ops find its socket and its servers."""
+    return _render(name, names.slice_unit(name), f"{runtime}/model.slice.j2", {"name": name})
+
+
+def _environment_dir(environment: str) -> str:
+    return "" if environment == HOST_ENVIRONMENT else f"/var/lib/{places.environment_state(environment)}"

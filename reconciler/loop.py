@@ -1,0 +1,137 @@
+"""The daemon: wakes up, has passes run until there is nothing more to do, tells systemd that it is well, and waits."""
+
+import os
+import queue
+import signal
+import time
+from collections.abc import Callable
+from datetime import UTC
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from reconciler.core import story
+from reconciler.journal import notify
+from reconciler.reconcile import Reconciler
+from reconciler.settings import Settings, SettingsError
+
+log = structlog.get_logger()
+
+PASSES_IN_A_ROW = 50
+"""More than any sequence of steps needs; beyond it something undoes what is done, so take a breath."""
+BREATH = 1.0
+AFTER_A_FAILED_PASS = 5.0
+"""Seconds, both."""
+FIRST_PASS_STEP_USEC = 60_000_000
+"""Microseconds that the next action of the first pass may take before the start counts as failed."""
+
+
+class Loop:
+    """Events only wake; a pass reads everything again, so none of them can be missed or come too often."""
+
+    def __init__(self, reconciler: Reconciler, load_settings: Callable[[], Settings]) -> None:
+        """Run `reconciler`; `load_settings` is called for a reload and may raise SettingsError."""
+        self._reconciler = reconciler
+        self._load_settings = load_settings
+        # SimpleQueue, because its put() may be called from a signal handler that interrupts its get().
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stopping = False
+        self._settings_changed = False
+        self._ready = False
+        reconciler.progress = self._still_at_it
+
+    def wake(self) -> None:
+        """Have a pass run soon; safe from any thread and from a signal handler."""
+        self._wakes.put(None)
+
+    def stop(self) -> None:
+        """Have it end soon; safe from any thread and from a signal handler."""
+        self._stopping = True
+        self.wake()
+
+    def settings_changed(self) -> None:
+        """Have the settings read again before the next pass."""
+        self._settings_changed = True
+        self.wake()
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT. READY follows the first pass; it never waits for the registry."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: self.stop())
+        signal.signal(signal.SIGHUP, lambda _number, _frame: self.settings_changed())
+        timer = BackgroundScheduler(timezone=UTC)
+        self._schedule(timer)
+        timer.start()
+        while not self._stopping:
+            if self._take_settings():
+                self._schedule(timer)
+            patience = self._pass_until_done()
+            self._wait(patience)
+            timer.wakeup()
+        notify(STOPPING="1", STATUS="stopped; the models go on serving")
+        timer.shutdown(wait=False)
+
+    def _pass_until_done(self) -> float:
+        """Run passes until one finds nothing to do; gives the seconds to wait for events after it."""
+        for _ in range(PASSES_IN_A_ROW):
+            try:
+                acted = self._reconciler.one_pass()
+            except Exception as error:
+                # No WATCHDOG: passes that fail again and again end with a restart by systemd.
+                log.exception(f"cannot complete a pass: {error}; it is tried again")
+                notify(STATUS=f"cannot complete a pass: {error}; see journalctl -u mlflow-reconciler")
+                return AFTER_A_FAILED_PASS
+            if self._stopping:
+                return 0.0
+            if not acted:
+                notify(STATUS=self._reconciler.teller.sentence, WATCHDOG="1", **({} if self._ready else {"READY": "1"}))
+                self._ready = True
+                return self._patience()
+            self._still_at_it()
+        log.warning("passes still find something to do; going on more slowly")
+        return BREATH
+
+    def _still_at_it(self) -> None:
+        """Tell systemd that there is progress: a pass over many models may take long, the first one too."""
+        notify(WATCHDOG="1", **({} if self._ready else {"EXTEND_TIMEOUT_USEC": str(FIRST_PASS_STEP_USEC)}))
+
+    def _wait(self, patience: float) -> None:
+        """Wait for an event; a timer of wall-clock time stalls when the clock jumps back, this one cannot."""
+        if patience <= 0:
+            return
+        try:
+            self._wakes.get(timeout=patience)
+        except queue.Empty:
+            return
+        while not self._wakes.empty():
+            self._wakes.get()
+
+    def _patience(self) -> float:
+        """Seconds to wait when nothing happens."""
+        longest = float(self._reconciler.settings.reconcile.interval)
+        if (watchdog := int(os.environ.get("WATCHDOG_USEC", "0"))) > 0:
+            longest = min(longest, watchdog / 1e6 / 3)
+        deadline = self._reconciler.next_deadline()
+        return longest if deadline is None else max(0.01, min(longest, deadline - time.monotonic()))
+
+    def _schedule(self, timer: BackgroundScheduler) -> None:
+        interval = self._reconciler.settings.reconcile.interval
+        timer.add_job(self.wake, "interval", seconds=interval, jitter=2, id="pass", replace_existing=True)
+
+    def _take_settings(self) -> bool:
+        """Take new settings if they can be used; a running daemon keeps the old ones otherwise."""
+        if not self._settings_changed:
+            return False
+        self._settings_changed = False
+        try:
+            settings = self._load_settings()
+        except SettingsError as error:
+            log.error(  # noqa: TRY400 - the sentence says all; a traceback would say less
+                f"{error}; the old settings stay in force", MESSAGE_ID=story.SETTINGS_REFUSED
+            )
+            return False
+        if settings == self._reconciler.settings:
+            return False
+        self._reconciler.settings = settings
+        log.info("took new settings")
+        return True

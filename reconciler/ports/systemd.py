@@ -1,0 +1,54 @@
+"""What is asked of systemd."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from reconciler.core.observed import Unit
+
+
+class SystemdError(Exception):
+    """systemd did not do what it was asked; the message begins with `cannot`."""
+
+
+class SystemdBusyError(SystemdError):
+    """systemd is at it, or at something else with the same unit: to be asked again when the unit changes."""
+
+
+class Systemd(Protocol):
+    """The service manager of this host. Every call ends within a time-out and raises SystemdError when it fails."""
+
+    def units(self) -> Mapping[str, Unit]:
+        """Show every loaded unit whose name is one of ours."""
+
+    def status_text(self, unit: str) -> str:
+        """Read what a service last said of itself; empty when it said nothing."""
+
+    def reload(self) -> None:
+        """Have the unit files read again."""
+
+    def start(self, unit: str) -> None:
+        """Ask for a start; returns when systemd has accepted the job."""
+
+    def start_and_wait(self, unit: str) -> None:
+        """Start and wait for the job's result; anything but a started unit is an error."""
+
+    def stop(self, unit: str) -> None:
+        """Ask for a stop; returns when systemd has accepted the job. A unit that is not loaded is stopped."""
+
+    def enable(self, unit: str) -> None:
+        """Have a boot start the unit."""
+
+    def disable(self, unit: str) -> None:
+        """Have a boot not start the unit."""
+
+    def reset_failed(self, unit: str) -> None:
+        """Clear a unit's failure; nothing when it has none."""
+
+    def clean(self, unit: str) -> None:
+        """Remove the directories of a stopped unit; returns when they are gone.
+
+        Raises SystemdBusyError when that takes longer than a moment: large directories must hold up nobody.
+        """
+
+    def watch(self, wake: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Call `wake` after every change of a unit or a job, `lost` when no more can be told; from another thread."""

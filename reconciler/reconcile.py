@@ -1,0 +1,203 @@
+"""One pass: read everything, plan, apply, and tell. Whoever calls it again afterwards observes what became of it."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from reconciler.apply.execute import Executor
+from reconciler.apply.render import RenderError
+from reconciler.apply.snapshots import Reading, Snapshots
+from reconciler.apply.unit_files import UnitFiles
+from reconciler.core import actions as act
+from reconciler.core import backoff, memory
+from reconciler.core.actions import Action
+from reconciler.core.draft import Situation
+from reconciler.core.memory import Memory
+from reconciler.core.observed import Observed
+from reconciler.core.plan import Plan, plan, without_snapshot
+from reconciler.core.reasons import why_failed
+from reconciler.core.status import Outlook, State
+from reconciler.ports.systemd import Systemd, SystemdBusyError, SystemdError
+from reconciler.settings import Settings
+from reconciler.tell import Teller
+from reconciler.wanted import not_deployable, step_settings, wanted
+
+AHEAD = 60.0
+"""Seconds by which the agent's clock may seem ahead."""
+AfterAction = Callable[[int, Action], None]
+
+
+def ignore_action(_number: int, _action: Action) -> None:
+    """Nothing follows an action but in fault tests."""
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Time and randomness, passed in so that tests decide them."""
+
+    monotonic: Callable[[], float]
+    """Seconds; never jumps."""
+    jitter: Callable[[], float]
+    """0 to 1."""
+    wall: Callable[[], float] = time.time
+    """Seconds since the epoch."""
+
+
+@dataclass
+class Reconciler:
+    """Carries the little that is remembered from pass to pass."""
+
+    systemd: Systemd
+    files: UnitFiles
+    executor: Executor
+    snapshots: Snapshots
+    teller: Teller
+    chance: Chance
+    settings: Settings
+    after_action: AfterAction = ignore_action
+    progress: Callable[[], None] = lambda: None
+    """Called after each action, whether it worked or not."""
+    memory: Memory = field(default_factory=Memory)
+    done: int = 0
+    """Actions carried out since the start."""
+
+    def one_pass(self) -> bool:
+        """Read, plan, apply, tell; True when something was done, so that it is worth looking again at once."""
+        reading = self.snapshots.read()
+        seen = self.observe()
+        self.memory = self._note_failures(seen)
+        decided = self.decide(reading, seen)
+        acted = self._apply(decided.actions)
+        paused = self.memory.paused(self.chance.monotonic())
+        outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
+        self.teller.tell(outlooks, self._registry(reading))
+        return acted
+
+    def observe(self) -> Observed:
+        """Look at the unit files and at systemd."""
+        files, foreign = self.files.observe()
+        return Observed(self.systemd.units(), files, self.files.enabled(), foreign)
+
+    def decide(self, reading: Reading, seen: Observed) -> Plan:
+        """Plan from a reading and an observation; without any snapshot nothing is decided about anything."""
+        situation = Situation(
+            steps=step_settings(self.settings),
+            port_range=self.settings.deploy.port_range,
+            holds=self.memory.backoff.active(self.chance.monotonic()),
+            refused_ports=frozenset(self.memory.refused_ports),
+            paused=frozenset(self.memory.paused(self.chance.monotonic())),
+            reload_due=self.memory.reload_due,
+        )
+        if reading.snapshot is None:
+            return without_snapshot(seen, situation)
+        decided = plan(wanted(reading.snapshot, self.settings), seen, situation)
+        return replace(decided, outlooks=(*decided.outlooks, *not_deployable(reading.snapshot)))
+
+    def next_deadline(self) -> float | None:
+        """When the next retry is due, on the monotonic clock."""
+        return self.memory.next_deadline(self.chance.monotonic())
+
+    def _note_failures(self, seen: Observed) -> Memory:
+        rhythm, now = self.settings.reconcile, self.chance.monotonic()
+        noted = backoff.update(
+            self.memory.backoff,
+            seen.units,
+            seen.files,
+            why_failed,
+            now,
+            rhythm.retry_min,
+            rhythm.retry_max,
+            self.chance.jitter,
+        )
+        refused = memory.refused_ports(seen, self.memory.refused_ports, noted.holds, now)
+        return replace(self.memory, backoff=noted, refused_ports=refused)
+
+    def _apply(self, actions: Sequence[Action]) -> bool:
+        """Do one action after the other. One that fails ends the turn of its own deployment, or of the unit it shares.
+
+        The reload is everybody's, so nobody's failure keeps it from being tried; without it nothing is started.
+        """
+        failed: set[str] = set()
+        worked: set[str] = set()
+        noted = False
+        for action in actions:
+            turn = action.deployment or action.unit
+            if turn in failed or (self.memory.reload_due and _needs_reload(action)):
+                continue
+            if isinstance(action, act.CHANGES_FILES):
+                self.memory = replace(self.memory, reload_due=True)
+            try:
+                self.executor.execute(action)
+            except SystemdBusyError as error:
+                self.teller.tell_delay(action, error)
+                failed.add(turn)
+                continue
+            except (SystemdError, RenderError, OSError) as error:
+                failed.add(turn)
+                noted = True
+                self._note_failed_action(turn, action, error)
+                continue
+            finally:
+                self.progress()
+            if isinstance(action, act.Reload):
+                self.memory = replace(self.memory, reload_due=False)
+            worked.add(turn)
+            self.done += 1
+            self.teller.tell_action(action)
+            self.after_action(self.done, action)
+        for name in worked - failed:
+            self.memory = self.memory.forget_pause(name)
+        return bool(worked or noted)
+
+    def _note_failed_action(self, turn: str, action: Action, error: Exception) -> None:
+        """Pause the deployment; a socket that did not start shows that by itself and may have another port at once."""
+        self.teller.tell_failed_action(action, error)
+        if isinstance(action, act.Start) and action.unit.endswith(".socket"):
+            return
+        rhythm = self.settings.reconcile
+        self.memory = self.memory.pause(
+            turn,
+            str(error),
+            self.chance.monotonic(),
+            rhythm.retry_min,
+            rhythm.retry_max,
+            self.chance.jitter(),
+        )
+
+    def _registry(self, reading: Reading) -> tuple[bool, datetime | None, str]:
+        """Tell how fresh the snapshot is: whether the agent confirmed it lately, when, and what it says of itself."""
+        registry = self.settings.registry
+        lately = 3 * registry.poll_interval + registry.timeout
+        age = None if reading.touched is None else self.chance.wall() - reading.touched
+        if age is not None and not -AHEAD <= age <= self.chance.wall():
+            return (
+                False,
+                None,
+                "cannot tell when the registry was read: its file's time stamp is odd; restart the agent",
+            )
+        at = None if reading.touched is None else datetime.fromtimestamp(reading.touched, UTC)
+        if age is not None and age <= lately:
+            return True, at, reading.problem
+        said = self.teller.agent_says()
+        if said.startswith("cannot "):
+            return False, at, said
+        if reading.problem:  # the agent knows of no problem: somebody else touched its file
+            return False, at, reading.problem
+        agent = f"mlflow-registry-agent says {said!r}" if said else "mlflow-registry-agent does not run"
+        return False, at, f"the snapshot was not confirmed lately; {agent}, see systemctl status mlflow-registry-agent"
+
+
+def _needs_reload(action: Action) -> bool:
+    """A unit must not be started from a file that systemd has not read."""
+    return isinstance(action, act.Start | act.Enable)
+
+
+def _with_pause(outlook: Outlook, paused: dict[str, str]) -> Outlook:
+    why = paused.get(outlook.name)
+    if why is None:
+        return outlook
+    state = State.DEGRADED if outlook.active_version else State.FAILED
+    if outlook.state is State.REMOVING:
+        state = State.REMOVING
+    return outlook.model_copy(update={"state": state, "reason": "action-failed", "message": why})

@@ -1,0 +1,134 @@
+"""The command line of the release steps, as the units of a deployment run it.
+
+    python -I -m reconciler.release fetch --name NAME --version V --source URI [--environment model|host]
+                                          --schemes s3,https,... --keep-free BYTES
+    python -I -m reconciler.release build --release-dir DIR --digest DIGEST [--index-url URL] [--find-links PLACE]...
+                                          [--offline] [--allow-source] [--keep-free BYTES]
+    python -I -m reconciler.release verify --release-dir DIR --environment-dir DIR|host
+
+fetch works in $STATE_DIRECTORY (…/releases/<version>), with the registry in $MLFLOW_TRACKING_URI and its credentials,
+if any, in $CREDENTIALS_DIRECTORY/registry.{username,password,token}. build works in $STATE_DIRECTORY
+(…/environments/<digest>) and keeps uv's cache in $CACHE_DIRECTORY. Empty --index-url and --find-links mean none.
+"""
+
+import argparse
+import errno
+import os
+import signal
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from reconciler.core.names import HOST_ENVIRONMENT
+from reconciler.release.outcome import StepError, fail, report
+
+EX_TEMPFAIL = 75
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one step and end with 0 (done), 1 (cannot, and the status says why), 75 (interrupted, goes on next time)."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    os.umask(0o022)  # the server reads the result as another user
+    try:
+        report(_STEPS[options.step](options))
+    except StepError as failed:
+        fail(str(failed))
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            fail(f"cannot {options.step}: no space left on this host's disk; make room on the host")
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"cannot {options.step}: {where}{error.strerror or error}; see this unit's journal")
+    except Exception as error:  # noqa: BLE001 - whatever a registry or a package came up with, people get a sentence
+        traceback.print_exc()
+        fail(f"cannot {options.step}: {type(error).__name__}: {error}; see this unit's journal")
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    # Whatever is half done does not count, so there is nothing to tidy up, and threads of a download need no farewell.
+    # The kernel's own word (SIGKILL to the rest of the unit) ends a running uv.
+    report(f"stopped by {signal.Signals(number).name} before it was done; the next start goes on")
+    os._exit(EX_TEMPFAIL)
+
+
+def _fetch(options: argparse.Namespace) -> str:
+    from reconciler.release.download import Wanted
+    from reconciler.release.fetch import fetch
+
+    registry = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not registry.startswith(("http://", "https://")):
+        raise StepError("cannot fetch: MLFLOW_TRACKING_URI names no http(s) registry; start this step through its unit")
+    wanted = Wanted(
+        name=options.name,
+        version=options.version,
+        source=options.source,
+        environment=options.environment,
+        registry=registry,
+        schemes=frozenset(filter(None, options.schemes.split(","))),
+        keep_free=options.keep_free,
+    )
+    return fetch(_state_directory(), wanted)
+
+
+def _build(options: argparse.Namespace) -> str:
+    from reconciler.release.build import Ordered, build
+    from reconciler.release.uv import Sources
+
+    sources = Sources(
+        index_url=options.index_url,
+        find_links=tuple(filter(None, options.find_links)),
+        offline=options.offline,
+        allow_source=options.allow_source,
+    )
+    order = Ordered(digest=options.digest, sources=sources, keep_free=options.keep_free)
+    return build(_state_directory(), options.release_dir, order)
+
+
+def _verify(options: argparse.Namespace) -> str:
+    from reconciler.release.verify import verify
+
+    environment = None if options.environment_dir == HOST_ENVIRONMENT else Path(options.environment_dir)
+    return verify(options.release_dir, environment)
+
+
+def _state_directory() -> Path:
+    """Return the directory that systemd made for this step."""
+    directory = os.environ.get("STATE_DIRECTORY", "")
+    if not directory.startswith("/") or ":" in directory:
+        raise StepError(
+            "cannot work without $STATE_DIRECTORY: this step is started through its unit; use systemctl start"
+        )
+    return Path(directory)
+
+
+_STEPS = {"fetch": _fetch, "build": _build, "verify": _verify}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="release-step", description="One step of making a release, run by its unit.")
+    steps = parser.add_subparsers(dest="step", required=True)
+    fetch = steps.add_parser("fetch", help="download a model version and record the digest of every file")
+    fetch.add_argument("--name", required=True)
+    fetch.add_argument("--version", required=True, type=int)
+    fetch.add_argument("--source", required=True, help="the model version's source, as the registry has it")
+    fetch.add_argument("--environment", choices=("model", HOST_ENVIRONMENT), default="model")
+    fetch.add_argument("--schemes", required=True, help="address schemes to download from, separated by commas")
+    fetch.add_argument("--keep-free", type=int, default=0, help="bytes that stay free on the file system")
+    build = steps.add_parser("build", help="make the Python environment of a fetched model")
+    build.add_argument("--release-dir", required=True, type=Path)
+    build.add_argument("--digest", required=True)
+    build.add_argument("--index-url", default="")
+    build.add_argument("--find-links", action="append", default=[])
+    build.add_argument("--offline", action="store_true")
+    build.add_argument("--allow-source", action="store_true")
+    build.add_argument("--keep-free", type=int, default=0, help="bytes that must be free to begin")
+    verify = steps.add_parser("verify", help="compare a release with what was fetched")
+    verify.add_argument("--release-dir", required=True, type=Path)
+    verify.add_argument("--environment-dir", required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Build: make the environment that a model asks for, from wheels, complete or not at all, shared by its digest."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.apply.atomic import sync_directory, unfinished
+from reconciler.core.sentences import human_size
+from reconciler.release import built, tree, uv
+from reconciler.release import manifest as manifests
+from reconciler.release.built import COMPLETE, VENV
+from reconciler.release.environment import (
+    SERVER_REQUIREMENTS,
+    environment_digest,
+    server_digest,
+    server_package,
+    server_sources,
+)
+from reconciler.release.manifest import Environment
+from reconciler.release.outcome import StepError, say
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """What the unit asks for."""
+
+    digest: str
+    sources: uv.Sources
+    keep_free: int
+    """Bytes that must be free on the file system before anything starts."""
+
+
+def build(environment: Path, release: Path, order: Ordered) -> str:
+    """Make `environment` complete for a fetched release; return what was done as a line for the status.
+
+    A complete one is left alone, a half one is begun anew.
+    """
+    try:
+        wanted = manifests.read(release).environment
+    except FileNotFoundError as error:
+        raise StepError(
+            f"cannot build the environment: {release} was not fetched completely; fetch it again"
+        ) from error
+    expected = environment_digest(wanted.python, wanted.requirements, wanted.modelserver)
+    if order.digest != wanted.digest or order.digest != expected:
+        raise StepError(
+            f"cannot build the environment {order.digest}: the release needs {wanted.digest}; fetch it again"
+        )
+    why = built.why_incomplete(environment, order.digest)
+    if why is None:
+        return f"environment {order.digest} is complete"
+    say(f"building environment {order.digest}, which {why}")
+    free = tree.free_bytes(environment)
+    if free < order.keep_free:
+        raise StepError(
+            f"cannot build the environment: {human_size(free)} are free on this host and "
+            f"{human_size(order.keep_free)} stay free; make room on the host"
+        )
+    # The record goes first: without it nothing else counts.
+    for leftover in (COMPLETE, unfinished(Path(COMPLETE)), VENV):
+        tree.remove(environment / leftover)
+    sync_directory(environment)
+    python = uv.find_python(wanted.python, environment)
+    _install(environment, wanted, python, order.sources)
+    server = _add_server(environment)
+    _compile(environment)
+    packages = _packages(environment)
+    for leftover in ("requirements.txt", "cache", ".cache", ".config", ".local"):
+        tree.remove(environment / leftover)
+    tree.sync_below(environment)
+    complete = built.record(environment, order.digest, python, packages, server)
+    return (
+        f"built environment {order.digest}: Python {wanted.python}, {len(packages)} packages, {complete.entries} files"
+    )
+
+
+def _install(environment: Path, wanted: Environment, python: str, sources: uv.Sources) -> None:
+    own, server = environment / "requirements.txt", server_package() / SERVER_REQUIREMENTS
+    own.write_text("".join(f"{line}\n" for line in wanted.requirements))
+    venv = environment / VENV
+    try:
+        uv.run("venv", "--no-project", "--python", python, str(venv), cwd=environment)
+        install = ["pip", "install", "--python", str(venv / "bin" / "python"), *sources.arguments()]
+        uv.run(*install, "--requirement", str(own), "--requirement", str(server), cwd=environment)
+    except uv.UvError as error:
+        if uv.is_conflict(error):
+            _blame_the_server(error, environment, own, server, sources)
+        raise uv.explain(error, "the model's requirements", sources) from error
+
+
+def _blame_the_server(error: uv.UvError, environment: Path, own: Path, server: Path, sources: uv.Sources) -> None:
+    """Raise StepError when the model's requirements can be met, only not together with the server's own few."""
+    resolve = ["pip", "compile", "--quiet", "--no-header", "--python", str(environment / VENV / "bin" / "python")]
+    resolve += sources.arguments()
+    try:
+        uv.run(*resolve, str(own), cwd=environment)
+    except uv.UvError:
+        return  # they cannot be met alone either, and the first error says why
+    needs = [line for line in server.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    culprits = [line for line in needs if not _resolves_with(line, environment, own, resolve)]
+    raise StepError(
+        f"cannot build the environment: the model's requirements contradict what the server itself needs "
+        f"({', '.join(culprits or needs)}): {uv.because(error)}; log the model with other versions"
+    ) from error
+
+
+def _resolves_with(line: str, environment: Path, own: Path, resolve: list[str]) -> bool:
+    together = environment / "together.txt"
+    together.write_text(f"{own.read_text()}{line}\n")
+    try:
+        uv.run(*resolve, str(together), cwd=environment)
+    except uv.UvError:
+        return False
+    finally:
+        together.unlink()
+    return True
+
+
+def _add_server(environment: Path) -> str:
+    """Copy the installed model server into the environment; return its digest."""
+    package = server_package()
+    target = next((environment / VENV / "lib").glob("python3.*")) / "site-packages" / "modelserver"
+    if target.exists():
+        raise StepError("cannot build the environment: a package of the model brings its own 'modelserver'; rename it")
+    for path in server_sources(package):
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(package / path, target / path)
+    return server_digest(target)
+
+
+def _compile(environment: Path) -> None:
+    python = environment / VENV / "bin" / "python"
+    # -S: with `site` loaded, the .pth files of foreign packages would run here.
+    command = [str(python), "-I", "-S", "-m", "compileall", "-q", "-j", "0", "lib"]
+    done = subprocess.run(command, cwd=environment / VENV, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
+    if done.returncode != 0:  # templates and examples in packages need not be Python; they are never imported
+        say(f"some files were not compiled to bytecode: {done.stdout.strip().splitlines()[-1:] or done.stderr[-200:]}")
+
+
+def _packages(environment: Path) -> tuple[str, ...]:
+    frozen = uv.run("pip", "freeze", "--python", str(environment / VENV / "bin" / "python"), cwd=environment)
+    return tuple(line for line in frozen.splitlines() if line and not line.startswith("#"))

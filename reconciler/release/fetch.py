@@ -1,0 +1,74 @@
+"""Fetch: bring one model version from the registry's artifact store to this host, whole or not at all."""
+
+from pathlib import Path
+
+from reconciler.apply.atomic import sync_directory, unfinished
+from reconciler.core.names import HOST_ENVIRONMENT
+from reconciler.core.sentences import human_size
+from reconciler.release import manifest as manifests
+from reconciler.release import tree
+from reconciler.release.download import Wanted, download
+from reconciler.release.environment import read_environment
+from reconciler.release.manifest import MANIFEST, MODEL, FileRecord, Manifest
+from reconciler.release.outcome import StepError, say
+
+INCOMING = ".incoming"
+
+
+def fetch(release: Path, want: Wanted) -> str:
+    """Make `release` hold the model version with its manifest; return what was done as a line for the status.
+
+    Repeating it is free, and interrupting it at any point leaves nothing that counts as fetched.
+    """
+    present = _present(release, want)
+    if present is None:
+        _forget(release)
+        present = _describe(want, download(release / INCOMING, want), release / INCOMING)
+        tree.sync_below(release)
+        (release / INCOMING).rename(release / MODEL)
+        sync_directory(release)
+        manifests.write(release, present)
+    elif (present.environment.digest == HOST_ENVIRONMENT) != (want.environment == HOST_ENVIRONMENT):
+        # Same bytes, another way to run them: nothing to download.
+        environment = read_environment(release / MODEL, want.environment)
+        present = present.model_copy(update={"environment": environment})
+        manifests.write(release, present)
+    return f"fetched {len(present.files)} files, {human_size(present.size)}; environment={present.environment.digest}"
+
+
+def _present(release: Path, want: Wanted) -> Manifest | None:
+    """Return the manifest when this version is there already, with every file as it was fetched."""
+    try:
+        found = manifests.read(release)
+        same = (found.name, found.version, found.source) == (want.name, want.version, want.source)
+        sizes = {path: record.size for path, record in found.files.items()}
+        if not same or tree.regular_files(release / MODEL) != sizes:
+            return None
+        digests = {path: record.sha256 for path, record in found.files.items()}
+        changed = [path for path, digest in digests.items() if tree.sha256_of(release / MODEL / path) != digest]
+        if changed:
+            say(f"fetching again: {changed[0]} is not what was fetched")
+        return None if changed else found
+    except FileNotFoundError:
+        return None
+    except StepError as damaged:
+        say(f"fetching again: {damaged}")
+        return None
+
+
+def _forget(release: Path) -> None:
+    # The manifest goes first: without it nothing else counts.
+    for leftover in (MANIFEST, unfinished(Path(MANIFEST)), MODEL, INCOMING):
+        tree.remove(release / leftover)
+    sync_directory(release)
+
+
+def _describe(want: Wanted, sizes: dict[str, int], model: Path) -> Manifest:
+    records = {path: FileRecord(sha256=tree.sha256_of(model / path), size=size) for path, size in sizes.items()}
+    return Manifest(
+        name=want.name,
+        version=want.version,
+        source=want.source,
+        files=records,
+        environment=read_environment(model, want.environment),
+    )

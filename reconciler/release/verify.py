@@ -1,0 +1,35 @@
+"""Verify: what lies on the disk is byte for byte what was fetched, and the environment it needs is complete."""
+
+from pathlib import Path
+
+from reconciler.core.names import HOST_ENVIRONMENT
+from reconciler.core.sentences import human_size
+from reconciler.release import built, tree
+from reconciler.release import manifest as manifests
+from reconciler.release.manifest import MODEL
+from reconciler.release.outcome import StepError
+
+
+def verify(release: Path, environment: Path | None) -> str:
+    """Compare a release with its manifest; `environment` None is the host's own.
+
+    Returns a line for the status; raises StepError with the first difference.
+    """
+    try:
+        manifest = manifests.read(release)
+        found = tree.regular_files(release / MODEL)
+    except FileNotFoundError as error:
+        raise StepError(f"cannot verify {release}: it was not fetched completely; fetch it again") from error
+    where = f"version {manifest.version} of {manifest.name}"
+    if odd := sorted(found.keys() ^ manifest.files.keys()):
+        what = "is missing" if odd[0] in manifest.files else "was not there when it was fetched"
+        raise StepError(f"cannot verify {where}: {odd[0]!r} {what}; fetch it again")
+    for path, record in manifest.files.items():
+        if found[path] != record.size or tree.sha256_of(release / MODEL / path) != record.sha256:
+            raise StepError(f"cannot verify {where}: {path!r} is not what was fetched; fetch it again")
+    wanted = manifest.environment.digest
+    if (environment is None) != (wanted == HOST_ENVIRONMENT):
+        raise StepError(f"cannot verify {where}: it was fetched for the environment {wanted}; fetch it again")
+    if environment is not None and (why := built.why_incomplete(environment, wanted)):
+        raise StepError(f"cannot verify {where}: its environment {why}; build it again")
+    return f"verified {len(found)} files, {human_size(manifest.size)}; environment={wanted}"

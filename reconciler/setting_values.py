@@ -1,0 +1,73 @@
+"""What one setting may be: seconds, selectors, addresses, schemes, each with the words that say what is wrong."""
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
+
+
+def wrong(what: str) -> PydanticCustomError:
+    """Make the error of a check; the sentence says what the value should be."""
+    # The rejected value is never part of the message: it may be a password that someone put in the wrong place.
+    return PydanticCustomError("setting", "{what}", {"what": what})
+
+
+def _seconds(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        value = int(value)  # from the environment, where everything is text
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 7 * 24 * 3600:
+        raise wrong("should be a whole number of seconds, at least 1 and at most 604800 (a week)")
+    return value
+
+
+def _selector(value: str) -> str:
+    kind, _, name = value.partition(":")
+    if kind == "stage" and name in ("Production", "Staging", "Archived"):
+        return value
+    if kind == "alias" and re.fullmatch(r"[A-Za-z0-9_.-]{1,256}", name):
+        return value
+    raise wrong('should be a list of selectors such as "stage:Production" or "alias:champion"')
+
+
+def _address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or not value.isprintable() or " " in value or parts.fragment:
+        raise wrong("should be an http:// or https:// address")
+    if "@" in parts.netloc:
+        raise wrong("should be an address without user and password; credentials belong in systemd credentials")
+    return value
+
+
+def _address_or_directory(value: str) -> str:
+    if value.startswith("/") and value.isprintable():
+        return value
+    try:
+        return _address(value)
+    except PydanticCustomError as error:
+        message = error.message()
+        raise wrong(
+            message if "without" in message else "should be an absolute path or an http(s):// address"
+        ) from None
+
+
+def _scheme(value: str) -> str:
+    if value in ("file", "models", "runs") or not re.fullmatch(r"[a-z][a-z0-9+.-]{0,31}", value):
+        raise wrong(
+            'should be a list of address schemes such as "s3"; "file" would let a model name this host\'s files'
+        )
+    return value
+
+
+Seconds = Annotated[int, BeforeValidator(_seconds)]
+Selector = Annotated[str, AfterValidator(_selector)]
+Address = Annotated[str, AfterValidator(_address)]
+AddressOrDirectory = Annotated[str, AfterValidator(_address_or_directory)]
+OptionalAddressOrDirectory = Annotated[str, AfterValidator(lambda value: value and _address_or_directory(value))]
+Scheme = Annotated[str, AfterValidator(_scheme)]
+TagKey = Literal["environment", "start_timeout", "stop_timeout", "memory_max", "cpu_quota", "max_body"]

@@ -1,0 +1,285 @@
+"""The settings of a host: config.toml, its drop-ins and the environment, checked once and never changed after."""
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import pydantic_settings
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from reconciler.core.sizes import CpuQuota, Size
+from reconciler.setting_values import (
+    Address,
+    AddressOrDirectory,
+    OptionalAddressOrDirectory,
+    Scheme,
+    Seconds,
+    Selector,
+    TagKey,
+    wrong,
+)
+
+DEFAULT_PATH = Path("/etc/mlflow-reconciler/config.toml")
+PATH_VARIABLE = "MLFLOW_RECONCILER_CONFIG"
+ENVIRONMENT_PREFIX = "MLFLOW_RECONCILER_"
+MAX_FILE_BYTES = 1024 * 1024
+
+_SECRET_WORDS = ("password", "passwd", "token", "secret", "username", "credential")
+
+
+NotNegativeSize = Annotated[Size, Field(ge=0)]
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message names the file and the key and says what would be right."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class RegistrySettings(_Section):
+    """The MLflow server and what of it is wanted here."""
+
+    uri: Address = "http://127.0.0.1:5000"
+    selectors: Annotated[tuple[Selector, ...], Field(min_length=1, max_length=16)] = ("stage:Production",)
+    poll_interval: Seconds = 10
+    timeout: Seconds = 5
+    """Seconds that one complete reading of the registry may take."""
+    report: bool = True
+    """Whether the agent writes `deployed.<host>` tags to the model versions."""
+
+
+class DeploySettings(_Section):
+    """How releases run, unless a tag that the policy allows says otherwise."""
+
+    port_range: tuple[int, int] = (20000, 20999)
+    runtime: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")] = "native"
+    environment: Literal["model", "host"] = "model"
+    start_timeout: Seconds = 300
+    stop_timeout: Seconds = 30
+    memory_max: NotNegativeSize = 0
+    """Bytes; 0 is no limit."""
+    cpu_quota: CpuQuota = 0
+    """Percent of one CPU; 0 is no limit."""
+    max_body: NotNegativeSize = 64 * 1024**2
+
+    @model_validator(mode="after")
+    def _ports_make_a_range(self) -> Self:
+        low, high = self.port_range
+        if not 1024 <= low <= high <= 65535:
+            raise wrong("port_range: should be [lowest, highest] within 1024 and 65535")
+        return self
+
+
+class FetchSettings(_Section):
+    """How model versions are downloaded."""
+
+    deadline: Seconds = 1800
+    schemes: Annotated[tuple[Scheme, ...], Field(min_length=1)] = (
+        "mlflow-artifacts",
+        "s3",
+        "gs",
+        "wasbs",
+        "abfss",
+        "http",
+        "https",
+    )
+    keep_free: NotNegativeSize = 1024**3
+    """Bytes that stay free on the file system of the deploy directories."""
+
+
+class BuildSettings(_Section):
+    """Where the packages of a model's environment may come from."""
+
+    deadline: Seconds = 1800
+    index_url: OptionalAddressOrDirectory = ""
+    find_links: tuple[AddressOrDirectory, ...] = ()
+    offline: bool = False
+    allow_source: bool = False
+
+
+class ReconcileSettings(_Section):
+    """The rhythm of the reconciler."""
+
+    interval: Seconds = 30
+    retry_min: Seconds = 10
+    retry_max: Seconds = 600
+    job_timeout: Seconds = 30
+
+    @model_validator(mode="after")
+    def _retries_grow(self) -> Self:
+        if self.retry_max < self.retry_min:
+            raise wrong("retry_max: should be at least retry_min")
+        return self
+
+
+class PolicySettings(_Section):
+    """What a data scientist may set with `deploy.<key>` tags."""
+
+    tags: tuple[TagKey, ...] = ("environment", "start_timeout", "memory_max", "cpu_quota")
+
+
+class Settings(BaseSettings):
+    """All settings of a host; `load` is the way to get them."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    registry: RegistrySettings = RegistrySettings()
+    deploy: DeploySettings = DeploySettings()
+    fetch: FetchSettings = FetchSettings()
+    build: BuildSettings = BuildSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
+    policy: PolicySettings = PolicySettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic-settings'
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic-settings'
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the files, whose content `load` passes as arguments."""
+        return env_settings, init_settings
+
+
+def settings_files(path: Path | None = None) -> tuple[Path, ...]:
+    """List the files that `load` reads, first the main one; a default file that is missing is not among them.
+
+    Raises SettingsError when a file that was named is missing or a directory cannot be listed.
+    """
+    named = path or (Path(os.environ[PATH_VARIABLE]) if os.environ.get(PATH_VARIABLE) else None)
+    main = named or DEFAULT_PATH
+    try:
+        drop_ins = sorted(main.with_name("config.d").glob("*.toml"))
+        present = main.exists()
+    except OSError as error:
+        raise SettingsError(f"cannot use the settings: {main}: {error.strerror}; mend its permissions") from error
+    if not present and named is not None:
+        raise SettingsError(f"cannot use the settings: {main}: no such file; create it or name another with --config")
+    return (*((main,) if present else ()), *drop_ins)
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the settings: `path` (or $MLFLOW_RECONCILER_CONFIG, or the default), config.d beside it, the environment.
+
+    Raises SettingsError with one sentence that names the file and the key.
+    """
+    contents = {file: _read(file) for file in settings_files(path)}
+    _refuse_unknown_sections()
+    merged: dict[str, dict[str, Any]] = {}
+    for file, content in contents.items():
+        for section, values in content.items():
+            if section in Settings.model_fields and not isinstance(values, dict):
+                raise SettingsError(f"cannot use the settings: {file}: {section}: should be a table; mend the file")
+            if not isinstance(values, dict):
+                raise SettingsError(f"cannot use the settings: {file}: {section}: {_unknown(section)}; mend the file")
+            merged.setdefault(section, {}).update(values)
+    try:
+        return Settings(**merged)  # type: ignore[arg-type]  # the tables become sections by validation
+    except ValidationError as error:
+        raise SettingsError(_explain(error.errors(include_input=False, include_url=False)[0], contents)) from None
+    except pydantic_settings.SettingsError:
+        raise SettingsError(
+            "cannot use the settings: environment: a list is written as JSON there, such as "
+            f'{ENVIRONMENT_PREFIX}REGISTRY__SELECTORS=["stage:Production"]; mend the variable'
+        ) from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
+            raise SettingsError(f"cannot use the settings: {file}: it has more than a megabyte; mend the file")
+        return tomllib.loads(raw.decode())
+    except OSError as error:
+        why = error.strerror or "it cannot be read"
+        raise SettingsError(f"cannot use the settings: {file}: {why}; mend the file") from error
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"cannot use the settings: {file}: line {line}: not UTF-8 text; mend the file") from None
+    except tomllib.TOMLDecodeError as error:
+        # tomllib ends its message with "(at line 3, column 5)" or "(at end of document)".
+        match = re.fullmatch(r"(.*) \(at (.*)\)", str(error), re.DOTALL)
+        why, where = (match[1], match[2]) if match else (str(error), "syntax")
+        raise SettingsError(f"cannot use the settings: {file}: {where}: {why}; mend the file") from None
+
+
+def _explain(error: ErrorDetails, contents: dict[Path, dict[str, Any]]) -> str:
+    """Turn one of pydantic's errors into a sentence that names the place."""
+    section, key = (*map(str, error["loc"]), "", "")[:2]
+    what = error["msg"]
+    if error["type"] == "extra_forbidden":
+        what = _unknown(f"{section}.{key}" if key else section)
+    elif not key and ": " in what:  # a check of a whole section says which key it is about
+        key, what = what.split(": ", 1)
+    elif error["type"] == "literal_error":
+        what = f"should be {error['ctx']['expected']}"
+    elif error["type"] == "string_pattern_mismatch":
+        what = "should be a name of lower-case letters, digits, '_' and '-'"
+    elif error["type"] != "setting":
+        what = what.removeprefix("Value error, ").replace("Input should", "should")
+        what = what.replace("a valid tuple", "a list").replace("Tuple", "the list")
+    dotted = f"{section}.{key}" if key else section
+    variable = _variable(section, key)
+    if variable is not None:
+        return f"cannot use the settings: environment: {variable}: {what}; mend the variable"
+    origin = next((file for file, tables in reversed(contents.items()) if key in tables.get(section, {})), None)
+    origin = origin or next((file for file, tables in reversed(contents.items()) if section in tables), None)
+    return f"cannot use the settings: {origin}: {dotted}: {what}; mend the file"
+
+
+def _variable(section: str, key: str) -> str | None:
+    wanted = {f"{ENVIRONMENT_PREFIX}{section}__{key}".upper(), f"{ENVIRONMENT_PREFIX}{section}".upper()}
+    return next((name for name in os.environ if name.upper() in wanted), None)
+
+
+def _refuse_unknown_sections() -> None:
+    # pydantic-settings reports unknown keys of a section, but passes over variables of a section that does not exist.
+    for name in os.environ:
+        section, delimiter, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if name.startswith(ENVIRONMENT_PREFIX) and delimiter and section not in Settings.model_fields:
+            what = _unknown(f"{section}.{key}")
+            raise SettingsError(f"cannot use the settings: environment: {name}: {what}; mend the variable")
+
+
+def known_keys() -> tuple[str, ...]:
+    """List every key as section.key."""
+    return tuple(
+        f"{name}.{key}"
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for key in field.annotation.model_fields
+    )
+
+
+def _unknown(dotted: str) -> str:
+    if any(word in dotted.lower() for word in _SECRET_WORDS):
+        return "no such key: credentials are not settings; pass them as systemd credentials (LoadCredential=)"
+    known = known_keys()
+    leaf = dotted.rpartition(".")[2]
+    near = difflib.get_close_matches(dotted, (*known, *Settings.model_fields), n=1, cutoff=0.75)
+    near = near or [key for key in known if key.rpartition(".")[2] == leaf]
+    near = near or difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
+    return (
+        f"no such key; did you mean {near[0]}?"
+        if near
+        else f"no such key; the sections are {', '.join(Settings.model_fields)}"
+    )
+
+
+POLICY_KEYS: tuple[str, ...] = get_args(TagKey)

@@ -1,0 +1,94 @@
+"""What the command prints."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from reconciler.check import Finding
+from reconciler.core.plan import Plan
+from reconciler.core.sentences import one_line
+from reconciler.core.status import State, Status
+
+UNFOLDED = 10_000
+"""Columns where no terminal folds: whoever reads a pipe gets one line for each deployment."""
+
+_COLOURS = {
+    State.SERVING: "green",
+    State.IDLE: "green",
+    State.FAILED: "red",
+    State.STALLED: "red",
+    State.DEGRADED: "yellow",
+    State.HELD: "yellow",
+    State.NOT_DEPLOYABLE: "yellow",
+}
+
+
+def status(document: Status, as_json: bool) -> None:
+    """Print the deployments as a table, or the document."""
+    if as_json:
+        sys.stdout.write(document.model_dump_json(by_alias=True, indent=1) + "\n")
+        return
+    console = Console(width=None if sys.stdout.isatty() else UNFOLDED)
+    registry = document.registry
+    if registry.reachable:
+        console.print(Text(f"{document.host}: the registry was read {_ago(registry.read_at)}"))
+    else:
+        console.print(Text(f"{document.host}: the registry is not reachable; {one_line(registry.message)}", "yellow"))
+    if not document.deployments:
+        console.print("nothing is deployed")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("NAME", "STATE", "WANTED", "ACTIVE", "SINCE", "URL", "MESSAGE"):
+        table.add_column(heading, overflow="fold", no_wrap=heading not in ("NAME", "MESSAGE"))
+    for one in document.deployments:
+        table.add_row(
+            Text(one_line(one.name)),
+            Text(one.state, _COLOURS.get(one.state, "")),
+            one.desired_version or "-",
+            one.active_version or "-",
+            _ago(one.since),
+            one.url or "-",
+            Text(one_line(one.message)),
+        )
+    console.print(table)
+
+
+def plan(decided: Plan, as_json: bool) -> None:
+    """Print the actions in their order."""
+    if as_json:
+        actions = [
+            {"do": action.verb, "unit": action.unit, "deployment": action.deployment} for action in decided.actions
+        ]
+        sys.stdout.write(json.dumps({"schema": 1, "actions": actions}, indent=1) + "\n")
+        return
+    for number, action in enumerate(decided.actions, 1):
+        sys.stdout.write(f"{number}. {action}\n")
+    if not decided.actions:
+        sys.stdout.write("nothing to do\n")
+
+
+def findings(found: Sequence[Finding], as_json: bool) -> None:
+    """Print what is wrong and how to mend it."""
+    if as_json:
+        rows = [{"what": finding.what, "mend": finding.mend} for finding in found]
+        sys.stdout.write(json.dumps({"schema": 1, "findings": rows}, indent=1) + "\n")
+        return
+    for finding in found:
+        sys.stdout.write(f"{finding.what}\n  mend: {finding.mend}\n")
+    if not found:
+        sys.stdout.write("nothing is wrong with this installation\n")
+
+
+def _ago(moment: datetime | None) -> str:
+    if moment is None:
+        return "never"
+    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"

@@ -1,0 +1,25 @@
+"""The published status, as whoever did not write it reads it."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
+from reconciler.core import places
+from reconciler.core.status import MAX_STATUS_BYTES, Status
+
+STATUS_FILE = Path(places.RUN_DIRECTORY) / "status.json"
+
+
+class NoStatusError(Exception):
+    """There is no status that could be shown; the message says why."""
+
+
+def read_status(path: Path = STATUS_FILE) -> Status:
+    """Read what the reconciler published."""
+    try:
+        return Status.model_validate_json(read_foreign_file(path, 0, MAX_STATUS_BYTES).content)
+    except UnacceptableFileError as error:
+        raise NoStatusError(str(error)) from error
+    except ValidationError as error:
+        raise NoStatusError(f"{path}: {error.error_count()} fields are not as they should be") from error

@@ -1,0 +1,48 @@
+"""From a snapshot and the settings to what this host should run."""
+
+from reconciler.core.plan import Wanted
+from reconciler.core.release import Parameters, wanted_release
+from reconciler.core.snapshot import Snapshot
+from reconciler.core.status import Outlook, State
+from reconciler.core.units import StepSettings
+from reconciler.settings import Settings
+
+
+def wanted(snapshot: Snapshot, settings: Settings) -> Wanted:
+    """Give each selected version its parameters, or the reason why it gets none."""
+    deploy = settings.deploy
+    defaults = Parameters(
+        runtime=deploy.runtime,
+        environment=deploy.environment,
+        start_timeout=deploy.start_timeout,
+        stop_timeout=deploy.stop_timeout,
+        memory_max=deploy.memory_max,
+        cpu_quota=deploy.cpu_quota,
+        max_body=deploy.max_body,
+    )
+    allowed = frozenset(settings.policy.tags)
+    return {model.name: wanted_release(model, defaults, allowed) for model in snapshot.models}
+
+
+def not_deployable(snapshot: Snapshot) -> list[Outlook]:
+    """Report the selected models that no host could deploy."""
+    return [
+        Outlook(name=one.name, state=State.NOT_DEPLOYABLE, reason="name-not-allowed", message=one.why)
+        for one in snapshot.not_deployable
+    ]
+
+
+def step_settings(settings: Settings) -> StepSettings:
+    """Pick out what the release steps are told."""
+    return StepSettings(
+        registry_uri=settings.registry.uri,
+        registry_timeout=settings.registry.timeout,
+        fetch_deadline=settings.fetch.deadline,
+        fetch_schemes=settings.fetch.schemes,
+        keep_free=settings.fetch.keep_free,
+        build_deadline=settings.build.deadline,
+        index_url=settings.build.index_url,
+        find_links=settings.build.find_links,
+        offline=settings.build.offline,
+        allow_source=settings.build.allow_source,
+    )

@@ -1,0 +1,316 @@
+# shellcheck shell=bash
+# Installs the product on this host and removes it again; sourced by ./dev, which has set -euo pipefail, `say`, `die`,
+# `debian_packages`, `python_environment` and $checkout.
+#
+# What is installed lives in two kinds of directories, each named by a digest of everything in it and used only once its
+# last file, `complete`, is there:
+#   $prefix/environments/<digest>   a Python environment with the packages of requirements.lock
+#   $prefix/versions/<digest>       the project's own packages, launchers, templates; `venv` in it points to an environment
+# $prefix/current points to the version in use and $prefix/{venv,bin,...} into current, so that one rename switches all of
+# it. An install that is interrupted leaves the former version in use and the next run starts the unfinished directory
+# over. Every other step may be repeated.
+
+: "${checkout:?is set by ./dev}"
+prefix=/opt/mlflow-reconciler
+settings=/etc/mlflow-reconciler
+units=/usr/local/lib/systemd/system
+catalog=/usr/local/lib/systemd/catalog/mlflow-reconciler.catalog
+sysusers=/etc/sysusers.d/mlflow-reconciler.conf
+tmpfiles=/etc/tmpfiles.d/mlflow-reconciler.conf
+package_cache=/var/cache/mlflow-reconciler
+services=(mlflow-registry-agent.service mlflow-reconciler.service)
+users=(mlflow-agent mlflow-deploy)
+shipped=(templates examples docs pipeline.py)
+owner_mark='^\[X-Mlflow-Reconciler\]'
+
+install_product() {
+    local argument mode=
+    for argument in "$@"; do
+        case $argument in
+        --no-start | --prepare) mode=$argument ;;
+        *) die "cannot install: unknown argument '$argument'; usage: ./dev install [--prepare | --no-start]" ;;
+        esac
+    done
+    as_root_with_systemd install
+    trap 'say "not finished: what was installed before is still in use; run ./dev install again"' EXIT
+    trap 'exit 130' INT TERM
+
+    say "[1/5] Debian packages"
+    debian_packages dbus ca-certificates python3 python3-venv python3-gi python3-systemd
+
+    say "[2/5] program"
+    export UV_CACHE_DIR=${UV_CACHE_DIR:-$package_cache}
+    if [[ $mode == --prepare ]]; then
+        install_environment
+        trap - EXIT INT TERM
+        say "prepared: what takes long is done, nothing that runs has changed (--prepare)"
+        return
+    fi
+    install_program
+
+    say "[3/5] users, directories and settings"
+    install -D -m 0644 "$checkout/systemd/mlflow-reconciler.sysusers.conf" "$sysusers"
+    install -D -m 0644 "$checkout/systemd/mlflow-reconciler.tmpfiles.conf" "$tmpfiles"
+    systemd-sysusers "$sysusers"
+    systemd-tmpfiles --create "$tmpfiles"
+    install_settings
+
+    say "[4/5] units"
+    local changed=no unit target
+    for unit in "$checkout"/systemd/*.{service,slice}; do
+        target=$units/${unit##*/}
+        cmp -s "$unit" "$target" || changed=yes
+        install -D -m 0644 "$unit" "$target"
+    done
+    install -D -m 0644 "$checkout/systemd/mlflow-reconciler.catalog" "$catalog"
+    journalctl --update-catalog
+    systemctl daemon-reload
+    systemctl --quiet enable "${services[@]}"
+
+    say "[5/5] services"
+    trap 'say "not finished: the new version is installed, but its services do not run; mend what is said above"' EXIT
+    if [[ $mode == --no-start ]]; then
+        say "      not started (--no-start); they start at the next boot"
+    else
+        start_services "$changed"
+    fi
+    remove_old_versions
+    trap - EXIT INT TERM
+    say "installed. Settings: $settings/config.toml. Look: reconciler status, journalctl -u mlflow-reconciler"
+}
+
+as_root_with_systemd() {
+    [[ $(id -u) == 0 ]] || die "cannot $1: needs root; run it with sudo"
+    [[ -d /run/systemd/system ]] || die "cannot $1: this machine was not booted with systemd; try ./dev shell instead"
+    exec 9>/run/mlflow-reconciler.install.lock
+    flock --nonblock 9 || die "cannot $1: another install or uninstall is running; wait for it"
+}
+
+install_environment() {
+    environment=environments/$( (/usr/bin/python3 --version && cat "$checkout/requirements.lock") | sha256sum | cut -c1-12)
+    local new=$prefix/$environment
+    [[ ! -e $new/complete || ! -x $new/bin/uv ]] || return 0
+    say "      $environment: packages of requirements.lock"
+    mkdir -p "$new"
+    # Nobody uses an unfinished one, so it is started over; the cache makes that quick.
+    python_environment "$new" requirements.lock
+    # Of the version in use when a process starts, and of no other while it runs.
+    echo "import sys, os; sys.path.append(os.path.realpath('$prefix/current/lib'))" \
+        >"$(echo "$new"/lib/python3*/site-packages)/mlflow-systemd.pth"
+    compile_bytecode "$new"
+    finish "$new"
+}
+
+install_program() {
+    local id new name
+    install_environment
+    id=$(version_id)
+    new=$prefix/versions/$id
+    if [[ -e $new/complete ]] && contents "$new" | cmp -s - "$new/contents"; then
+        say "      versions/$id is here already"
+    else
+        say "      versions/$id: reconciler, modelserver"
+        rm -rf "$new"
+        mkdir -p "$new/bin"
+        ln -s "../../$environment" "$new/venv"
+        install_packages "$new"
+        install -m 0755 "$checkout"/systemd/launchers/* "$new/bin/"
+        for name in "${shipped[@]}"; do
+            [[ ! -e $checkout/$name ]] || cp -r --no-preserve=ownership "$checkout/$name" "$new/"
+        done
+        find "$new" -name __pycache__ -exec rm -rf {} +
+        compile_bytecode "$new"
+        finish "$new"
+        contents "$new" >"$new/contents"
+    fi
+    for name in venv bin "${shipped[@]}"; do
+        [[ ! -e $new/$name ]] || ln -sfn "current/$name" "$prefix/$name"
+    done
+    ln -sfn "versions/$id" "$prefix/current.new"
+    mv -T "$prefix/current.new" "$prefix/current"
+    install -d /usr/local/bin
+    ln -sfn "$prefix/bin/reconciler" /usr/local/bin/reconciler
+}
+
+# Readable by all, writable by root, on the disk, and only then complete.
+finish() {
+    chmod -R u=rwX,go=rX "$1"
+    sync --file-system "$1"
+    touch "$1/complete"
+    sync "$1/complete"
+}
+
+# What was installed, so that running install again repairs it: names, modes, links and content.
+contents() {
+    (
+        cd "$1" || exit
+        find . \( -name __pycache__ -o -path ./contents -o -path ./complete -o -path ./started \) -prune \
+            -o -printf '%P %M %l\n' -type f -exec sha256sum {} + | LC_ALL=C sort
+    )
+}
+
+# Everything that ends up in the program, by content.
+version_id() {
+    (
+        cd "$checkout" || exit
+        local name sources=(reconciler modelserver systemd/launchers requirements.lock pyproject.toml)
+        for name in "${shipped[@]}"; do
+            [[ ! -e $name ]] || sources+=("$name")
+        done
+        echo "$environment"
+        find "${sources[@]}" -name __pycache__ -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+    ) | sha256sum | cut -c1-12
+}
+
+# The project's own two packages, as a wheel that uv makes by itself: no network, no other build tool.
+install_packages() {
+    local work
+    work=$(mktemp -d)
+    mkdir "$work/source"
+    (
+        cd "$checkout" || exit
+        cp -r reconciler modelserver pyproject.toml LICENSE "$work/source/"
+        [[ ! -e README.md ]] || cp README.md "$work/source/"
+    )
+    touch "$work/source/README.md"
+    "$prefix/$environment/bin/uv" build --quiet --offline --no-config --wheel --out-dir "$work" "$work/source"
+    "$prefix/$environment/bin/uv" pip install --quiet --offline --no-config --no-deps --no-index \
+        --python "$prefix/$environment" --target "$1/lib" "$work"/*.whl
+    rm -rf "$work"
+}
+
+# -S: no .pth file, and so no code, of any package is run while it is compiled. Some packages ship files that are not
+# meant to compile (templates, tests for newer Pythons); what matters is found at import.
+compile_bytecode() {
+    "$prefix/$environment/bin/python" -I -S -m compileall -qq -j 0 "$1/lib" || true
+}
+
+install_settings() {
+    install -d -m 0755 "$settings" "$settings/config.d" "$settings/templates"
+    local shipped_settings=$checkout/config/config.toml
+    if [[ ! -e $settings/config.toml ]]; then
+        install -m 0644 "$shipped_settings" "$settings/config.toml"
+        rm -f "$settings/config.toml.new"
+    elif cmp -s "$shipped_settings" "$settings/config.toml"; then
+        rm -f "$settings/config.toml.new"
+    else
+        install -m 0644 "$shipped_settings" "$settings/config.toml.new"
+        say "      $settings/config.toml differs from the shipped one and stays; the shipped one is beside it: config.toml.new"
+    fi
+}
+
+start_services() {
+    local marker=$prefix/current/started verb=start
+    # Restarted when the program or a unit is new; the marker is written after, so an interrupted restart is repeated.
+    [[ $1 == no && -e $marker ]] || verb=restart
+    rm -f "$marker"
+    local service
+    for service in "${services[@]}"; do
+        systemctl "$verb" "$service" || {
+            systemctl --no-pager --lines=20 status "$service" || true
+            die "cannot $verb $service: see above; mend it and run ./dev install again"
+        }
+        say "      $service: $(systemctl is-active "$service")"
+    done
+    touch "$marker"
+}
+
+# An environment stays while a model's server runs from it (environment = "host"), the former version until the next.
+remove_old_versions() {
+    local directory
+    find "$prefix"/versions -mindepth 1 -maxdepth 1 -printf '%C@ %p\n' | sort -rn | tail -n +3 | cut -d' ' -f2- |
+        while read -r directory; do
+            [[ $directory -ef $prefix/current ]] || rm -rf "$directory"
+        done
+    for directory in "$prefix"/environments/*; do
+        if [[ $directory -ef $prefix/venv ]]; then
+            continue
+        elif grep -qsaF "$directory/" /proc/[0-9]*/cmdline; then
+            say "      $directory is in use by a running model and stays until the next install"
+        elif ! find "$prefix"/versions/*/venv -lname "*/${directory##*/}" | grep -q .; then
+            rm -rf "$directory"
+        fi
+    done
+}
+
+uninstall_product() {
+    local keep_settings=no
+    [[ ${1-} != --keep-settings ]] || { keep_settings=yes && shift; }
+    [[ $# == 0 ]] || die "cannot uninstall: unknown argument '$1'; usage: ./dev uninstall [--keep-settings]"
+    as_root_with_systemd uninstall
+
+    say "[1/4] services"
+    systemctl --quiet disable --now "${services[@]}" 2>/dev/null || true
+
+    say "[2/4] deployments"
+    uninstall_deployments
+
+    say "[3/4] program, units and data"
+    local unit
+    for unit in "$checkout"/systemd/*.{service,slice}; do
+        unit=${unit##*/}
+        [[ $unit == *@* ]] || systemctl --quiet stop "$unit" 2>/dev/null || true
+        rm -f "$units/$unit"
+    done
+    rm -rf "$prefix" "$package_cache" /var/cache/mlflow-deploy /var/lib/mlflow-deploy /var/lib/mlflow-reconciler \
+        /run/mlflow-reconciler /run/mlflow-registry-agent /run/models
+    rm -f /usr/local/bin/reconciler "$catalog" "$tmpfiles" "$sysusers"
+    remove_if_empty "$units" "${catalog%/*}" "${units%/*}" "${sysusers%/*}" "${tmpfiles%/*}"
+    systemctl daemon-reload
+    systemctl reset-failed "${services[@]}" 2>/dev/null || true
+    journalctl --update-catalog
+    if [[ $keep_settings == no ]]; then
+        rm -rf "$settings"
+    else
+        say "      settings stay in $settings (--keep-settings)"
+    fi
+
+    say "[4/4] users"
+    local user
+    for user in "${users[@]}"; do
+        if getent passwd "$user" >/dev/null; then userdel "$user"; fi
+        if getent group "$user" >/dev/null; then groupdel "$user"; fi
+    done
+    rm -f /run/mlflow-reconciler.install.lock
+    say "uninstalled. What stays: Debian packages, the journal, and credentials you put into /etc/credstore"
+}
+
+# Directories that install may have made: gone unless something else is in them or a Debian package owns them.
+remove_if_empty() {
+    local directory
+    for directory in "$@"; do
+        dpkg -S "$directory" >/dev/null 2>&1 || rmdir --ignore-fail-on-non-empty "$directory"
+    done
+}
+
+# Units that the reconciler rendered carry its mark; nothing else in there is touched.
+uninstall_deployments() {
+    local unit_file unit owned=() files=()
+    for unit_file in /etc/systemd/system/*; do
+        if [[ ! -f $unit_file || -L $unit_file ]] || ! grep -q "$owner_mark" "$unit_file"; then continue; fi
+        files+=("$unit_file")
+        unit=${unit_file##*/}
+        # Instances of a template are stopped by pattern.
+        owned+=("${unit/@./@*.}")
+    done
+    [[ ${#files[@]} -gt 0 ]] || return 0
+    # Sockets first, or a client's next request starts the service again.
+    local sockets=() others=()
+    for unit in "${owned[@]}"; do
+        if [[ $unit == *.socket ]]; then sockets+=("$unit"); else others+=("$unit"); fi
+    done
+    for unit in "${sockets[@]}" "${others[@]}"; do
+        say "      removes $unit"
+        systemctl --quiet stop "$unit" 2>/dev/null || true
+        systemctl --quiet reset-failed "$unit" 2>/dev/null || true
+    done
+    for unit_file in "${files[@]}"; do
+        systemctl --quiet disable "${unit_file##*/}" 2>/dev/null || true
+        # systemd itself forgets the last of these.
+        rm -rf "$unit_file" "$unit_file.d" "/run/systemd/units/log-extra-fields:${unit_file##*/}"
+    done
+    # Links of template instances in *.wants, and directories that held nothing else.
+    find /etc/systemd/system -mindepth 2 -xtype l \( -name 'model-*' -o -name 'mlflow-*' \) -delete
+    find /etc/systemd/system -mindepth 1 -maxdepth 1 -type d -name '*.wants' -empty -delete
+    systemctl daemon-reload
+}

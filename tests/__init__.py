@@ -1,0 +1,1 @@
+"""The project's tests; `tests.host` boots real systemd hosts for them."""

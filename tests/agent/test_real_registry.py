@@ -1,0 +1,178 @@
+"""The agent before a real MLflow server: what people do in the registry, and what it hears back."""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
+from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
+from tests.agent.process import AgentProcess
+from tests.mlflow_server import mlflow_server, wait_until
+
+SETTINGS = '[registry]\nuri = "{uri}"\nselectors = ["alias:champion", "stage:Production"]\npoll_interval = 1\n'
+TAG = f"deployed.{socket.gethostname()}"
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(uri: str) -> Any:
+    """MLflow's own client, as people and the UI use it."""
+    import mlflow
+
+    return mlflow.MlflowClient(uri, uri)
+
+
+@pytest.fixture(scope="module")
+def agent(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
+    """An agent that has found the registry empty."""
+    with AgentProcess(tmp_path_factory.mktemp("agent"), SETTINGS.format(uri=uri)) as agent:
+        agent.wait_for_status("read 0 models")
+        yield agent
+
+
+def register(client: Any, name: str, versions: int = 1) -> None:
+    """Register a model with some versions of a source that nobody downloads."""
+    client.create_registered_model(name)
+    for number in range(1, versions + 1):
+        client.create_model_version(name, f"s3://bucket/{number}")
+
+
+@pytest.mark.filterwarnings("ignore:.*stages.*")
+def test_what_people_do_in_the_registry_is_selected_within_a_poll(client: Any, agent: AgentProcess) -> None:
+    """Promote, promote another, point an alias, demote: the snapshot follows, and the journal tells it."""
+    register(client, "demo", 11)
+    agent.wait_for_status("read 1 model at")
+    assert agent.selected() == {}
+    client.transition_model_version_stage("demo", "2", "Production")
+    agent.wait_for_selection(demo=2)
+    client.transition_model_version_stage("demo", "10", "Production")
+    agent.wait_for_selection(demo=10)
+    assert agent.snapshot().models[0].also_matching == (2,)
+    assert agent.snapshot().models[0].source == "s3://bucket/10"
+    client.set_registered_model_alias("demo", "champion", "11")
+    agent.wait_for_selection(demo=11)
+    assert agent.snapshot().models[0].selected_by == "alias:champion"
+    client.set_registered_model_tag("demo", "deploy.memory_max", "1G")
+    client.set_model_version_tag("demo", "11", "deploy.memory_max", "2G")
+    wait_until(lambda: agent.snapshot().models[0].settings == {"memory_max": "2G"}, "the tags are settings")
+    client.delete_registered_model_alias("demo", "champion")
+    agent.wait_for_selection(demo=10)
+    client.delete_registered_model("demo")
+    agent.wait_for_selection()
+    expected = [
+        "version 2 of demo is now selected by stage:Production [MODEL=demo MODEL_VERSION=2]",
+        "version 10 of demo is now selected by stage:Production [MODEL=demo MODEL_VERSION=10]",
+        "version 11 of demo is now selected by alias:champion [MODEL=demo MODEL_VERSION=11]",
+        "version 10 of demo is now selected by stage:Production [MODEL=demo MODEL_VERSION=10]",
+        "demo is no longer selected [MODEL=demo MODEL_VERSION=10]",
+    ]
+    wait_until(lambda: len(agent.lines) == len(expected), "every change is told")
+    assert [line.removeprefix("registry-agent: ") for line in agent.lines] == expected
+
+
+@pytest.mark.filterwarnings("ignore:.*stages.*")
+def test_names_that_mlflow_accepts_and_this_host_does_not_are_reported(client: Any, agent: AgentProcess) -> None:
+    """They are in the snapshot, shown harmlessly, and the others are selected all the same."""
+    for name in ("fine_1", "has space", "a\nb", "%i", "$(id)", "-dash", "x" * 65):
+        register(client, name)
+        client.transition_model_version_stage(name, "1", "Production")
+    agent.wait_for_selection(fine_1=1)
+    wait_until(lambda: len(agent.snapshot().not_deployable) == 6, "all six are reported")
+    assert all(one.name.isprintable() and one.why for one in agent.snapshot().not_deployable)
+    for name in ("fine_1", "has space", "a\nb", "%i", "$(id)", "-dash", "x" * 65):
+        client.delete_registered_model(name)
+    agent.wait_for_selection()
+
+
+def damage_of_the_snapshot() -> dict[str, Callable[[Path], object]]:
+    """Say what somebody with more rights may do to the agent's file."""
+    return {
+        "truncated": lambda path: path.write_bytes(path.read_bytes()[:20]),
+        "another schema": lambda path: path.write_text(path.read_text().replace('"schema": 1', '"schema": 9')),
+        "writable for others": lambda path: path.chmod(0o666),
+        "a link": lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
+        "somebody else's": lambda path: os.chown(path, 1, -1) if os.geteuid() == 0 else path.unlink(),
+        "removed": lambda path: path.unlink(),
+    }
+
+
+@pytest.mark.parametrize("damage", list(damage_of_the_snapshot()))
+def test_a_snapshot_that_somebody_else_touched_is_written_again(agent: AgentProcess, damage: str) -> None:
+    """The reconciler would refuse it for ever otherwise."""
+    told = len(agent.lines)
+    before = agent.registry_file.read_bytes()
+    damage_of_the_snapshot()[damage](agent.registry_file)
+
+    def mended() -> bool:
+        try:
+            return read_foreign_file(agent.registry_file, os.getuid(), MAX_SNAPSHOT_BYTES).content != b""
+        except UnacceptableFileError:
+            return False
+
+    wait_until(lambda: len(agent.lines) > told and mended(), "the file is as it should be")
+    assert agent.snapshot().same_selection(Snapshot.model_validate_json(before))
+    assert agent.lines[told:] == [f"registry-agent: somebody else changed {agent.registry_file}; it is written again"]
+
+
+def publish(agent: AgentProcess, *deployments: dict[str, Any]) -> None:
+    """Publish a status as the reconciler does."""
+    document = {
+        "schema": 1,
+        "host": socket.gethostname(),
+        "registry": {"reachable": True, "read_at": "2026-01-02T03:04:05Z"},
+        "deployments": [{"since": "2026-01-02T03:04:05Z", **deployment} for deployment in deployments],
+    }
+    temporary = agent.status_file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document))
+    temporary.chmod(0o644)
+    temporary.replace(agent.status_file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a status that root has written is believed")
+def test_the_data_scientist_sees_the_result_in_the_registry(client: Any, agent: AgentProcess) -> None:
+    """A tag on the version: it serves, another one took over, it failed, it is gone."""
+    register(client, "told", 3)
+
+    def tag(version: int) -> str:
+        return str(client.get_model_version("told", str(version)).tags.get(TAG, ""))
+
+    def wait_for_tag(version: int, start: str) -> str:
+        return wait_until(
+            lambda: tag(version) if tag(version).startswith(start) else "", f"{start!r}: {tag(version)!r}"
+        )
+
+    one = {"name": "told", "desired_version": "1", "active_version": "1", "url": "http://127.0.0.1:20001"}
+    publish(agent, {**one, "state": "serving"})
+    assert wait_for_tag(1, "serving") == "serving 2026-01-02T03:04:05Z http://127.0.0.1:20001"
+    publish(agent, {**one, "state": "rolling-out", "desired_version": "2"})
+    wait_for_tag(2, "rolling-out")
+    assert tag(1).startswith("serving")
+    publish(agent, {**one, "state": "degraded", "desired_version": "2", "message": "cannot load it:\nno tiny"})
+    assert wait_for_tag(2, "degraded: ") == "degraded: cannot load it: no tiny"
+    publish(agent, {**one, "state": "serving", "desired_version": "3", "active_version": "3"})
+    wait_for_tag(3, "serving")
+    wait_for_tag(1, "removed ")
+    wait_for_tag(2, "removed ")
+    agent.status_file.write_text('{"schema": 1, "deployments": [')
+    seen = agent.registry_file.stat().st_mtime_ns
+    wait_until(lambda: agent.registry_file.stat().st_mtime_ns > seen, "a poll goes by")
+    agent.status_file.unlink()
+    agent.status_file.symlink_to("/dev/zero")
+    seen = agent.registry_file.stat().st_mtime_ns
+    wait_until(lambda: agent.registry_file.stat().st_mtime_ns > seen, "another poll goes by")
+    assert tag(3).startswith("serving")
+    agent.status_file.unlink()
+    publish(agent)
+    wait_for_tag(3, "removed ")
+    assert not any("Traceback" in line for line in agent.lines)

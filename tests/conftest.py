@@ -1,0 +1,70 @@
+"""Fixtures of the system tests, and what pytest does with them: skipped loudly, journals of hosts shown on failure."""
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.host import Host, Layers, Registry, installed_host, installed_image, why_no_host
+
+
+@pytest.fixture(scope="session")
+def image() -> Iterator[Layers]:
+    """Layers of a host on which `./dev install` has run and nothing has been started yet."""
+    with installed_image() as layers:
+        yield layers
+
+
+@pytest.fixture
+def bare_host() -> Iterator[Host]:
+    """A booted host without the product."""
+    with Host("bare") as host:
+        yield host
+
+
+@pytest.fixture
+def host(image: Layers) -> Iterator[Host]:
+    """A booted host with the product installed and running; its registry is not."""
+    with installed_host(image) as host:
+        yield host
+
+
+@pytest.fixture
+def registry(host: Host) -> Registry:
+    """The MLflow server that `host` is set to, started."""
+    registry = Registry(host, host.registry_port)
+    registry.start()
+    return registry
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a host where none can be booted; in CI that is a failure."""
+    if item.get_closest_marker("system") is None:
+        return
+    reason = why_no_host()
+    if reason is not None and os.environ.get("CI") == "true":
+        pytest.fail(f"cannot boot a host: {reason}; CI=true makes this a failure", pytrace=False)
+    if reason is not None:
+        pytest.skip(f"cannot boot a host: {reason}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the journal of every host that runs while a system test fails."""
+    report = yield
+    if report.failed and item.get_closest_marker("system") is not None:
+        for host in Host.alive:
+            report.sections.append((f"journal of {host.name}", host.journal("--lines=250")))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the very end when the system tests did not run: a green run without them proves little."""
+    reason = why_no_host()
+    skipped = [
+        report for report in terminalreporter.getreports("skipped") if "cannot boot a host" in str(report.longrepr)
+    ]
+    if reason is not None and skipped:
+        terminalreporter.write_line(
+            f"SYSTEM TESTS DID NOT RUN: {len(skipped)} skipped, because booting a host {reason}", red=True, bold=True
+        )

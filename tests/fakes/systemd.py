@@ -1,0 +1,178 @@
+"""systemd in memory, over real unit files; jobs end when the test says `settle`."""
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reconciler.core import names
+from reconciler.core.observed import Unit
+from reconciler.ports.systemd import SystemdError
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How a unit ends up when its job has run."""
+
+    works: bool = True
+    status_text: str = ""
+    result: str = "exit-code"
+    """What systemd calls the failure when it does not work."""
+
+
+WORKS = Behaviour()
+
+
+class FakeSystemd:
+    """Knows unit files, jobs, StateDirectory= and enablement, as far as the reconciler uses them."""
+
+    def __init__(self, directory: Path, behave: Callable[[str], Behaviour] = lambda _unit: WORKS) -> None:
+        """Serve the unit files in `directory`; `behave` says what becomes of a unit that is started."""
+        self.directory = directory
+        self.behave = behave
+        self.state_directories = {"mlflow-deploy", "mlflow-deploy/model_deploys", "mlflow-deploy/environments"}
+        """What exists below /var/lib; these are made by the installation."""
+        self.taken_ports: set[int] = set()
+        """Ports of 127.0.0.1 that somebody else listens on."""
+        self.shipped: dict[str, str] = {}
+        """Texts of units that the product ships, by the part before `@`."""
+        self._known: dict[str, str] = {}
+        self._started: dict[str, str] = {}
+        """Texts of units that run: they are known even when their file is gone."""
+        self._units: dict[str, Unit] = {}
+
+    def units(self) -> Mapping[str, Unit]:
+        """Show what is loaded: systemd forgets units that neither run nor failed."""
+        return {name: unit for name, unit in self._units.items() if names.is_ours(name) and unit.active != "inactive"}
+
+    def status_text(self, unit: str) -> str:
+        """Read what a unit last said."""
+        return self._units[unit].status_text if unit in self._units else ""
+
+    def reload(self) -> None:
+        """Read all unit files again."""
+        self._known = {path.name: path.read_text() for path in self.directory.glob("*.*") if path.is_file()}
+
+    def start(self, unit: str) -> None:
+        """Begin to start; `settle` decides how it ends."""
+        text = self._text(unit)
+        state = self._units.get(unit, Unit(unit))
+        if state.active in ("active", "activating"):
+            return
+        self._make_directories(unit, text)
+        self._started[unit] = text
+        self._units[unit] = Unit(unit, active="activating", sub="start", invocation=secrets.token_hex(16))
+
+    def start_and_wait(self, unit: str) -> None:
+        """Start and settle at once."""
+        if self._units.get(unit, Unit(unit)).active == "active":
+            return
+        service = re.search(r"^Service=(.*)$", self._text(unit), re.MULTILINE)
+        if service and self._units.get(service[1], Unit(service[1])).active == "active":
+            raise SystemdError(f"cannot start {unit}: its service is active already")
+        self.start(unit)
+        self._settle(unit)
+        if self._units[unit].active != "active":
+            raise SystemdError(f"cannot start {unit}: its job ended with 'failed'")
+
+    def stop(self, unit: str) -> None:
+        """Begin to stop."""
+        if unit in self._units and self._units[unit].active in ("active", "activating"):
+            self._units[unit] = replace(self._units[unit], active="deactivating", sub="stop-sigterm")
+
+    def settle(self) -> None:
+        """End every job."""
+        for unit in list(self._units):
+            self._settle(unit)
+
+    def enable(self, unit: str) -> None:
+        """Link the unit as its [Install] section says."""
+        wanted = re.search(r"^WantedBy=(.*)$", self._text(unit), re.MULTILINE)
+        if wanted is None:
+            raise SystemdError(f"cannot do EnableUnitFiles: {unit} has no [Install] section")
+        link = self.directory / f"{wanted[1]}.wants" / unit
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.directory / unit)
+
+    def disable(self, unit: str) -> None:
+        """Remove its links."""
+        for link in self.directory.glob(f"*.wants/{unit}"):
+            link.unlink()
+
+    def reset_failed(self, unit: str) -> None:
+        """Forget a failure."""
+        if unit in self._units and self._units[unit].active == "failed":
+            del self._units[unit]
+
+    def clean(self, unit: str) -> None:
+        """Remove the unit's directories and all that is below them."""
+        if self._units.get(unit, Unit(unit)).active not in ("inactive", "failed"):
+            raise SystemdError(f"cannot do CleanUnit {unit}: it runs")
+        for directory in self._directories(unit, self._text(unit)):
+            self.state_directories = {
+                one for one in self.state_directories if one != directory and not one.startswith(f"{directory}/")
+            }
+
+    def watch(self, wake: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Nothing changes by itself."""
+
+    def put(self, unit: Unit) -> None:
+        """Have a unit be in a state that nobody asked for."""
+        if unit.active == "inactive":
+            self._units.pop(unit.name, None)
+        elif not unit.name.endswith(".slice"):
+            self._started[unit.name] = self._text(unit.name)
+            self._units[unit.name] = unit
+
+    def reboot(self) -> None:
+        """Forget everything that runs, and start what is enabled."""
+        self._units.clear()
+        self.reload()
+        for link in sorted(self.directory.glob("*.wants/*")):
+            (self.start_and_wait if link.name.endswith(".socket") else self.start)(link.name)
+        self.settle()
+
+    def _settle(self, unit: str) -> None:
+        state = self._units[unit]
+        if state.active == "deactivating":
+            del self._units[unit]
+        elif state.active == "activating":
+            behaviour = self.behave(unit)
+            if self._ports(unit) & self.taken_ports:
+                behaviour = Behaviour(works=False, result="resources")
+            if not behaviour.works:
+                state = replace(state, active="failed", sub="failed", result=behaviour.result)
+            else:
+                oneshot = "Type=oneshot" in self._text(unit)
+                sub = "exited" if oneshot else "listening" if unit.endswith(".socket") else "running"
+                state = replace(state, active="active", sub=sub, ever_active=True)
+            self._units[unit] = replace(state, status_text=behaviour.status_text)
+
+    def _text(self, unit: str) -> str:
+        """A unit's text; a new file needs no reload, a changed one does."""
+        path = self.directory / unit
+        if unit in self._known:
+            return self._known[unit]
+        if path.is_file():
+            return path.read_text()
+        if unit in self._started:
+            return self._started[unit]
+        template = unit.partition("@")[0]
+        if template in self.shipped:
+            return self.shipped[template]
+        raise SystemdError(f"cannot do LoadUnit {unit}: no such unit")
+
+    def _make_directories(self, unit: str, text: str) -> None:
+        for directory in self._directories(unit, text):
+            parts = directory.split("/")
+            self.state_directories |= {"/".join(parts[: end + 1]) for end in range(len(parts))}
+
+    def _ports(self, unit: str) -> set[int]:
+        return {int(port) for port in re.findall(r"^ListenStream=127\.0\.0\.1:(\d+)$", self._text(unit), re.MULTILINE)}
+
+    @staticmethod
+    def _directories(unit: str, text: str) -> list[str]:
+        instance = unit.partition("@")[2].rpartition(".")[0]
+        return [line.replace("%i", instance) for line in re.findall(r"^StateDirectory=(.*)$", text, re.MULTILINE)]

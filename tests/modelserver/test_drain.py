@@ -1,0 +1,159 @@
+"""A release is replaced without losing a request, and what is under way is finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.modelserver.process import PATIENCE, ServerProcess, listen, start, url, wait_until
+
+
+class Load:
+    """Clients that never pause: some connect anew for each request, some keep their connection."""
+
+    def __init__(self, base_url: str, uds: str) -> None:
+        """Talks to one server over both of its sockets."""
+        self.answers: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._base_url = base_url
+        self._threads = [
+            threading.Thread(target=self._ask, args=(keep, path))
+            for keep in (False, True)
+            for path in (None, None, uds)
+        ]
+
+    def __enter__(self) -> Load:
+        """Starts asking."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stops asking."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def wait_for_more(self, release: str) -> None:
+        """Waits until `release` has given more answers."""
+        enough = self.answers[release] + 50
+        wait_until(lambda: self.answers[release] > enough, f"{release} serves")
+
+    def _ask(self, keep: bool, uds: str | None) -> None:
+        limits = httpx.Limits(max_keepalive_connections=1 if keep else 0)
+        transport = httpx.HTTPTransport(uds=uds, limits=limits)
+        with httpx.Client(base_url=self._base_url, transport=transport, timeout=PATIENCE) as client:
+            while not self._stop.is_set():
+                try:
+                    answer = client.post("/predict", files={"metadata": (None, "{}"), "frase": b"x" * 9000})
+                    answer.raise_for_status()
+                    self.answers[answer.headers["model-release"]] += 1
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+
+
+@pytest.fixture
+def processes() -> Iterator[list[ServerProcess]]:
+    """Servers that are ended whatever happens."""
+    started: list[ServerProcess] = []
+    yield started
+    for server in started:
+        server.process.kill()
+        server.process.wait()
+        server.notifications.close()
+
+
+def test_releases_are_swapped_under_load_without_losing_a_request(
+    models: Path, tmp_path: Path, processes: list[ServerProcess]
+) -> None:
+    """Three releases take over one after the other on the same two listening sockets."""
+    with ExitStack() as stack:
+        tcp = stack.enter_context(listen())
+        unix = stack.enter_context(listen(str(tmp_path / "sock")))
+
+        def started(number: int) -> ServerProcess:
+            server = start(tmp_path / str(number), models / "echo", [tcp, unix], release=f"{number}.0badcafe")
+            processes.append(server)
+            return server
+
+        serving = started(1)
+        serving.wait_for("READY=1")
+        load = stack.enter_context(Load(url(tcp), str(tmp_path / "sock")))
+        for number in (2, 3):
+            candidate = started(number)
+            candidate.wait_for("READY=1")
+            assert serving.end() == 0
+            assert not os.get_blocking(tcp.fileno()), "O_NONBLOCK is shared: nobody may clear it"
+            load.wait_for_more(f"echo@{number}.0badcafe")
+            serving = candidate
+    assert load.failures == []
+    assert set(load.answers) == {"echo@1.0badcafe", "echo@2.0badcafe", "echo@3.0badcafe"}
+    assert serving.end() == 0
+
+
+def test_requests_under_way_are_finished_and_idle_connections_told_to_close(
+    models: Path, tmp_path: Path, processes: list[ServerProcess]
+) -> None:
+    """After SIGTERM: no new connection is taken, a kept one is answered with `Connection: close`, work is finished."""
+    go = tmp_path / "go"
+    with listen() as tcp, httpx.Client(base_url=url(tcp), timeout=PATIENCE) as client, ThreadPoolExecutor(1) as pool:
+        server = start(tmp_path / "s", models / "echo", [tcp], ["--drain-grace", "60"])
+        processes.append(server)
+        server.wait_for("READY=1")
+        assert "connection" not in client.get("/ping").headers
+        metadata = json.dumps({"wait_for": str(go)})
+        with httpx.Client(base_url=url(tcp), timeout=PATIENCE) as other:
+            under_way = pool.submit(other.post, "/predict", files={"metadata": (None, metadata)})
+            wait_until((tmp_path / "go.begun").exists, "the prediction is under way")
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for("STOPPING=1")
+            assert client.get("/ping").headers["connection"] == "close"
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.get(f"{url(tcp)}/ping", timeout=0.5)
+            go.touch()
+            answer = under_way.result(PATIENCE)
+        assert answer.status_code == 200
+        assert answer.headers["connection"] == "close"
+        assert server.ended() == 0
+
+
+def test_a_request_that_takes_too_long_is_answered_as_mlflow_answers_it(
+    models: Path, tmp_path: Path, processes: list[ServerProcess]
+) -> None:
+    """504 after the time limit; others are answered on, and the stuck prediction does not hold the process."""
+    with listen() as tcp:
+        server = start(tmp_path / "s", models / "echo", [tcp], ["--request-timeout", "0.5"])
+        processes.append(server)
+        server.wait_for("READY=1")
+        metadata = json.dumps({"wait_for": str(tmp_path / "go")})
+        answer = httpx.post(f"{url(tcp)}/predict", files={"metadata": (None, metadata)}, timeout=PATIENCE)
+        assert (answer.status_code, answer.text) == (504, "Request processing time exceeded limit")
+        assert httpx.get(f"{url(tcp)}/ping", timeout=PATIENCE).status_code == 200
+        assert server.end() == 0
+
+
+def test_a_prediction_that_exceeds_the_limit_is_given_up(
+    models: Path, tmp_path: Path, processes: list[ServerProcess]
+) -> None:
+    """A thread cannot be cancelled, but it cannot hold the process either: the exit is clean."""
+    with listen() as tcp, ThreadPoolExecutor(1) as pool:
+        server = start(tmp_path / "s", models / "echo", [tcp], ["--drain-grace", "0.1", "--drain-limit", "1"])
+        processes.append(server)
+        server.wait_for("READY=1")
+        metadata = json.dumps({"wait_for": str(tmp_path / "go")})
+        lost = pool.submit(httpx.post, f"{url(tcp)}/predict", files={"metadata": (None, metadata)}, timeout=PATIENCE)
+        wait_until((tmp_path / "go.begun").exists, "the prediction is under way")
+        assert server.end() == 0
+        assert isinstance(lost.exception(PATIENCE), httpx.RemoteProtocolError) or lost.result().status_code >= 500
+    assert "given up" in server.printed()

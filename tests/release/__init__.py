@@ -1,0 +1,1 @@
+"""The release steps as real processes: a real MLflow server, real uv, real kills and a really full disk."""

@@ -1,0 +1,250 @@
+"""Build, with the real uv: environments from a wheelhouse made on the spot, and the reasons when there can be none."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.release import built
+from reconciler.release import manifest as manifests
+from reconciler.release.environment import environment_digest, server_digest, server_package
+from reconciler.release.manifest import Environment, Manifest
+from tests.mlflow_server import PATIENCE, wait_until
+from tests.release import wheels
+from tests.release.step import ROOT, Ended, Steps, command, environment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Builds share uv's cache, as they do on a host."""
+    os.environ["TEST_UV_CACHE"] = str(tmp_path_factory.mktemp("uv-cache"))
+    yield
+    del os.environ["TEST_UV_CACHE"]
+
+
+def release(directory: Path, *requirements: str, python: str | None = None) -> tuple[Path, str]:
+    """Make a fetched release that needs this; return its directory and its environment's digest."""
+    python = python or f"{sys.version_info.major}.{sys.version_info.minor}"
+    server = server_digest(server_package())
+    digest = environment_digest(python, requirements, server)
+    needs = Environment(digest=digest, python=python, requirements=requirements, modelserver=server)
+    directory.mkdir(parents=True, exist_ok=True)
+    manifests.write(
+        directory, Manifest(schema=1, name="demo", version=1, source="models:/m-1", files={}, environment=needs)
+    )
+    return directory, digest
+
+
+def arguments(made: tuple[Path, str], house: Path, *more: str) -> list[str]:
+    """Return the build step's arguments, without a network."""
+    return [
+        *("build", "--release-dir", str(made[0]), "--digest", made[1], "--find-links", str(house)),
+        *("--offline", *more),
+    ]
+
+
+def imported(venv: Path, expression: str) -> str:
+    """Evaluate something in an environment's own interpreter."""
+    done = subprocess.run(
+        [venv / "bin/python", "-I", "-c", f"import tiny; print({expression})"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_two_models_with_conflicting_pins_each_get_theirs(tmp_path: Path, house: Path, run: Steps) -> None:
+    """Environments are separate, complete, compiled, and hold the server."""
+    for version in ("1.0", "2.0"):
+        made = release(tmp_path / version / "release", f"tiny=={version}")
+        state = tmp_path / version / "environment"
+        ended = run(state, *arguments(made, house))
+        assert ended.code == 0, ended.output
+        assert ended.status.startswith(f"built environment {made[1]}: Python ")
+        assert built.why_incomplete(state, made[1]) is None
+        assert imported(state / "venv", "tiny.__version__") == version
+        assert imported(state / "venv", "__import__('modelserver').__name__") == "modelserver"
+        assert list((state / "venv").rglob("tiny/__pycache__/*.pyc"))
+        assert sorted(path.name for path in state.iterdir()) == ["complete.json", "venv"]
+        before = (state / "complete.json").stat().st_mtime_ns
+        again = run(state, *arguments(made, Path("/nowhere")))
+        assert (again.code, again.status) == (0, f"environment {made[1]} is complete")
+        assert (state / "complete.json").stat().st_mtime_ns == before
+
+
+def test_installing_runs_no_code_of_the_packages(tmp_path: Path, run: Steps) -> None:
+    """A .pth file runs whenever Python starts with `site`; the build never starts it so."""
+    own = tmp_path / "house"
+    wheels.server_needs(own)
+    wheels.wheel(own, "hostile", "1.0", files={"hostile.pth": "import os; open(os.environ.get('X', '/tmp/x'), 'w')\n"})
+    canary = tmp_path / "ran"
+    made = release(tmp_path / "release", "hostile")
+    ended = run(tmp_path / "environment", *arguments(made, own), X=str(canary))
+    assert ended.code == 0, ended.output
+    assert list((tmp_path / "environment").rglob("hostile.pth"))
+    assert not canary.exists()
+
+
+REASONS: list[tuple[list[str], str]] = [
+    (["no-such-package==1.0"], "a package cannot be found: no-such-package was not found"),
+    (["tiny==9.0"], "there is no version of tiny==9.0"),
+    (["tiny==2.0", "wants-old-tiny"], "the model's requirements contradict each other"),
+    (["source-only==1.0"], "this host installs wheels only"),
+    (["other-python==1.0"], "has no wheels with a matching Python ABI tag"),
+    (["wants-old-starlette"], "contradict what the server itself needs (starlette>="),
+    (["starlette<0.2"], "contradict what the server itself needs (starlette>="),
+    (["tiny==="], "cannot build the environment"),
+]
+
+
+@pytest.mark.parametrize(("requirements", "why"), REASONS)
+def test_an_environment_that_cannot_be_had_is_a_plain_reason(
+    tmp_path: Path, house: Path, run: Steps, requirements: list[str], why: str
+) -> None:
+    """The sentence names the package, and nothing counts as built."""
+    ended = run(tmp_path / "environment", *arguments(release(tmp_path / "release", *requirements), house))
+    assert ended.code == 1
+    assert ended.status.startswith("cannot build the environment")
+    assert why in ended.status
+    assert "Traceback" not in ended.output
+    assert not (tmp_path / "environment/complete.json").exists()
+
+
+def test_a_python_that_is_not_on_this_host_is_a_plain_reason(tmp_path: Path, house: Path, run: Steps) -> None:
+    """It says which ones there are, and nothing is downloaded."""
+    ended = run(tmp_path / "environment", *arguments(release(tmp_path / "release", "tiny", python="3.2"), house))
+    assert ended.code == 1
+    assert "the model wants Python 3.2, this host has 3." in ended.status
+
+
+def test_an_index_that_does_not_answer_is_a_plain_reason(tmp_path: Path, run: Steps) -> None:
+    """It names the index, and the build is tried again by itself."""
+    made = release(tmp_path / "release", "tiny")
+    ended = run(
+        tmp_path / "environment",
+        *("build", "--release-dir", made[0], "--digest", made[1], "--index-url", "http://127.0.0.1:9/simple"),
+    )
+    assert ended.code == 1
+    assert "cannot reach http://127.0.0.1:9/simple: Connection refused" in ended.status
+
+
+def test_an_offline_host_without_the_wheel_says_so(tmp_path: Path, run: Steps) -> None:
+    """With nothing to find links in, only the cache is left."""
+    made = release(tmp_path / "release", "unheard-of-package")
+    ended = run(tmp_path / "environment", "build", "--release-dir", made[0], "--digest", made[1], "--offline")
+    assert ended.code == 1
+    assert "this host is offline" in ended.status
+
+
+def test_source_distributions_are_built_where_the_policy_allows_it(tmp_path: Path, house: Path, run: Steps) -> None:
+    """What they need to be built must come from the same place; here it is not there, and that is the reason."""
+    made = release(tmp_path / "release", "source-only")
+    ended = run(tmp_path / "environment", *arguments(made, house, "--allow-source"))
+    assert ended.code == 1
+    assert "wheels only" not in ended.status
+    assert "setuptools" in ended.output
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "added", "record", "interpreter"])
+def test_a_damaged_environment_is_built_again(tmp_path: Path, house: Path, run: Steps, damage: str) -> None:
+    """Whatever happened to it, the next build makes it whole."""
+    made, state = release(tmp_path / "release", "tiny"), tmp_path / "environment"
+    assert run(state, *arguments(made, house)).code == 0
+    package = next((state / "venv").rglob("tiny/__init__.py"))
+    if damage == "missing":
+        package.unlink()
+    elif damage == "changed":
+        package.write_text("import os\n" * 10)
+    elif damage == "added":
+        package.with_name("more.py").write_text("")
+    elif damage == "record":
+        (state / "complete.json").write_text("{}")
+    else:
+        (state / "venv/bin/python").unlink()
+    assert built.why_incomplete(state, made[1]) is not None
+    ended = run(state, *arguments(made, house))
+    assert ended.status.startswith("built environment"), ended.output
+    assert built.why_incomplete(state, made[1]) is None
+
+
+def test_a_release_that_needs_another_environment_is_refused(tmp_path: Path, house: Path, run: Steps) -> None:
+    """The digest is worked out again from the manifest; a wrong one is not built."""
+    made = release(tmp_path / "release", "tiny")
+    ended = run(tmp_path / "environment", *arguments((made[0], "0" * 32), house))
+    assert ended.status.startswith(f"cannot build the environment {'0' * 32}: the release needs {made[1]}")
+    nowhere = run(tmp_path / "environment", *arguments((tmp_path / "nowhere", made[1]), house))
+    assert "was not fetched completely; fetch it again" in nowhere.status
+
+
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.exhaustive)])
+def test_a_build_killed_at_any_action_is_finished_by_the_next(tmp_path: Path, house: Path, stride: int) -> None:
+    """SIGKILL before every change that the step makes itself, and before every program that it starts."""
+    made = release(tmp_path / "release", "tiny")
+    done = subprocess.run(
+        [command()[0], "-m", "tests.release.killed", str(stride), *arguments(made, house)],
+        cwd=ROOT,
+        env=environment(tmp_path / "environment"),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=4 * PATIENCE,
+        check=True,
+    )
+    kills = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(kill["again"] == 0 and kill["whole"] for kill in kills), kills
+    assert [kill["code"] for kill in kills] == [-signal.SIGKILL] * (len(kills) - 1) + [0]
+    assert len(kills) > 12 // stride, kills
+
+
+def test_a_build_killed_while_uv_works_is_finished_by_the_next(tmp_path: Path, house: Path, run: Steps) -> None:
+    """The whole unit is killed, uv with it."""
+    made, state = release(tmp_path / "release", "tiny"), tmp_path / "environment"
+    process = subprocess.Popen(
+        command(*arguments(made, house)), cwd=ROOT, env=environment(state), start_new_session=True
+    )
+    wait_until(lambda: (state / "venv/pyvenv.cfg").exists(), "uv has begun the environment")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(PATIENCE)
+    assert built.why_incomplete(state, made[1]) is not None
+    assert run(state, *arguments(made, house)).code == 0
+    assert built.why_incomplete(state, made[1]) is None
+
+
+def test_a_disk_that_fills_up_is_a_plain_reason_and_nothing_counts(tmp_path: Path, house: Path, run: Steps) -> None:
+    """The environment is on a file system of its own that is too small for it."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount a tiny file system")
+    made, state = release(tmp_path / "release", "tiny"), tmp_path / "environment"
+    state.mkdir()
+    subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(state)], check=True)
+    try:
+        ended: Ended = run(state, *arguments(made, house))
+        assert ended.code == 1
+        assert "no space left on this host's disk; make room on the host" in ended.status
+        assert built.why_incomplete(state, made[1]) is not None
+        subprocess.run(["/usr/bin/mount", "-o", "remount,size=64m", str(state)], check=True)
+        assert run(state, *arguments(made, house)).code == 0
+        kept = run(state, *arguments((made[0], "f" * 32), house, "--keep-free", str(10**15)))
+        assert kept.code == 1
+    finally:
+        subprocess.run(["/usr/bin/umount", str(state)], check=True)
+
+
+def test_a_model_may_pin_an_older_mlflow_than_ours(tmp_path: Path, run: Steps) -> None:
+    """From the real package index, with the server's real requirements, and a package from a wheelhouse beside it."""
+    only_tiny = tmp_path / "house"
+    wheels.wheel(only_tiny, "tiny", "1.0")
+    made, state = (
+        release(tmp_path / "release", "mlflow-skinny==2.9.2", "setuptools<81", "tiny==1.0"),
+        tmp_path / "environment",
+    )
+    ended = run(state, "build", "--release-dir", made[0], "--digest", made[1], "--find-links", only_tiny)
+    if "cannot reach" in ended.status:
+        pytest.skip(f"needs the package index: {ended.status}")
+    assert ended.code == 0, ended.output
+    assert imported(state / "venv", "__import__('mlflow').__version__") == "2.9.2"

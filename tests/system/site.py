@@ -1,0 +1,139 @@
+"""One hospital in small: a host, its registry, a data scientist, and what they see."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.host import Host, Registry
+from tests.host.host import CHECKOUT_INSIDE, HostError
+
+PYTHON = "/opt/mlflow-reconciler/venv/bin/python"
+SCIENTIST = "ada"
+REGISTER = Path(__file__).with_name("register.py")
+
+ANSWERING = """
+import mlflow
+from mlflow.pyfunc import PythonModel
+
+class Model(PythonModel):
+    def load_context(self, context):
+        {on_load}
+
+    def predict(self, context, model_input, params=None):
+        {on_predict}
+
+mlflow.models.set_model(Model())
+"""
+
+
+def code(answer: object = ([0.5], "negative"), *, on_load: str = "pass", on_predict: str = "") -> str:
+    """Write the code of a small model that gives one answer, or does what is said instead."""
+    return ANSWERING.format(on_load=on_load, on_predict=on_predict or f"return {answer!r}")
+
+
+class Site:
+    """A booted host with the product, whose registry runs."""
+
+    def __init__(self, host: Host, registry: Registry) -> None:
+        """Make the data scientist."""
+        self.host = host
+        self.registry = registry
+        host.run(["useradd", "--create-home", SCIENTIST])
+
+    def register(self, *models: dict[str, Any]) -> dict[str, int]:
+        """Register models by their code; gives the new version of each. See register.py for what a model may say."""
+        for model in models:
+            model.setdefault("settings", {"environment": "host"})
+        done = self.host.run(
+            [PYTHON, "-I", f"{CHECKOUT_INSIDE}/tests/system/{REGISTER.name}"],
+            user=SCIENTIST,
+            stdin=json.dumps(models),
+            environment={"MLFLOW_TRACKING_URI": self.registry.uri, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            timeout=180,
+        )
+        versions: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+        return versions
+
+    def pipeline(self, *arguments: str, timeout: float = 180) -> str:
+        """Run pipeline.py as the data scientist; gives what it printed."""
+        done = self.host.run(
+            [PYTHON, f"{CHECKOUT_INSIDE}/pipeline.py", *arguments],
+            user=SCIENTIST,
+            environment={"MLFLOW_TRACKING_URI": self.registry.uri, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            timeout=timeout,
+        )
+        return done.stdout
+
+    def serve(self, *models: dict[str, Any], deadline: float = 180) -> None:
+        """Register models, promote them, and wait until all of them serve."""
+        versions = self.register(*models)
+        for name, version in versions.items():
+            self.registry.promote(name, version)
+        for name, version in versions.items():
+            self.wait_for(name, "serving", version, deadline=deadline)
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """Read `reconciler status --json`, by name."""
+        document = json.loads(self.host.output(["reconciler", "status", "--json"]))
+        return {one["name"]: one for one in document["deployments"]}
+
+    def registry_status(self) -> dict[str, Any]:
+        """What the status says of the registry."""
+        found: dict[str, Any] = json.loads(self.host.output(["reconciler", "status", "--json"]))["registry"]
+        return found
+
+    def wait_for(self, name: str, state: str, version: int | None = None, *, deadline: float = 180) -> dict[str, Any]:
+        """Wait until a deployment is in a state, with this version active (serving) or desired (any other)."""
+        key = "active_version" if state == "serving" else "desired_version"
+
+        def reached() -> dict[str, Any] | None:
+            one = self.statuses().get(name)
+            if one is None or one["state"] != state or (version is not None and one[key] != str(version)):
+                return None
+            return one
+
+        return self.host.wait_for(reached, deadline, f"{name} to be {state} with version {version}")
+
+    def wait_until_gone(self, *names: str, deadline: float = 90) -> None:
+        """Wait until deployments are no longer there."""
+        self.host.wait_for(lambda: not set(names) & set(self.statuses()) or None, deadline, f"{names} to be removed")
+
+    def demote(self, *names: str) -> None:
+        """Take models out of Production and wait until they are gone."""
+        for name, one in self.statuses().items():
+            if name in names and one["desired_version"]:
+                self.registry.promote(name, one["desired_version"], "Archived")
+        self.wait_until_gone(*names)
+
+    def predict(self, name: str, metadata: dict[str, Any], parts: dict[str, bytes]) -> httpx.Response:
+        """Ask a deployment as the seed's clients do."""
+        url = self.statuses()[name]["url"]
+        files: dict[str, Any] = {"metadata": (None, json.dumps(metadata), "application/json")}
+        files |= {part: (f"{part}.wav", content) for part, content in parts.items()}
+        return httpx.post(f"{url}/predict", files=files, timeout=60, trust_env=False)
+
+    def listing(self) -> set[str]:
+        """List what a deployment could leave: unit files, /run, control groups, the deploy home, loaded units."""
+        found = self.host.output(
+            "find /etc/systemd/system /run /var/lib/mlflow-deploy /sys/fs/cgroup -xdev "
+            r"\( -name 'invocation:*' -o -path '/run/user/*' -o -path '/run/systemd/journal/*' \) -prune -o -print; "
+            "find /sys/fs/cgroup/*/ -type d; "
+            "systemctl list-units --all --plain --no-legend 'model*' 'mlflow*' | cut -d' ' -f1",
+            timeout=60,
+        )
+        return set(found.splitlines())
+
+    def wait_for_listing(self, before: set[str], deadline: float = 400) -> None:
+        """Wait until nothing is there that was not, and nothing is missing."""
+        try:
+            self.host.wait_for(lambda: self.listing() == before or None, deadline, "the listing to be as before")
+        except HostError:
+            now = self.listing()
+            raise AssertionError(f"left: {sorted(now - before)}; missing: {sorted(before - now)}") from None
+
+    def story(self, name: str) -> list[dict[str, Any]]:
+        """Read the journal's entries about a model, oldest first."""
+        text = self.host.output(["journalctl", f"MODEL={name}", "--output=json", "--no-pager"])
+        return [json.loads(line) for line in text.splitlines()]

@@ -1,0 +1,176 @@
+"""What happens to the models when the reconciler, D-Bus, systemd or the whole host is stopped and started."""
+
+import json
+import re
+
+import httpx
+import pytest
+
+from tests.system.site import Site, code
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+AGENT, RECONCILER = "mlflow-registry-agent.service", "mlflow-reconciler.service"
+UNITS = "/etc/systemd/system"
+
+
+@pytest.fixture(scope="module")
+def urls(site: Site) -> dict[str, str]:
+    """Addresses of two models that serve; a second version of `moving` is registered."""
+    site.register(
+        {"name": "moving", "code": code()}, {"name": "staying", "code": code()}, {"name": "moving", "code": code()}
+    )
+    for name in ("moving", "staying"):
+        site.registry.promote(name, 1)
+    return {name: site.wait_for(name, "serving", 1)["url"] for name in ("moving", "staying")}
+
+
+def release(url: str) -> str:
+    """Ask for a prediction; gives the release that answered."""
+    answer = httpx.post(f"{url}/predict", files={"metadata": (None, "{}", "application/json")}, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return answer.headers["Model-Release"].partition(".")[0]
+
+
+def invocations(site: Site, pattern: str = "model-*") -> dict[str, str]:
+    """The running services and sockets of models, with what changes when one of them is started again."""
+    kinds = f"'{pattern}.service' '{pattern}.socket'"
+    listed = site.host.output(f"systemctl list-units --plain --no-legend --state=active {kinds} | cut -d' ' -f1")
+    show = ["systemctl", "show", "--property=InvocationID", "--value"]
+    return {unit: site.host.output([*show, unit]) for unit in listed.splitlines()}
+
+
+def main_pid(site: Site, service: str) -> int:
+    """The process id of a service; 0 when it does not run."""
+    return int(site.host.output(["systemctl", "show", "--property=MainPID", "--value", service]))
+
+
+def wait_for_another(site: Site, service: str, pid: int) -> None:
+    """Wait until a service runs as another process and is ready."""
+    site.host.wait_for(lambda: main_pid(site, service) not in (0, pid) or None, 120, f"another {service} than {pid}")
+    site.host.wait_for_unit(service)
+
+
+def nothing_to_do(site: Site) -> bool:
+    """Whether the plan is empty."""
+    return site.host.run(["reconciler", "plan"], check=False).returncode == 0
+
+
+def move(site: Site, version: int, before: int) -> None:
+    """Promote a version of `moving` and wait until it serves instead of the one before."""
+    site.registry.promote("moving", version)
+    site.registry.promote("moving", before, "Archived")
+    site.wait_for("moving", "serving", version)
+    site.host.wait_for(lambda: nothing_to_do(site) or None, 120, "an empty plan")
+
+
+def test_models_serve_while_the_reconciler_is_stopped(site: Site, urls: dict[str, str]) -> None:
+    """Predictions are answered, and nothing is restarted when it starts again."""
+    site.host.wait_for(lambda: nothing_to_do(site) or None, 120, "an empty plan")
+    before = invocations(site)
+    assert len(before) == 4, before
+    site.host.run(["systemctl", "stop", RECONCILER, AGENT])
+    assert {name: release(url) for name, url in urls.items()} == {"moving": "moving@1", "staying": "staying@1"}
+    assert invocations(site) == before
+    site.host.run(["systemctl", "start", RECONCILER])
+    assert nothing_to_do(site)
+    assert {name: release(url) for name, url in urls.items()} == {"moving": "moving@1", "staying": "staying@1"}
+    assert invocations(site) == before
+
+
+def test_a_restart_of_dbus_is_survived(site: Site, urls: dict[str, str]) -> None:
+    """The models go on serving; the reconciler is back and notices the next promotion."""
+    before, pid = invocations(site), main_pid(site, RECONCILER)
+    site.host.run(["systemctl", "restart", "dbus.service"])
+    wait_for_another(site, RECONCILER, pid)
+    assert "the connection to D-Bus is closed" in site.host.journal(f"--unit={RECONCILER}", "--output=cat")
+    assert release(urls["staying"]) == "staying@1"
+    assert invocations(site) == before
+    move(site, 2, 1)
+    assert (release(urls["moving"]), release(urls["staying"])) == ("moving@2", "staying@1")
+    assert before.items() >= invocations(site, "model-staying*").items()
+
+
+def test_a_reexecution_of_systemd_is_survived(site: Site, urls: dict[str, str]) -> None:
+    """As after an upgrade of systemd: nothing restarts, and the next promotion is noticed."""
+    before = invocations(site)
+    site.host.run(["systemctl", "daemon-reexec"])
+    assert (release(urls["moving"]), release(urls["staying"])) == ("moving@2", "staying@1")
+    assert invocations(site) == before
+    move(site, 1, 2)
+    assert (release(urls["moving"]), release(urls["staying"])) == ("moving@1", "staying@1")
+    assert before.items() >= invocations(site, "model-staying*").items()
+
+
+def test_a_killed_agent_and_a_killed_reconciler_come_back(site: Site) -> None:
+    """However often; the models do not notice."""
+    before = invocations(site)
+    for _ in range(2):
+        pids = {service: main_pid(site, service) for service in (AGENT, RECONCILER)}
+        site.host.run(["systemctl", "kill", "--signal=KILL", *pids])
+        for service, pid in pids.items():
+            wait_for_another(site, service, pid)
+    assert site.host.output(["systemctl", "show", "--property=StartLimitIntervalUSec", "--value", AGENT]) == "0"
+    assert site.host.output(["systemctl", "show", "--property=StartLimitIntervalUSec", "--value", RECONCILER]) == "0"
+    assert invocations(site) == before
+
+
+def test_a_reconciler_that_hangs_is_restarted_by_systemd(site: Site) -> None:
+    """Its watchdog, shortened here, notices; the models do not."""
+    before = invocations(site)
+    drop_in = f"{UNITS}/{RECONCILER}.d/watchdog.conf"
+    site.host.write(drop_in, "[Service]\nWatchdogSec=5\n")
+    site.host.run(f"systemctl daemon-reload; systemctl restart {RECONCILER}")
+    pid = main_pid(site, RECONCILER)
+    site.host.run(["systemctl", "kill", "--signal=STOP", RECONCILER])
+    wait_for_another(site, RECONCILER, pid)
+    assert "Watchdog timeout" in site.host.journal(f"--unit={RECONCILER}", "--output=cat")
+    assert invocations(site) == before
+    site.host.run(f"rm -r {UNITS}/{RECONCILER}.d; systemctl daemon-reload; systemctl restart {RECONCILER}")
+    assert nothing_to_do(site)
+
+
+def test_a_boot_without_registry_and_without_reconciler_brings_the_active_releases_up(
+    site: Site, urls: dict[str, str]
+) -> None:
+    """Each answers at its address, as the release that was active; nothing else of models runs."""
+    before = set(invocations(site))
+    site.host.run(["systemctl", "mask", RECONCILER])
+    site.host.power_off()
+    site.host.boot()
+    assert site.host.output(f"systemctl is-active {RECONCILER} || true") == "inactive"
+    assert {name: release(url) for name, url in urls.items()} == {"moving": "moving@1", "staying": "staying@1"}
+    started = invocations(site)
+    assert set(started) == before
+    site.host.run(["systemctl", "unmask", RECONCILER])
+    site.host.run(["systemctl", "start", RECONCILER])
+    site.wait_for("moving", "serving", 1)
+    assert not site.registry_status()["reachable"]
+    assert nothing_to_do(site)
+    assert invocations(site) == started
+
+
+def test_damage_done_while_the_host_was_off_is_repaired_without_the_registry(site: Site, urls: dict[str, str]) -> None:
+    """A unit that was deleted and one that was edited, from the last snapshot and the rendered copies."""
+    services = sorted(unit for unit in invocations(site) if unit.endswith(".service"))
+    texts = {unit: site.host.read(f"{UNITS}/{unit}") for unit in services}
+    edited, deleted = services
+    site.host.power_off()
+    directory = site.host.root / UNITS.lstrip("/")
+    (directory / edited).write_text(re.sub(r"ExecStart=.*", "ExecStart=/bin/false", texts[edited]))
+    (directory / deleted).unlink()
+    site.host.boot()
+    for name in ("moving", "staying"):
+        site.wait_for(name, "serving", 1)
+    site.host.wait_for(lambda: nothing_to_do(site) or None, 120, "an empty plan")
+    assert {name: release(url) for name, url in urls.items()} == {"moving": "moving@1", "staying": "staying@1"}
+    assert {unit: site.host.read(f"{UNITS}/{unit}") for unit in services} == texts
+    assert not site.registry_status()["reachable"]
+
+
+def test_after_all_that_the_registry_is_followed_again(site: Site) -> None:
+    """It comes back, and a demotion leaves nothing of either model."""
+    site.registry.start()
+    site.demote("moving", "staying")
+    assert json.loads(site.host.output(["reconciler", "plan", "--json"]))["actions"] == []
+    assert site.host.output(f"ls {UNITS} | grep -E '^(model-|mlflow-.*@)' || true") == ""

@@ -1,0 +1,237 @@
+"""`reconciler` as people type it: plan, status, help, wrong settings, missing rights."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.system.site import SCIENTIST, Site, code
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+AGENT, RECONCILER = "mlflow-registry-agent.service", "mlflow-reconciler.service"
+DROP_IN = "/etc/mlflow-reconciler/config.d/90-test.toml"
+STATES = {
+    *("pending", "preparing", "rolling-out", "serving", "idle", "degraded"),
+    *("failed", "stalled", "held", "suspended", "removing", "not-deployable"),
+}
+# Everything that a plan could change: files with content and time, and what systemd has loaded.
+EVERYTHING = """
+    find /etc/systemd/system /etc/mlflow-reconciler /var/lib/mlflow-reconciler /run/mlflow-reconciler /run/models \
+        /run/mlflow-registry-agent -printf '%p %M %u %l %s ' \\( -name registry.json -o -printf '%T@' \\) -printf '\\n'
+    find /var/lib/mlflow-deploy -printf '%p %M %u %l %T@\\n'
+    find /etc/systemd/system /var/lib/mlflow-reconciler -type f -exec sha256sum {} +
+    systemctl list-units --all --plain --no-legend
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def serving(site: Site) -> None:
+    """A model serves, another is registered with two versions."""
+    site.register({"name": "first", "code": code()}, {"name": "second", "code": code()})
+    site.registry.promote("first", 1)
+    site.wait_for("first", "serving", 1)
+
+
+@contextmanager
+def stopped(site: Site) -> Iterator[None]:
+    """No reconciler meanwhile."""
+    site.host.run(["systemctl", "stop", RECONCILER])
+    try:
+        yield
+    finally:
+        site.host.run(["systemctl", "start", RECONCILER])
+
+
+def plan(site: Site, *options: str) -> tuple[int, str]:
+    """The exit code and what is printed."""
+    done = site.host.run(["reconciler", "plan", *options], check=False)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def test_a_plan_of_nothing_exits_0(site: Site) -> None:
+    """In words and as data."""
+    site.host.wait_for(lambda: plan(site)[0] == 0, 120, "nothing to do")
+    assert plan(site) == (0, "nothing to do\n")
+    code_, text = plan(site, "--json")
+    assert (code_, json.loads(text)) == (0, {"schema": 1, "actions": []})
+
+
+def test_a_plan_shows_what_would_be_done_and_does_nothing(site: Site) -> None:
+    """With the daemon stopped after a promotion: the same actions each time, in order, and nothing changes."""
+    with stopped(site):
+        site.registry.promote("second", 1)
+        site.host.wait_for(lambda: plan(site)[0] == 2, 120, "the agent to see the promotion")
+        before = site.host.output(EVERYTHING)
+        first, second = plan(site), plan(site)
+        assert site.host.output(EVERYTHING) == before
+    assert first == second
+    lines = first[1].splitlines()
+    assert [int(line.partition(".")[0]) for line in lines] == list(range(1, len(lines) + 1))
+    actions = [line.partition(". ")[2] for line in lines]
+    assert actions.index("write mlflow-fetch@second.1.service") < actions.index("reload systemd's unit files")
+    assert actions.index("reload systemd's unit files") < actions.index("start mlflow-fetch@second.1.service")
+    site.wait_for("second", "serving", 1)
+
+
+def test_a_plan_as_data_has_the_same_actions(site: Site) -> None:
+    """What was damaged while the daemon was stopped is planned to be restored."""
+    with stopped(site):
+        site.host.run("rm /etc/systemd/system/model-second.slice")
+        code_, text = plan(site)
+        _, document = plan(site, "--json")
+    assert code_ == 2
+    assert json.loads(document)["schema"] == 1
+    actions = json.loads(document)["actions"]
+    assert {"do": "restore", "unit": "model-second.slice", "deployment": "second"} in actions
+    assert len(actions) == len(text.splitlines())
+    site.host.wait_for(lambda: plan(site)[0] == 0, 120, "the damage to be repaired")
+
+
+def test_everybody_may_see_the_status(site: Site) -> None:
+    """An ordinary user gets a table with one line a deployment."""
+    lines = site.host.output(["reconciler", "status"], user=SCIENTIST).splitlines()
+    assert re.fullmatch(rf"{site.host.name}: the registry was read \d+ s ago", lines[0])
+    assert lines[1].split() == ["NAME", "STATE", "WANTED", "ACTIVE", "SINCE", "URL", "MESSAGE"]
+    rows = {line.split()[0]: line for line in lines[2:]}
+    assert set(rows) == {"first", "second"}
+    for name, row in rows.items():
+        assert re.match(rf"{name} +serving +1 +1 +\d+ (s|min) ago +http://127\.0\.0\.1:\d+ +selected by stage", row)
+
+
+def test_the_status_as_data_has_the_keys_of_the_contract(site: Site) -> None:
+    """Other people's programs rely on them."""
+    document = json.loads(site.host.output(["reconciler", "status", "--json"], user=SCIENTIST))
+    assert document["schema"] == 1
+    assert document["host"] == site.host.name
+    assert document["registry"]["reachable"] is True
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", document["registry"]["read_at"])
+    keys = {"name", "desired_version", "active_version", "state", "reason", "message", "since", "url", "socket"}
+    for one in document["deployments"]:
+        assert set(one) == keys
+        assert one["state"] in STATES
+        assert (one["desired_version"], one["active_version"]) == ("1", "1")
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", one["url"])
+        assert one["socket"] == f"/run/models/{one['name']}.sock"
+    assert json.loads(site.host.read("/run/mlflow-reconciler/status.json")).keys() == document.keys()
+
+
+def test_systemctl_status_says_one_human_sentence(site: Site) -> None:
+    """Of both services, for ops who look there first."""
+    said = site.host.output(["systemctl", "status", "--no-pager", RECONCILER, AGENT])
+    assert 'Status: "2 serving"' in said
+    assert f'Status: "read 2 models at {site.registry.uri}, 2 selected"' in said
+
+
+def test_every_command_explains_itself(site: Site) -> None:
+    """`--help` of the whole, and of each command that it names."""
+    overview = site.host.output(["reconciler", "--help"], user=SCIENTIST)
+    commands = re.findall(r"^\W*([a-z]+)  +[A-Z]", overview, re.MULTILINE)
+    assert {"agent", "run", "plan", "status", "check"} <= set(commands)
+    for command in commands:
+        text = site.host.output(["reconciler", command, "--help"], user=SCIENTIST)
+        assert f"Usage: reconciler {command}" in text
+        assert "--after-action" not in text
+    unknown = site.host.run(["reconciler", "reconcile"], check=False)
+    assert unknown.returncode == 2
+    assert "No such command" in unknown.stderr
+
+
+WRONG = {
+    "key": (
+        "[registry]\npoll_intervall = 5\n",
+        r"registry\.poll_intervall: no such key; did you mean registry\.poll_inter",
+    ),
+    "value": ('[reconcile]\ninterval = "soon"\n', r"reconcile\.interval: should be a whole number of seconds.*"),
+    "section": ("[registy]\nuri = 'http://x'\n", r"registy.*: no such key; did you mean registry\?"),
+    "syntax": ("[registry]\nuri =\n", r"line 2, column 6: Invalid value"),
+    "range": ("[deploy]\nport_range = [5, 4]\n", r"deploy\.port_range: should be \[lowest, highest\].*"),
+    "credential": ("[registry]\npassword = 'x'\n", r"registry\.password: no such key: credentials are not settings.*"),
+}
+
+
+@pytest.mark.parametrize("kind", list(WRONG))
+@pytest.mark.parametrize("command", ["run", "agent", "plan"])
+def test_wrong_settings_are_refused_by_file_and_key(site: Site, command: str, kind: str) -> None:
+    """One sentence, with the line where the syntax is wrong, and exit code 2."""
+    text, what = WRONG[kind]
+    site.host.write("/root/wrong.toml", text)
+    done = site.host.run(["reconciler", command, "--config", "/root/wrong.toml"], check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(rf"cannot use the settings: /root/wrong\.toml: {what}.*; mend the file\n", done.stderr)
+
+
+def test_other_places_of_settings_are_named_too(site: Site) -> None:
+    """A file that is missing, a drop-in, the environment."""
+    done = site.host.run(["reconciler", "plan", "--config", "/root/none.toml"], check=False)
+    assert (done.returncode, "/root/none.toml: no such file" in done.stderr) == (2, True)
+    named = site.host.run(
+        ["reconciler", "plan"], check=False, environment={"MLFLOW_RECONCILER_CONFIG": "/root/none.toml"}
+    )
+    assert (named.returncode, named.stderr) == (done.returncode, done.stderr)
+    variable = {"MLFLOW_RECONCILER_RECONCILE__INTERVAL": "soon"}
+    done = site.host.run(["reconciler", "plan"], check=False, environment=variable)
+    assert done.returncode == 2
+    assert re.match(r"cannot use the settings: environment: MLFLOW_RECONCILER_RECONCILE__INTERVAL: ", done.stderr)
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "check"])
+def test_who_is_not_root_is_told_so(site: Site, command: str) -> None:
+    """A sentence, not a traceback."""
+    done = site.host.run(["reconciler", command], user=SCIENTIST, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"cannot {command}: it looks at what only root may see; run it with sudo\n"
+
+
+def test_running_services_keep_the_old_settings_until_the_new_ones_can_be_used(site: Site) -> None:
+    """A wrong file is refused when it changes and at each reload, and nothing of it is taken; mended, it is."""
+    started = invocations(site)
+    site.registry.set_alias("second", "champion", 1)
+    site.registry.promote("second", 1, "Archived")
+    site.wait_until_gone("second")
+    selectors = "[registry]\nselectors = ['alias:champion', 'stage:Production']\n"
+    site.host.write(DROP_IN, f"{selectors}poll_interval = 'seldom'\n")
+    refused = rf"cannot use the settings: {DROP_IN}: registry\.poll_interval: .*; the old settings stay in force"
+    for service in (RECONCILER, AGENT):
+        wait_for_line(site, service, refused, 1)
+    site.host.run(["systemctl", "reload", RECONCILER, AGENT])
+    for service in (RECONCILER, AGENT):
+        wait_for_line(site, service, refused, 2)
+    # Two more readings of the registry, and still nothing of the file is taken.
+    wait_for_polls(site, 2)
+    assert set(site.statuses()) == {"first"}
+    site.host.write(DROP_IN, selectors)
+    site.wait_for("second", "serving", 1)
+    site.host.run(["rm", DROP_IN])
+    site.wait_until_gone("second")
+    assert invocations(site) == started
+
+
+def invocations(site: Site) -> str:
+    """What changes when a service is restarted."""
+    return site.host.output(["systemctl", "show", "--property=InvocationID", RECONCILER, AGENT])
+
+
+def wait_for_line(site: Site, service: str, pattern: str, times: int) -> None:
+    """Wait until a service has said something so many times."""
+
+    def said() -> bool:
+        return len(re.findall(pattern, site.host.journal(f"--unit={service}", "--output=cat"))) >= times
+
+    site.host.wait_for(said, 120, f"{service} to say {pattern!r} {times} times")
+
+
+def wait_for_polls(site: Site, count: int) -> None:
+    """Wait until the agent has read the registry so many times more."""
+    when = ["stat", "--format=%.Y", "/run/mlflow-registry-agent/registry.json"]
+    seen = {site.host.output(when)}
+
+    def seen_another() -> bool:
+        seen.add(site.host.output(when))
+        return len(seen) > count
+
+    site.host.wait_for(seen_another, 120, f"{count} more readings")

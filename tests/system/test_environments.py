@@ -1,0 +1,215 @@
+"""Python environments: each model gets its own, models that need the same share one, and a disk may be full."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.host import Layers, Registry, installed_host
+from tests.release import wheels
+from tests.system.conftest import SETTINGS
+from tests.system.site import PYTHON, Site, code
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+
+HOME = "/var/lib/mlflow-deploy"
+ARTIFACTS = "/var/lib/test-mlflow-server/artifacts"
+WHEELS = "/srv/test-packages"
+PACKAGES = ("numpy", "mlflow-skinny", "starlette")
+# A model that answers which versions it runs with.
+VERSIONS = f"[float('.'.join(version(name).split('.')[:2])) for name in {PACKAGES!r}]"
+TELLING = code(on_predict=f"from importlib.metadata import version; return ({VERSIONS}, 'negative')")
+
+OLD = ["mlflow-skinny==2.22.0", "numpy==1.26.4", "pandas==2.2.3"]
+NEW = ["mlflow-skinny==3.1.4", "numpy==2.2.6", "pandas==2.3.3", "starlette==0.37.2"]
+
+
+IMPOSSIBLE = {
+    "nowhere": ["mlflow-skinny", "pandas", "numpy==99.0"],
+    "torn": ["mlflow-skinny", "pandas==2.2.3", "numpy<1.20"],
+    "unbuilt": ["mlflow-skinny", "pandas", "onlysource==1.0"],
+    "rival": ["mlflow-skinny<3", "pandas", "starlette==0.20.4"],
+    "antique": ["mlflow-skinny", "pandas"],
+}
+REASONS = {
+    "nowhere": r"a package cannot be found: there is no version of numpy==99.0",
+    "torn": r"the model's requirements contradict each other: .*pandas==2.2.3 depends on numpy",
+    "unbuilt": r"onlysource==1.0 has no usable wheels.*; this host installs wheels only, ",
+    "rival": r"the model's requirements contradict what the server itself needs \(starlette>=0.37\): ",
+    "antique": r"the model wants Python 3.9, this host has 3\.\d+.*; log the model with one of these, or have python",
+}
+
+
+@pytest.fixture(scope="module")
+def site(image: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site with packages beside the index, whose models are kept on a small disk of their own."""
+    house = tmp_path_factory.mktemp("packages")
+    wheels.source(house, "onlysource", "1.0")
+    settings = f"{SETTINGS}[build]\nfind_links = ['{WHEELS}']\n"
+    with installed_host(image, "environments", settings=settings) as host:
+        registry = Registry(host, host.registry_port)
+        registry.start()
+        inside = shutil.copytree(house, Path(host.root, WHEELS.lstrip("/")))
+        inside.chmod(0o755)  # pytest's own directories are its user's alone
+        host.run(f"mount -t tmpfs -o mode=0750,nr_inodes=5 tmpfs {HOME}")
+        host.run(["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/mlflow-reconciler.conf"])
+        site = Site(host, registry)
+        site.register(
+            *(model("ours", OLD, "host"), model("old", OLD), model("same", OLD[::-1]), model("new", NEW)),
+            *(model(name, requirements) for name, requirements in IMPOSSIBLE.items()),
+        )
+        yield site
+
+
+def model(name: str, requirements: list[str], environment: str = "model") -> dict[str, Any]:
+    """Describe a model that needs these packages."""
+    return {"name": name, "code": TELLING, "requirements": requirements, "settings": {"environment": environment}}
+
+
+def resize(site: Site, options: str) -> None:
+    """Make the disk larger or smaller."""
+    site.host.run(f"mount -o remount,{options} {HOME}")
+
+
+def failure(site: Site, name: str, why: str) -> None:
+    """Wait until a deployment has failed for a reason, which the journal must tell, too."""
+
+    def failed() -> str | None:
+        one = site.statuses().get(name, {"state": "", "message": ""})
+        return str(one["message"]) if one["state"] == "failed" and re.match(why, one["message"]) else None
+
+    message = site.host.wait_for(failed, 180, f"{name} to fail because {why}, not {site.statuses().get(name)}")
+    assert any(message in str(entry["MESSAGE"]) for entry in site.story(name))
+
+
+def servers(site: Site) -> str:
+    """List the unit files of servers and of their sockets."""
+    return site.host.output("ls /etc/systemd/system | grep '^model-' || true")
+
+
+def environments(site: Site) -> list[str]:
+    """List the directories of environments."""
+    return site.host.output(f"ls {HOME}/environments").split()
+
+
+def versions_in(site: Site, name: str) -> list[float]:
+    """Ask a deployment which versions of PACKAGES it runs with."""
+    answer = site.predict(name, {}, {})
+    assert answer.status_code == 200, answer.text
+    found: list[float] = answer.json()["output"]
+    return found
+
+
+def test_a_disk_without_room_for_a_directory_is_a_plain_reason(site: Site) -> None:
+    """It is systemd that fails then, before the step's own program runs."""
+    site.registry.promote("ours", 1)
+    failure(
+        site, "ours", r"cannot fetch version 1 of ours: systemd could not make its directory, perhaps the disk is full"
+    )
+    assert not servers(site)
+
+
+def test_a_disk_that_is_full_while_a_model_is_fetched_is_a_plain_reason(site: Site) -> None:
+    """Nothing half-fetched is used, and with room it goes on by itself."""
+    resize(site, "nr_inodes=10")
+    failure(
+        site, "ours", r"cannot download version 1 of ours: no space left on this host's disk; make room on the host"
+    )
+    left = site.host.output(f"ls -A {HOME}/model_deploys/ours/releases/1").split()
+    assert not {"manifest.json", "model"} & set(left), left
+    assert not servers(site)
+    resize(site, "nr_inodes=100000,size=40M")
+    room = r"it has [\d.]+ KiB, and of [\d.]+ MiB free on this host 64.0 MiB stay free; make room on the host"
+    failure(site, "ours", f"cannot download version 1 of ours: {room}")
+    resize(site, "size=120M")
+    site.wait_for("ours", "serving", 1)
+
+
+def test_a_disk_that_gets_full_while_an_environment_is_built_is_a_plain_reason(site: Site) -> None:
+    """Nothing half-built is used, the model beside it goes on serving, and with room it is built by itself."""
+    site.registry.promote("old", 1)
+    failure(site, "old", "cannot build the environment: no space left on this host's disk; make room on the host")
+    assert not site.host.output(f"find {HOME}/environments -name complete.json")
+    assert "old" not in servers(site)
+    versions_in(site, "ours")
+    resize(site, "size=4G")
+    site.wait_for("old", "serving", 1)
+
+
+@pytest.fixture(scope="module")
+def promoted(site: Site) -> Site:
+    """Everything else in Production, what can be served and what cannot."""
+    artifacts = httpx.get(
+        f"{site.registry.uri}/api/2.0/mlflow/model-versions/get-download-uri",
+        params={"name": "antique", "version": "1"},
+        timeout=30,
+        trust_env=False,
+    ).json()["artifact_uri"]
+    file = f"{ARTIFACTS}/{artifacts.removeprefix('mlflow-artifacts:/')}/python_env.yaml"
+    site.host.run(["sed", "-i", "s/^python: .*/python: 3.9.18/", file])
+    # What cannot be built would be tried again and again, while the others are built.
+    site.host.write(
+        "/etc/mlflow-reconciler/config.d/70-patience.toml", "[reconcile]\nretry_min = 60\nretry_max = 600\n"
+    )
+    for name in (*IMPOSSIBLE, "same", "new"):
+        site.registry.promote(name, 1)
+    return site
+
+
+@pytest.mark.parametrize("name", list(reversed(IMPOSSIBLE)))
+def test_requirements_that_cannot_be_met_are_a_plain_reason(promoted: Site, name: str) -> None:
+    """Which package, why, and what to do; nothing of it is left to be used."""
+    failure(promoted, name, f"cannot build the environment: {REASONS[name]}")
+    assert f"model-{name}" not in servers(promoted)
+
+
+def test_models_whose_packages_contradict_each_other_and_ours_all_serve(promoted: Site) -> None:
+    """Each answers with the versions that it pins; an older MLflow and an older starlette among them."""
+    for name in ("ours", "old", "same", "new"):
+        promoted.wait_for(name, "serving", 1)
+    for name in ("old", "same"):
+        assert versions_in(promoted, name)[:2] == [1.26, 2.22]
+    assert versions_in(promoted, "new") == [2.2, 3.1, 0.37]
+    own = f"from importlib.metadata import version; print({VERSIONS})"
+    assert str(versions_in(promoted, "ours")) == promoted.host.output([PYTHON, "-I", "-c", own])
+    assert versions_in(promoted, "ours")[0] not in (1.26, 2.2)
+
+
+def test_models_that_need_the_same_share_an_environment_until_the_last_is_gone(promoted: Site) -> None:
+    """Built once, used by both, removed with the second of them."""
+    used = {
+        name: re.findall(
+            rf"{HOME}/environments/([0-9a-f]{{32}})",
+            promoted.host.output(f"cat /etc/systemd/system/model-{name}@*.service"),
+        )[0]
+        for name in ("old", "same", "new")
+    }
+    assert used["old"] == used["same"] != used["new"]
+    assert promoted.host.journal("-t", "build", "-o", "cat").count(f"built environment {used['old']}") == 1
+    promoted.demote("old")
+    assert used["old"] in environments(promoted)
+    assert versions_in(promoted, "same")[:2] == [1.26, 2.22]
+    promoted.demote("same", "ours", *IMPOSSIBLE)
+    promoted.host.wait_for(
+        lambda: environments(promoted) == [used["new"]] or None, 60, "the environment that nobody uses to go"
+    )
+    assert versions_in(promoted, "new") == [2.2, 3.1, 0.37]
+    promoted.demote("new")
+    promoted.host.wait_for(lambda: environments(promoted) == [] or None, 60, "the last environment to go")
+
+
+def test_space_that_must_stay_free_is_not_used(site: Site) -> None:
+    """fetch.keep_free above what is free: nothing is downloaded; with a lower one it is, at once."""
+    setting = "/etc/mlflow-reconciler/config.d/80-room.toml"
+    site.host.write(setting, "[fetch]\nkeep_free = '100T'\n")
+    site.registry.promote("ours", 1)
+    room = r"it has [\d.]+ KiB, and of [\d.]+ GiB free on this host 100.0 TiB stay free; make room on the host"
+    failure(site, "ours", f"cannot download version 1 of ours: {room}")
+    assert not site.host.output(f"ls -A {HOME}/model_deploys/ours/releases/1")
+    site.host.run(["rm", setting])
+    site.wait_for("ours", "serving", 1)
+    site.demote("ours")

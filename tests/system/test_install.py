@@ -1,0 +1,170 @@
+"""`./dev install` and `./dev uninstall` on a real host."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.host import CHECKOUT_INSIDE, Host, Layers
+from tests.host.image import prepared_environments
+
+pytestmark = pytest.mark.system
+
+DEV = f"{CHECKOUT_INSIDE}/dev"
+SETTINGS = "/etc/mlflow-reconciler/config.toml"
+# Everything that an installation could leave: files with what they hold, users, units, control groups. /etc/passwd- and
+# the like are the backups of the tools that write the users; the catalog's database is rebuilt from its sources.
+LISTING = """
+    find /etc /usr/local /opt /home /root /run /var -xdev \\
+        \\( -path /var/tmp -o -path /run/systemd -o -path /run/log -o -path /run/udev -o -path '/etc/*-' \\
+           -o -path /var/log -o -path /var/lib/systemd -o -path /run/mount -o -path '/etc/.pwd.lock' \\
+           -o -path /run/user \\) -prune -o -printf '%p %M %u:%g %l\\n' | sort
+    getent passwd; getent group
+    systemctl list-unit-files --no-legend --no-pager
+    systemctl list-units --all --no-legend --no-pager --plain 'm*' | cut -d' ' -f1
+    find /sys/fs/cgroup -name 'm*.slice'
+"""
+OWNED_UNITS = {
+    "model-left.socket": (
+        "[Unit]\nDescription=left over\n[X-Mlflow-Reconciler]\nDigest=0\n[Socket]\nListenStream=/run/models/left.sock\n"
+        "RemoveOnStop=yes\nService=model-left@1.00000000.service\n[Install]\nWantedBy=sockets.target\n"
+    ),
+    "model-left@1.00000000.service": (
+        "[X-Mlflow-Reconciler]\nDigest=0\n[Service]\nSlice=model.slice\nExecStart=/bin/sleep infinity\n"
+        "[Install]\nWantedBy=multi-user.target\n"
+    ),
+    "mlflow-fetch@left:1.service": (
+        "[X-Mlflow-Reconciler]\nDigest=0\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+        "User=mlflow-deploy\nStateDirectory=mlflow-deploy/model_deploys/left/releases/1\nSlice=mlflow.slice\n"
+    ),
+}
+
+
+def test_uninstall_leaves_nothing_even_of_running_deployments(prepared_host: Host) -> None:
+    """Listings of files, users and units before install and after uninstall differ in nothing."""
+    host = prepared_host
+    everything = host.output(LISTING, timeout=300).splitlines()
+    before = [line for line in everything if not line.startswith("/opt/mlflow-reconciler")]
+    host.run([DEV, "install"], timeout=600)
+    for name, text in OWNED_UNITS.items():
+        host.write(f"/etc/systemd/system/{name}", text)
+    host.run(["systemctl", "daemon-reload"])
+    host.run(["systemctl", "enable", "--now", *list(OWNED_UNITS)[:2]])
+    host.run(["systemctl", "start", list(OWNED_UNITS)[2]])
+    host.write("/etc/systemd/system/model-somebodys.service", "[Service]\nExecStart=/bin/sleep infinity\n")
+    host.run(["systemctl", "start", "model-somebodys.service"])
+    host.run([DEV, "uninstall"], timeout=120)
+    assert host.output("systemctl is-active model-somebodys.service") == "active"
+    host.run("systemctl stop model-somebodys.service; rm /etc/systemd/system/model-somebodys.service")
+    host.run(["systemctl", "daemon-reload"])
+    assert host.output(LISTING, timeout=300).splitlines() == before
+
+
+def test_uninstall_keeps_the_settings_when_told_to(installed: Host) -> None:
+    """--keep-settings leaves /etc/mlflow-reconciler, edits included."""
+    installed.run(f"echo '# mine' >>{SETTINGS}")
+    installed.run([DEV, "uninstall", "--keep-settings"], timeout=120)
+    assert installed.read(SETTINGS).endswith("# mine\n")
+    assert installed.run("getent passwd mlflow-deploy", check=False).returncode == 2
+
+
+def test_installing_again_changes_nothing(installed: Host) -> None:
+    """The second run finds everything in place, and does not restart what runs."""
+    show = "systemctl show -p MainPID,NRestarts mlflow-reconciler; readlink -f /opt/mlflow-reconciler/venv"
+    installed.run([DEV, "install"], timeout=120)
+    before = installed.output(show)
+    said = installed.run([DEV, "install"], timeout=120).stdout
+    assert installed.output(show) == before
+    assert "is here already" in said
+
+
+def test_an_edited_config_is_never_overwritten(installed: Host) -> None:
+    """The shipped one is put beside it, and goes away when the two agree again."""
+    shipped = installed.read(SETTINGS)
+    installed.write(SETTINGS, shipped.replace("poll_interval = 10", "poll_interval = 11"))
+    assert "config.toml.new" in installed.run([DEV, "install", "--no-start"], timeout=120).stdout
+    assert "poll_interval = 11" in installed.read(SETTINGS)
+    assert installed.read(f"{SETTINGS}.new") == shipped
+    installed.write(SETTINGS, shipped)
+    installed.run([DEV, "install", "--no-start"], timeout=120)
+    assert installed.run(f"test -e {SETTINGS}.new", check=False).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "tool", ["build --quiet", "compileall", "mv -T", "systemd-sysusers", "systemctl daemon-reload"]
+)
+def test_an_install_that_is_killed_leaves_the_former_one_in_use_and_is_finished_by_the_next(
+    installed: Host, tool: str
+) -> None:
+    """Killed at whatever step: the command still answers, and running install again completes it."""
+    # A checkout with one line changed is another version.
+    installed.run(f"mkdir /root/checkout; cd {CHECKOUT_INSIDE}; tar -c --exclude='./.*' . | tar -x -C /root/checkout")
+    installed.run("echo '# another version' >>/root/checkout/reconciler/__init__.py")
+    current = installed.output("readlink /opt/mlflow-reconciler/current")
+    killed = installed.run(["bash", "-c", KILL_AT, "kill-at", tool], check=False, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    installed.run(["reconciler", "--help"])
+    if tool in ("build --quiet", "compileall", "mv -T"):
+        assert installed.output("readlink /opt/mlflow-reconciler/current") == current
+    installed.run("sed -i 2d /root/checkout/dev; /root/checkout/dev install --no-start", timeout=300)
+    new = installed.output("readlink /opt/mlflow-reconciler/current")
+    assert new != current
+    assert "another version" in installed.read(f"/opt/mlflow-reconciler/{new}/lib/reconciler/__init__.py")
+    installed.run(["reconciler", "--help"])
+
+
+# Runs the install with bash's debug trap killing it before the first command that contains the words given.
+KILL_AT = r"""
+    sed -i "2i set -T; trap '[[ \$BASH_COMMAND != *\"$1\"* ]] || kill -KILL \$\$' DEBUG" /root/checkout/dev
+    exec /root/checkout/dev install --no-start
+"""
+
+
+def test_static_units_are_valid(installed: Host) -> None:
+    """systemd-analyze has nothing to say about them."""
+    units = installed.output("cd /usr/local/lib/systemd/system && ls").split()
+    for unit in units:
+        said = installed.run(["systemd-analyze", "verify", unit.replace("@.", "@x.")], check=False)
+        assert (said.returncode, said.stdout + said.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["--fast"], ["--no-start", "--fast"]])
+def test_an_unknown_argument_is_refused(bare_host: Host, arguments: list[str]) -> None:
+    """Nothing is installed on a misunderstanding."""
+    refused = bare_host.run([DEV, "install", *arguments], check=False)
+    assert refused.returncode == 1
+    assert "cannot install: unknown argument '--fast'" in refused.stderr
+    assert bare_host.run("test -e /opt/mlflow-reconciler", check=False).returncode == 1
+
+
+def test_a_deploy_directory_is_removed_by_systemd_itself(installed: Host) -> None:
+    """`systemctl clean` of mlflow-deploy-directory@NAME removes what release units made, and refuses to start."""
+    top = "/var/lib/mlflow-deploy/model_deploys"
+    installed.run(f"install -d -o mlflow-deploy {top}/x {top}/x/releases/1 {top}/y")
+    installed.run(["systemctl", "clean", "--what=state", "mlflow-deploy-directory@x.service"])
+    assert installed.output(f"ls {top}") == "y"
+    assert installed.run("systemctl start mlflow-deploy-directory@y.service", check=False).returncode != 0
+
+
+def test_only_root_installs(bare_host: Host) -> None:
+    """An ordinary user is told what to do."""
+    bare_host.run("useradd ana")
+    refused = bare_host.run([DEV, "install"], user="ana", check=False)
+    assert refused.returncode == 1
+    assert "needs root; run it with sudo" in refused.stderr
+
+
+@pytest.fixture
+def installed(image: Layers) -> Iterator[Host]:
+    """A host with the product installed whose settings are as shipped; no registry."""
+    with Host("installed", base=image) as host:
+        yield host
+
+
+@pytest.fixture
+def prepared_host() -> Iterator[Host]:
+    """A host without the product, but with the packages of the lock where install expects them, to save their time."""
+    with prepared_environments() as seed:
+        host = Host("prepared", seed=seed)
+    with host:
+        yield host

@@ -1,0 +1,233 @@
+"""What the reconciler relies on of systemd: the fake and the real one answer alike."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from reconciler.core import names
+from reconciler.core.observed import Unit
+from reconciler.ports.systemd import Systemd, SystemdError
+from tests.fakes.systemd import Behaviour, FakeSystemd
+from tests.host import Host, Layers
+
+pytestmark = [pytest.mark.timeout(300)]
+
+STEP = names.fetch_unit("contract", 1)
+SERVER = names.server_unit("contract", "1.00000000")
+SOCKET = names.socket_unit("contract")
+DIRECTORY = "mlflow-deploy/model_deploys/contract/releases/1"
+SAYS = "fetched 1 files, 1 B; environment=host"
+FAILS = "cannot fetch: it is a test; do nothing"
+
+
+@dataclass
+class World:
+    """A systemd, and how to give it units and wait for its jobs."""
+
+    systemd: Systemd
+    write: Callable[[str, str], None]
+    remove: Callable[[str], None]
+    settle: Callable[[str, str], Unit]
+    """Wait until a unit is in this state, and show it; a job that was accepted may not have begun."""
+    port: int
+    enabled: Callable[[], set[str]]
+    directories: Callable[[], set[str]]
+
+
+def step(works: bool) -> str:
+    """A step that says one line and ends well or not."""
+    line, code = (SAYS, 0) if works else (FAILS, 1)
+    return (
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nNotifyAccess=all\n"
+        f"StateDirectory={DIRECTORY}\n"
+        f"""ExecStart=/bin/sh -c 'systemd-notify --status="{line}"; exit {code}'\n"""
+    )
+
+
+def server() -> str:
+    """A service that is ready at once."""
+    return (
+        "[Service]\nType=notify\nNotifyAccess=all\nExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep 600'\n"
+        "[Install]\nWantedBy=multi-user.target\n"
+    )
+
+
+def listening(port: int) -> str:
+    """A socket for the server."""
+    return f"[Socket]\nListenStream=127.0.0.1:{port}\nService={SERVER}\n[Install]\nWantedBy=sockets.target\n"
+
+
+def fake_world(directory: Path) -> World:
+    """The fake over a temporary directory."""
+    texts: dict[str, str] = {}
+
+    def behave(unit: str) -> Behaviour:
+        if "exit 1" in texts.get(unit, ""):
+            return Behaviour(works=False, status_text=FAILS)
+        return Behaviour(status_text=SAYS if unit == STEP else "")
+
+    fake = FakeSystemd(directory, behave)
+
+    def write(unit: str, text: str) -> None:
+        texts[unit] = text
+        (directory / unit).write_text(text)
+
+    def settle(unit: str, _active: str) -> Unit:
+        fake.settle()
+        return fake.units().get(unit, Unit(unit))
+
+    return World(
+        fake,
+        write,
+        lambda unit: (directory / unit).unlink(missing_ok=True),
+        settle,
+        20000,
+        lambda: {link.name for link in directory.glob("*.wants/*")},
+        lambda: fake.state_directories,
+    )
+
+
+def real_world(host: Host) -> World:
+    """The adapter over the system bus of a booted host."""
+    os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = f"unix:path=/proc/{host.init}/root/run/dbus/system_bus_socket"
+    from gi.repository import Gio
+
+    from reconciler.adapters.systemd_dbus import SystemdOverDbus
+
+    real = SystemdOverDbus(20)
+    # The host's bus goes before the test does; by default that ends the process.
+    Gio.bus_get_sync(Gio.BusType.SYSTEM).set_exit_on_close(False)
+
+    def settle(unit: str, active: str) -> Unit:
+        def done() -> Unit | None:
+            seen = real.units().get(unit, Unit(unit))
+            return seen if seen.active == active else None
+
+        return host.wait_for(done, 30, f"{unit} to be {active}")
+
+    return World(
+        real,
+        lambda unit, text: host.write(f"/etc/systemd/system/{unit}", text),
+        lambda unit: (host.run(["rm", "-f", f"/etc/systemd/system/{unit}"]), None)[1],
+        settle,
+        host.ports.take(),
+        lambda: set(host.output(r"find /etc/systemd/system -path '*.wants/*' -printf '%f\n'").split()),
+        lambda: {one.removeprefix("/var/lib/") for one in host.output("find /var/lib/mlflow-deploy").split()},
+    )
+
+
+@pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.system)])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Both kinds, one after the other."""
+    if request.param == "fake":
+        yield fake_world(tmp_path_factory.mktemp("units"))
+        return
+    image: Layers = request.getfixturevalue("image")
+    with Host("contract", base=image) as host:
+        host.run("systemctl disable --now mlflow-reconciler mlflow-registry-agent")
+        yield real_world(host)
+
+
+def test_a_step_that_works_stays_and_says_what_came_of_it(world: World) -> None:
+    """active (exited), with its last line; its directory is there."""
+    world.write(STEP, step(works=True))
+    world.systemd.reload()
+    world.systemd.start(STEP)
+    unit = world.settle(STEP, "active")
+    assert unit.has_finished_well
+    assert unit.environment == "host"
+    assert DIRECTORY in world.directories()
+
+
+def test_a_stopped_unit_is_forgotten_and_its_directory_can_be_removed(world: World) -> None:
+    """Stop, then clean; what runs cannot be cleaned."""
+    with pytest.raises(SystemdError):
+        world.systemd.clean(STEP)
+    world.systemd.stop(STEP)
+    assert world.settle(STEP, "inactive").is_down
+    world.systemd.clean(STEP)
+    assert DIRECTORY not in world.directories()
+    world.systemd.clean(STEP)
+    world.systemd.stop(STEP)
+
+
+def test_a_step_that_fails_says_why_and_counts_as_one_start(world: World) -> None:
+    """failed, with its last line; clearing the failure lets it be started again."""
+    world.write(STEP, step(works=False))
+    world.systemd.reload()
+    world.systemd.start(STEP)
+    first = world.settle(STEP, "failed")
+    assert (first.active, first.result, first.status_text) == ("failed", "exit-code", FAILS)
+    assert first.has_failed
+    world.systemd.reset_failed(STEP)
+    assert world.settle(STEP, "inactive").is_down
+    world.systemd.start(STEP)
+    second = world.settle(STEP, "failed")
+    assert second.active == "failed"
+    assert second.invocation != first.invocation
+    world.systemd.reset_failed(STEP)
+    world.systemd.reset_failed(STEP)
+
+
+def test_a_new_file_starts_without_a_reload_and_a_missing_one_not_at_all(world: World) -> None:
+    """The first is convenient, the second an error."""
+    world.write(SERVER, server())
+    world.systemd.start(SERVER)
+    assert world.settle(SERVER, "active").active == "active"
+    with pytest.raises(SystemdError):
+        world.systemd.start(names.server_unit("absent", "1.00000000"))
+
+
+def test_a_socket_does_not_start_while_its_service_runs(world: World) -> None:
+    """systemd refuses; after the service has stopped it listens."""
+    world.write(SOCKET, listening(world.port))
+    world.systemd.reload()
+    with pytest.raises(SystemdError):
+        world.systemd.start_and_wait(SOCKET)
+    world.systemd.stop(SERVER)
+    assert world.settle(SERVER, "inactive").is_down
+    world.systemd.reset_failed(SOCKET)
+    world.systemd.start_and_wait(SOCKET)
+    assert world.settle(SOCKET, "active").active == "active"
+    world.systemd.start_and_wait(SOCKET)
+
+
+def test_enabling_links_and_disabling_unlinks(world: World) -> None:
+    """Both may be repeated."""
+    for _ in range(2):
+        world.systemd.enable(SERVER)
+        world.systemd.enable(SOCKET)
+    assert {SERVER, SOCKET} <= world.enabled()
+    for _ in range(2):
+        world.systemd.disable(SERVER)
+        world.systemd.disable(SOCKET)
+    assert not {SERVER, SOCKET} & world.enabled()
+
+
+def test_a_port_that_somebody_holds_fails_the_socket_for_want_of_resources(world: World) -> None:
+    """The result by which the reconciler knows to take another port."""
+    world.systemd.stop(SOCKET)
+    assert world.settle(SOCKET, "inactive").is_down
+    if isinstance(world.systemd, FakeSystemd):
+        world.systemd.taken_ports = {world.port}
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", world.port))
+        holder.listen()
+        with pytest.raises(SystemdError):
+            world.systemd.start_and_wait(SOCKET)
+        unit = world.settle(SOCKET, "failed")
+    assert (unit.active, unit.result) == ("failed", "resources")
+
+
+def test_what_is_removed_is_gone_after_a_reload(world: World) -> None:
+    """No unit of the contract is shown any more."""
+    world.systemd.reset_failed(SOCKET)
+    for unit in (STEP, SERVER, SOCKET):
+        world.remove(unit)
+    world.systemd.reload()
+    assert not {STEP, SERVER, SOCKET} & set(world.systemd.units())

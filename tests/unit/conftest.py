@@ -1,0 +1,118 @@
+"""A whole reconciler over the fake systemd and real files in a temporary directory."""
+
+import datetime
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from reconciler.apply.execute import Executor
+from reconciler.apply.render import Renderer
+from reconciler.apply.snapshots import Snapshots
+from reconciler.apply.unit_files import UnitFiles
+from reconciler.core import names
+from reconciler.core.status import DeploymentStatus, Status
+from reconciler.reconcile import Chance, Reconciler
+from reconciler.settings import Settings
+from reconciler.tell import Teller
+from tests.fakes.systemd import Behaviour, FakeSystemd
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ENOUGH_PASSES = 60
+
+
+@dataclass
+class World:
+    """One host: what the registry selects, what fails, what time it is."""
+
+    directory: Path
+    failures: dict[str, Behaviour] = field(default_factory=dict)
+    """By unit name."""
+    environment: Callable[[str, int], str] = lambda _name, version: f"{version:032x}"
+    now: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.etc = self.directory / "etc"
+        self.etc.mkdir(parents=True)
+        self.state = self.directory / "state"
+        self.state.mkdir()
+        self.systemd = FakeSystemd(self.etc, self._behave)
+        shipped = CHECKOUT / "systemd" / "mlflow-deploy-directory@.service"
+        self.systemd.shipped["mlflow-deploy-directory"] = shipped.read_text()
+        self.reconciler = self.new_reconciler()
+
+    def new_reconciler(self) -> Reconciler:
+        """Start the reconciler anew, as after a crash."""
+        files = UnitFiles(self.etc, self.state / "rendered")
+        renderer = Renderer([CHECKOUT / "templates"], lambda _unit, _text: None)
+        snapshots = Snapshots(self.directory / "registry.json", self.state / "snapshot.json", os.getuid)
+        self.reconciler = Reconciler(
+            systemd=self.systemd,
+            files=files,
+            executor=Executor(self.systemd, files, renderer),
+            snapshots=snapshots,
+            teller=Teller(self.directory / "status.json", lambda: self.now, lambda: ""),
+            chance=Chance(lambda: self.now, lambda: 1.0, lambda: self.now),
+            settings=Settings(),
+        )
+        return self.reconciler
+
+    def select(self, **versions: int) -> None:
+        """Have the registry select these models and versions."""
+        models = [
+            {
+                "name": name,
+                "version": version,
+                "source": f"models:/m-{name}{version}",
+                "selected_by": "stage:Production",
+            }
+            for name, version in sorted(versions.items())
+        ]
+        self.write_snapshot({"schema": 1, "registry": "http://r", "read_at": _moment(), "models": models})
+
+    def write_snapshot(self, document: object) -> None:
+        """Write the agent's file, whatever it says."""
+        path = self.directory / "registry.json"
+        path.write_text(json.dumps(document))
+        path.chmod(0o644)
+
+    def converge(self) -> None:
+        """Run passes and let systemd finish its jobs until nothing changes any more."""
+        for _ in range(ENOUGH_PASSES):
+            acted = self.reconciler.one_pass()
+            self.systemd.settle()
+            if not acted and not self.reconciler.one_pass():
+                return
+        raise AssertionError(f"still acting after {ENOUGH_PASSES} passes")
+
+    def status(self) -> dict[str, DeploymentStatus]:
+        """Read the published status, by name."""
+        document = Status.model_validate_json((self.directory / "status.json").read_bytes())
+        return {one.name: one for one in document.deployments}
+
+    def listing(self) -> set[str]:
+        """Everything that a deployment could leave behind."""
+        files = {str(path.relative_to(self.directory)) for path in self.directory.rglob("*")}
+        units = set(self.systemd.units())
+        return files | units | self.systemd.state_directories
+
+    def _behave(self, unit: str) -> Behaviour:
+        if unit in self.failures:
+            return self.failures[unit]
+        step = names.parse_step(unit)
+        if step and step[0] == "fetch":
+            return Behaviour(status_text=f"fetched 3 files, 1 KiB; environment={self.environment(step[1], step[2])}")
+        return Behaviour()
+
+
+def _moment() -> str:
+    return datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).isoformat()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """An empty host."""
+    return World(tmp_path / "host")

@@ -1,0 +1,208 @@
+"""From any state to any snapshot: what is planned and applied ends with nothing more to plan, and nothing left over."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.core import names
+from reconciler.core.actions import Action
+from reconciler.core.observed import Unit
+from reconciler.core.status import State
+from tests.fakes.systemd import Behaviour
+from tests.unit.conftest import World
+
+NAMES = ("a", "b-c", "b")
+selections = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 3), max_size=3)
+STEPS = ("fetch", "build", "verify", "server", "socket")
+
+
+class KilledError(BaseException):
+    """The reconciler died here."""
+
+
+operations = st.one_of(
+    st.tuples(st.just("select"), selections),
+    st.tuples(st.just("pass"), st.integers(1, 4)),
+    st.tuples(st.just("settle"), st.just(0)),
+    st.tuples(st.just("fail"), st.tuples(st.sampled_from(NAMES), st.sampled_from(STEPS))),
+    st.tuples(st.just("mend"), st.just(0)),
+    st.tuples(st.just("kill"), st.integers(1, 6)),
+    st.tuples(st.just("reboot"), st.just(0)),
+    st.tuples(st.just("wait"), st.floats(0, 700)),
+    st.tuples(st.just("delete"), st.integers(0, 50)),
+    st.tuples(st.just("edit"), st.integers(0, 50)),
+    st.tuples(st.just("forget"), st.integers(0, 50)),
+    st.tuples(st.just("crash"), st.tuples(st.integers(0, 50), st.sampled_from(["failed", "inactive", "active"]))),
+)
+
+
+def play(world: World, operation: tuple[str, object]) -> None:
+    """Let one thing happen to a host."""
+    match operation:
+        case ("select", dict(selected)):
+            world.select(**selected)
+        case ("pass", int(count)):
+            for _ in range(count):
+                world.reconciler.one_pass()
+        case ("settle", _):
+            world.systemd.settle()
+        case ("fail", (str(name), str(step))):
+            for unit in fallible(world, name, step):
+                world.failures[unit] = Behaviour(works=False, status_text="cannot: it is broken; mend it")
+        case ("mend", _):
+            world.failures.clear()
+        case ("kill", int(count)):
+            kill_after(world, count)
+        case ("reboot", _):
+            world.systemd.reboot()
+            world.new_reconciler()
+        case ("wait", float(seconds)):
+            world.now += seconds
+        case ("delete" | "edit", int(index)):
+            # A unit of which neither the file nor the copy is left carries no mark: it is nobody's that we know.
+            if files := sorted(
+                path for path in world.etc.glob("*.*") if (world.state / "rendered" / path.name).exists()
+            ):
+                path = files[index % len(files)]
+                damage(path, operation[0])
+        case ("forget", int(index)):
+            if copies := sorted(one for one in (world.state / "rendered").glob("*") if (world.etc / one.name).exists()):
+                copies[index % len(copies)].unlink()
+        case ("crash", (int(index), str(state))):
+            if names_of := sorted(path.name for path in world.etc.glob("*.*") if path.is_file()):
+                unit = names_of[index % len(names_of)]
+                world.systemd.put(Unit(unit, active=state, sub="exited" if "mlflow" in unit else "running"))
+
+
+def damage(path: Path, how: str) -> None:
+    """Delete or edit a unit file."""
+    if how == "delete":
+        path.unlink()
+    else:
+        path.write_text(path.read_text() + "# edited\n")
+
+
+def fallible(world: World, name: str, step: str) -> list[str]:
+    """Units of a deployment that a step may fail as, for the versions that are ever selected."""
+    if step == "socket":
+        return [names.socket_unit(name)]
+    if step == "server":
+        return [unit for unit in world.reconciler.observe().files if (names.parse_server(unit) or [""])[0] == name]
+    kinds = {"fetch": names.fetch_unit, "verify": names.verify_unit}
+    if step in kinds:
+        return [kinds[step](name, version) for version in (1, 2, 3)]
+    return [names.build_unit(f"{version:032x}") for version in (1, 2, 3)]
+
+
+def kill_after(world: World, count: int) -> None:
+    """Have the reconciler die after `count` actions, and start it again."""
+
+    def die(number: int, _action: Action) -> None:
+        if number >= count:
+            raise KilledError
+
+    world.new_reconciler().after_action = die
+    try:
+        for _ in range(3):
+            world.reconciler.one_pass()
+    except KilledError:
+        pass
+    world.new_reconciler()
+
+
+histories = given(history=st.lists(operations, max_size=12), final=selections)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@histories
+def test_any_state_converges_to_any_snapshot(history: list[tuple[str, object]], final: dict[str, int]) -> None:
+    """After whatever happened, once nothing fails any more, the host is as the snapshot says and stays so."""
+    converge(history, final)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1200)
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@histories
+def test_any_state_converges_to_any_snapshot_at_length(
+    history: list[tuple[str, object]], final: dict[str, int]
+) -> None:
+    """The same for many more histories."""
+    converge(history, final)
+
+
+def converge(history: list[tuple[str, object]], final: dict[str, int]) -> None:
+    """Play a history, let everything work again, and compare the end with what was selected last."""
+    directory = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108 - mkdtemp
+    try:
+        world = World(directory / "host")
+        for operation in history:
+            play(world, operation)
+        world.failures.clear()
+        world.select(**final)
+        for _ in range(3):
+            world.converge()
+            world.now += 1000
+        world.converge()
+        decided = world.reconciler.decide(world.reconciler.snapshots.read(), world.reconciler.observe())
+        assert decided.actions == ()
+        assert {one.name: (one.state, one.active_version) for one in world.status().values()} == {
+            name: (State.SERVING, str(version)) for name, version in final.items()
+        }
+        assert leftovers(world, final) == set()
+    finally:
+        shutil.rmtree(directory)
+
+
+def leftovers(world: World, final: dict[str, int]) -> set[str]:
+    """What belongs to no selected version."""
+    kept = {f"mlflow-deploy/model_deploys/{name}/releases/{version}" for name, version in final.items()}
+    kept |= {f"mlflow-deploy/environments/{version:032x}" for version in final.values()}
+    kept |= {"mlflow-deploy/model_deploys", "mlflow-deploy/environments"}
+    directories = {one for one in world.systemd.state_directories if not any(k.startswith(one) for k in kept)}
+    units = {unit for unit in world.systemd.units() if names.deployment_of(unit) not in (None, *final)}
+    files = {path.name for path in world.etc.rglob("*.*") if names.deployment_of(path.name) not in (None, *final)}
+    return directories | units | files
+
+
+def test_a_kill_after_any_action_ends_in_the_same_state(tmp_path: Path) -> None:
+    """For every action of a deployment, an update and a removal: die right after it, start again, end the same."""
+    total = count_actions(World(tmp_path / "count"))
+    assert total > 30
+    ends = set()
+    for number in range(1, total + 1):
+        one = World(tmp_path / f"host{number}")
+        story(one, number)
+        ends.add(tuple(sorted(one.listing())))
+    assert len(ends) == 1
+
+
+def count_actions(world: World) -> int:
+    """How many actions the story has when nobody dies."""
+    return story(world, None)
+
+
+def story(world: World, killed_after: int | None) -> int:
+    """Deploy two models, update one, remove the other; the reconciler dies once."""
+    done = 0
+
+    def after(_number: int, _action: Action) -> None:
+        nonlocal done
+        done += 1
+        if done == killed_after:
+            raise KilledError
+
+    for selection in ({"a": 1, "b": 1}, {"a": 2, "b": 1}, {"a": 2}):
+        world.select(**selection)
+        while True:
+            world.reconciler.after_action = after
+            try:
+                world.converge()
+                break
+            except KilledError:
+                world.new_reconciler()
+    return done

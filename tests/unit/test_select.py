@@ -1,0 +1,173 @@
+"""Which versions the selectors pick of a reading, and which readings are none."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.select import (
+    READY,
+    InconsistentReadingError,
+    Model,
+    RegistryReading,
+    Version,
+    changes,
+    select,
+)
+from reconciler.core.snapshot import Snapshot
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+PRODUCTION = ("stage:Production",)
+
+
+def version(number: int, stage: str = "None", name: str = "demo", **more: object) -> Version:
+    """Make a version that can be downloaded."""
+    return Version(name=name, version=number, stage=stage, **{"source": f"models:/m-{number}", **more})  # type: ignore[arg-type]  # keywords of several types
+
+
+def snapshot(*parts: Model | Version, selectors: tuple[str, ...] = PRODUCTION) -> Snapshot:
+    """Select from a reading; the model `demo` is there unless one is given."""
+    models = tuple(part for part in parts if isinstance(part, Model)) or (Model("demo"),)
+    versions = tuple(part for part in parts if isinstance(part, Version))
+    return select(RegistryReading(models, versions), selectors, "http://registry", NOW)
+
+
+def picked(*parts: Model | Version, selectors: tuple[str, ...] = PRODUCTION) -> Mapping[str, int]:
+    """Map each selected model to its version."""
+    return {model.name: model.version for model in snapshot(*parts, selectors=selectors).models}
+
+
+def test_nothing_in_production_selects_nothing() -> None:
+    """Registering alone deploys nothing."""
+    assert picked(version(1), version(2, "Staging"), version(3, "Archived")) == {}
+    assert select(RegistryReading(), PRODUCTION, "http://registry", NOW).models == ()
+
+
+def test_of_several_in_production_the_highest_is_taken_and_the_others_are_told() -> None:
+    """As MLflow itself resolves the stage; highest as a number, not as text."""
+    taken = snapshot(version(9, "Production"), version(10, "Production"), version(2, "Production")).models[0]
+    assert (taken.version, taken.also_matching) == (10, (9, 2))
+    assert taken.source == "models:/m-10"
+
+
+def test_the_first_selector_that_matches_wins() -> None:
+    """An ordered list, tried one by one for each model."""
+    parts = (Model("demo", aliases={"champion": 1}), version(1), version(2, "Production"), version(3, "Staging"))
+    assert picked(*parts, selectors=("alias:champion", "stage:Production")) == {"demo": 1}
+    assert picked(*parts, selectors=("stage:Production", "alias:champion")) == {"demo": 2}
+    assert picked(*parts, selectors=("alias:nobody", "stage:Staging")) == {"demo": 3}
+    assert snapshot(*parts, selectors=("alias:champion",)).models[0].selected_by == "alias:champion"
+
+
+@pytest.mark.parametrize("status", ["PENDING_REGISTRATION", "FAILED_REGISTRATION", "", "ready"])
+def test_a_version_that_is_not_ready_is_not_selected(status: str) -> None:
+    """The one below it serves until the upload is complete."""
+    parts = (version(1, "Production"), version(2, "Production", status=status))
+    assert picked(*parts) == {"demo": 1}
+    aliased = (Model("demo", aliases={"champion": 2}), *parts)
+    assert picked(*aliased, selectors=("alias:champion", "stage:Production")) == {"demo": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("with space", "with space"),
+        ("-rf", "-rf"),
+        ("a\nExecStart=/bin/sh", "a\\nExecStart=/bin/sh"),
+        ("nul\0", "nul\\x00"),
+        ("\u202eevil", "\\u202eevil"),
+        ("x" * 300, "x" * 79 + "…"),
+        ("%i", "%i"),
+        ("$(id)", "$(id)"),
+    ],
+)
+def test_a_name_outside_the_rule_is_reported_in_a_form_that_can_be_shown(name: str, shown: str) -> None:
+    """MLflow accepts nearly every name."""
+    reading = snapshot(Model(name), Model("fine"), version(1, "Production", name), version(1, "Production", "fine"))
+    assert [model.name for model in reading.models] == ["fine"]
+    assert [(one.name, bool(one.why)) for one in reading.not_deployable] == [(shown, True)]
+
+
+@pytest.mark.parametrize("source", ["", "x" * 5000, "s3://a\nb"])
+def test_a_source_that_cannot_be_downloaded_is_reported(source: str) -> None:
+    """The other models go on."""
+    reading = snapshot(version(1, "Production", source=source))
+    assert reading.models == ()
+    assert reading.not_deployable[0].why == "version 1 has no source that can be downloaded"
+
+
+def test_settings_come_from_tags_and_the_version_overrides_the_model() -> None:
+    """Only `deploy.` tags are settings."""
+    model = Model(
+        "demo", tags={"deploy.memory_max": "1G", "deploy.cpu_quota": "50%", "deployed.host": "x", "owner": "me"}
+    )
+    taken = snapshot(model, version(1, "Production", tags={"deploy.memory_max": "2G", "deploy": "x"})).models[0]
+    assert taken.settings == {"memory_max": "2G", "cpu_quota": "50%"}
+
+
+def test_junk_in_tags_is_bounded() -> None:
+    """However much someone writes into tags, the snapshot stays small and valid."""
+    tags = {f"deploy.{n:04}" + "k" * 3000: "v" * 90_000 for n in range(300)} | {"deploy.\n\0": "a\nb"}
+    taken = snapshot(version(1, "Production", tags=tags)).models[0]
+    assert len(taken.settings) <= 100
+    assert all(len(key) <= 200 and len(value) <= 200 for key, value in taken.settings.items())
+    assert all(text.isprintable() for pair in taken.settings.items() for text in pair)
+
+
+@pytest.mark.parametrize(
+    ("reading", "why"),
+    [
+        (RegistryReading((Model("a"), Model("a"))), "lists the model 'a' twice"),
+        (RegistryReading((), (version(1),)), "lists a version of 'demo' but not that model"),
+        (RegistryReading((Model("demo"),), (version(1), version(1))), "lists version 1 of 'demo' twice"),
+        (RegistryReading((Model("demo", latest=(2,)),), (version(1),)), "names version 2 of 'demo' but does not list"),
+        (RegistryReading((Model("demo", aliases={"a": 7}),), (version(1),)), "names version 7 of 'demo'"),
+    ],
+)
+def test_a_reading_that_contradicts_itself_is_no_snapshot(reading: RegistryReading, why: str) -> None:
+    """Something changed between two requests; the next reading will be whole."""
+    with pytest.raises(InconsistentReadingError, match=why):
+        select(reading, PRODUCTION, "http://registry", NOW)
+
+
+def test_changes_are_told_as_sentences() -> None:
+    """What the journal says about each model."""
+    before = snapshot(Model("a"), Model("b"), version(1, "Production", "a"), version(1, "Production", "b"))
+    after = snapshot(Model("a"), Model("c"), version(2, "Production", "a"), version(1, "Production", "c"))
+    assert [change.sentence for change in changes(before, after)] == [
+        "version 2 of a is now selected by stage:Production",
+        "version 1 of c is now selected by stage:Production",
+        "b is no longer selected",
+    ]
+    assert changes(after, after) == ()
+    assert len(changes(None, after)) == 2
+
+
+names = st.sampled_from(["a", "b-c", "bad name", "-x"])
+stages = st.sampled_from(["None", "Staging", "Production"])
+versions = st.lists(
+    st.builds(version, st.integers(1, 30), stages, names, status=st.sampled_from([READY, "PENDING_REGISTRATION"])),
+    unique_by=lambda found: (found.name, found.version),
+)
+
+
+@given(versions, st.randoms())
+def test_the_order_of_the_answer_makes_no_difference(found: list[Version], random: object) -> None:
+    """The registry may list in any order; each model is selected at most once, and only what matches and is READY."""
+    models = [Model(name) for name in sorted({one.name for one in found})]
+    first = select(RegistryReading(tuple(models), tuple(found)), ("stage:Production", "stage:Staging"), "r", NOW)
+    random.shuffle(models)  # type: ignore[attr-defined]  # a random.Random of hypothesis
+    random.shuffle(found)  # type: ignore[attr-defined]  # the same
+    assert first == select(
+        RegistryReading(tuple(models), tuple(found)), ("stage:Production", "stage:Staging"), "r", NOW
+    )
+    by_place = {(one.name, one.version): one for one in found}
+    for model in first.models:
+        taken = by_place[model.name, model.version]
+        rivals = [one for one in found if one.name == model.name and one.status == READY]
+        assert taken.status == READY
+        assert f"stage:{taken.stage}" == model.selected_by
+        assert taken.version == max(one.version for one in rivals if one.stage == taken.stage)
+        assert taken.stage == "Production" or not any(one.stage == "Production" for one in rivals)

@@ -1,0 +1,53 @@
+"""What `reconciler status` prints."""
+
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from reconciler import show
+from reconciler.core.status import DeploymentStatus, RegistryStatus, State, Status
+
+NOW = datetime.now(UTC)
+
+
+def status(*deployments: DeploymentStatus) -> Status:
+    """A document about a host whose registry answers."""
+    return Status(schema=1, host="here", registry=RegistryStatus(reachable=True, read_at=NOW), deployments=deployments)
+
+
+def test_in_a_pipe_each_deployment_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """However long the message is, so that grep finds all of it."""
+    message = "cannot load the model: " + "word " * 60 + "end"
+    failed = DeploymentStatus(name="demo", state=State.FAILED, desired_version="3", message=message, since=NOW)
+    show.status(status(failed), as_json=False)
+    heading, table, row = capsys.readouterr().out.splitlines()
+    assert heading.startswith("here: the registry was read ")
+    assert table.split() == ["NAME", "STATE", "WANTED", "ACTIVE", "SINCE", "URL", "MESSAGE"]
+    assert row.startswith("demo")
+    assert row.rstrip().endswith(message)
+
+
+def test_in_a_narrow_terminal_only_name_and_message_are_folded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address can be copied."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")  # 80 columns
+    url = "http://127.0.0.1:20999"
+    rolling = DeploymentStatus(
+        name="n" * 64, state=State.ROLLING_OUT, desired_version="1234567", message="word " * 9, since=NOW, url=url
+    )
+    show.status(status(rolling), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert {"rolling-out", "1234567", url} <= set(lines[2].split())
+
+
+def test_what_others_wrote_cannot_paint_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters and changes of direction come out as blanks, markup as text."""
+    hostile = DeploymentStatus(name="a\u202eb", state=State.FAILED, message="[red]\x1b[31m\n", since=NOW)
+    show.status(status(hostile), as_json=False)
+    row = capsys.readouterr().out.splitlines()[2]
+    assert row.isprintable()
+    assert "[red] [31m" in row
