@@ -36,7 +36,7 @@ def status(document: Status, as_json: bool) -> None:
     console = Console(width=None if sys.stdout.isatty() else UNFOLDED)
     registry = document.registry
     if registry.reachable:
-        console.print(Text(f"{document.host}: the registry was read {_ago(registry.read_at)}"))
+        console.print(Text(f"{document.host}: the registry was read {_age(registry.read_at)} ago"))
     else:
         console.print(Text(f"{document.host}: the registry is not reachable; {one_line(registry.message)}", "yellow"))
     if not document.deployments:
@@ -51,7 +51,7 @@ def status(document: Status, as_json: bool) -> None:
             Text(one.state, _COLOURS.get(one.state, "")),
             one.desired_version or "-",
             one.active_version or "-",
-            _ago(one.since),
+            _age(one.since),
             one.url or "-",
             Text(one_line(one.message)),
         )
@@ -84,11 +84,11 @@ def findings(found: Sequence[Finding], as_json: bool) -> None:
         sys.stdout.write("nothing is wrong with this installation\n")
 
 
-def _ago(moment: datetime | None) -> str:
+def _age(moment: datetime | None) -> str:
     if moment is None:
-        return "never"
+        return "some time"
     seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

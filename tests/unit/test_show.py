@@ -1,7 +1,7 @@
 """What `reconciler status` prints."""
 
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -31,16 +31,18 @@ def test_in_a_pipe_each_deployment_is_one_line(capsys: pytest.CaptureFixture[str
 def test_in_a_narrow_terminal_only_name_and_message_are_folded(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An address can be copied."""
+    """An address can be copied, headings can be read, whatever the other columns hold."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "dumb")  # 80 columns
     url = "http://127.0.0.1:20999"
+    long_ago = datetime.now(UTC) - timedelta(minutes=59)
     rolling = DeploymentStatus(
-        name="n" * 64, state=State.ROLLING_OUT, desired_version="1234567", message="word " * 9, since=NOW, url=url
+        name="n" * 64, state=State.ROLLING_OUT, desired_version="1234567", message="word " * 9, since=long_ago, url=url
     )
     show.status(status(rolling), as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert all(len(line) <= 80 for line in lines)
+    assert lines[1].split() == ["NAME", "STATE", "WANTED", "ACTIVE", "SINCE", "URL", "MESSAGE"]
     assert {"rolling-out", "1234567", url} <= set(lines[2].split())
 
 
