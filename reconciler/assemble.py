@@ -6,10 +6,14 @@ from pathlib import Path
 
 from reconciler.adapters.systemd_dbus import SystemdOverDbus
 from reconciler.apply.execute import Executor
+from reconciler.apply.history import HistoryFile
+from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.render import Renderer, verify_with_systemd
+from reconciler.apply.requests import Requests
 from reconciler.apply.snapshots import Snapshots, agent_user
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core import places
+from reconciler.people import People
 from reconciler.ports.systemd import SystemdError
 from reconciler.reconcile import AfterAction, Chance, Reconciler, ignore_action
 from reconciler.settings import Settings
@@ -44,7 +48,7 @@ def renderer() -> Renderer:
 def reconciler(settings: Settings, after_action: AfterAction = ignore_action) -> Reconciler:
     """A reconciler for this host. Raises SystemdError when systemd cannot be reached."""
     systemd = SystemdOverDbus(float(settings.reconcile.job_timeout))
-    files = unit_files()
+    files, ledger = unit_files(), LedgerFile(Path(places.STATE_DIRECTORY) / "ledger.json")
 
     def agent_says() -> str:
         try:
@@ -55,8 +59,10 @@ def reconciler(settings: Settings, after_action: AfterAction = ignore_action) ->
     return Reconciler(
         systemd=systemd,
         files=files,
-        executor=Executor(systemd, files, renderer()),
+        executor=Executor(systemd, files, renderer(), ledger),
         snapshots=snapshots(),
+        ledger=ledger,
+        people=People(Requests(), HistoryFile()),
         teller=Teller(STATUS_FILE, time.time, agent_says),
         chance=Chance(time.monotonic, random.random),
         settings=settings,

@@ -1,19 +1,20 @@
-"""The command: agent, run, plan, status, check.
+"""The command: agent, run, plan, status, check; commands.py has those with which people ask something.
 
 Each imports what it needs when it is called: the agent no D-Bus, the reconciler no MLflow, `status` neither.
 """
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
+from reconciler import commands
+from reconciler.commands import Json
 from reconciler.core import places
 from reconciler.core.actions import Action
+from reconciler.refusal import need_root, refuse
 from reconciler.settings import Settings, SettingsError, load
 
 app = typer.Typer(
@@ -23,9 +24,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(commands.app)
 
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings instead of the host's.")]
-Json = Annotated[bool, typer.Option("--json", help="Print data for programs.")]
 
 
 @app.command()
@@ -48,18 +49,20 @@ def run(
 
     from reconciler import assemble
     from reconciler.adapters.file_events import FileEvents
+    from reconciler.apply.requests import REQUESTS, Requests
     from reconciler.journal import configure
     from reconciler.loop import Loop
     from reconciler.ports.systemd import SystemdError
 
-    _need_root("run")
+    need_root("run")
     configure("reconciler")
     settings = _settings(config)
     try:
         reconciler = assemble.reconciler(settings, _hook(after_action))
     except SystemdError as error:
-        _fail(f"{error}; see whether systemd and dbus run on this host", 1)
+        refuse(f"{error}; see whether systemd and dbus run on this host", 1)
     reconciler.files.sweep()
+    Requests().prepare()
     loop = Loop(reconciler, lambda: load(config))
 
     def lost() -> None:
@@ -70,7 +73,8 @@ def run(
     events.on_replacement(Path(places.REGISTRY_FILE).parent, loop.wake)
     events.on_change(Path("/etc/mlflow-reconciler"), loop.settings_changed, recursive=True)
     events.on_change(Path(places.SHIPPED_TEMPLATES), loop.wake, recursive=True)
-    events.on_change(Path(places.UNIT_DIRECTORY), loop.wake)
+    events.on_change(Path(places.UNIT_DIRECTORY), loop.wake, recursive=True)
+    events.on_replacement(REQUESTS, loop.wake)
     reconciler.systemd.watch(loop.wake, lost)
     try:
         events.start()
@@ -89,14 +93,14 @@ def plan(config: Config = None, as_json: Json = False) -> None:
     from reconciler import assemble, show
     from reconciler.ports.systemd import SystemdError
 
-    _need_root("plan")
+    need_root("plan")
     settings = _settings(config)
     try:
         reconciler = assemble.reconciler(settings)
         reconciler.memory = reconciler.memory.without_reload()
         decided = reconciler.decide(reconciler.snapshots.read(keep=False), reconciler.observe())
     except (SystemdError, OSError) as error:
-        _fail(f"cannot plan: {error}", 1)
+        refuse(f"cannot plan: {error}", 1)
     show.plan(decided, as_json)
     raise typer.Exit(2 if decided.actions else 0)
 
@@ -110,7 +114,7 @@ def status(as_json: Json = False) -> None:
     try:
         document = read_status()
     except NoStatusError as error:
-        _fail(f"cannot show the status: {error}; see systemctl status mlflow-reconciler", 1)
+        refuse(f"cannot show the status: {error}; see systemctl status mlflow-reconciler", 1)
     show.status(document, as_json)
 
 
@@ -120,7 +124,7 @@ def check(config: Config = None, as_json: Json = False) -> None:
     from reconciler import show
     from reconciler.check import findings
 
-    _need_root("check")
+    need_root("check")
     found = findings(config)
     show.findings(found, as_json)
     raise typer.Exit(1 if found else 0)
@@ -130,12 +134,7 @@ def _settings(config: Path | None) -> Settings:
     try:
         return load(config)
     except SettingsError as error:
-        _fail(str(error), 2)
-
-
-def _need_root(command: str) -> None:
-    if os.geteuid() != 0:
-        _fail(f"cannot {command}: it looks at what only root may see; run it with sudo", 1)
+        refuse(str(error), 2)
 
 
 def _hook(program: str) -> Callable[[int, Action], None]:
@@ -146,8 +145,3 @@ def _hook(program: str) -> Callable[[int, Action], None]:
         subprocess.run([program, str(number), str(action)], check=True)  # noqa: S603 - named by whoever runs the daemon
 
     return run_program
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"{message}\n")
-    raise typer.Exit(code)

@@ -6,22 +6,28 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from reconciler.apply.execute import Executor
+from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.render import RenderError
 from reconciler.apply.snapshots import Reading, Snapshots
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core import actions as act
-from reconciler.core import backoff, memory
+from reconciler.core import backoff, memory, names
 from reconciler.core.actions import Action
 from reconciler.core.draft import Situation
+from reconciler.core.ledger import Ledger
 from reconciler.core.memory import Memory
 from reconciler.core.observed import Observed
 from reconciler.core.plan import Plan, plan, without_snapshot
 from reconciler.core.reasons import why_failed
+from reconciler.core.requests import Facts, next_expiry
+from reconciler.core.snapshot import Snapshot
+from reconciler.core.standing import facts, serving
 from reconciler.core.status import Outlook, State
+from reconciler.people import People
 from reconciler.ports.systemd import Systemd, SystemdBusyError, SystemdError
 from reconciler.settings import Settings
 from reconciler.tell import Teller
-from reconciler.wanted import not_deployable, step_settings, wanted
+from reconciler.wanted import keeping, not_deployable, rollout_settings, step_settings, wanted
 
 AHEAD = 60.0
 """Seconds by which the agent's clock may seem ahead."""
@@ -52,6 +58,8 @@ class Reconciler:
     files: UnitFiles
     executor: Executor
     snapshots: Snapshots
+    ledger: LedgerFile
+    people: People
     teller: Teller
     chance: Chance
     settings: Settings
@@ -61,17 +69,28 @@ class Reconciler:
     memory: Memory = field(default_factory=Memory)
     done: int = 0
     """Actions carried out since the start."""
+    deadline: float | None = None
+    """When, on the monotonic clock, the last plan wants to be made again although nothing happened."""
 
     def one_pass(self) -> bool:
         """Read, plan, apply, tell; True when something was done, so that it is worth looking again at once."""
         reading = self.snapshots.read()
         seen = self.observe()
         self.memory = self._note_failures(seen)
+        if reading.snapshot is not None:
+            self._note_selection(seen, reading.snapshot)
+        self._listen_to_people(reading, seen)
         decided = self.decide(reading, seen)
+        self.deadline = decided.deadline
+        self.executor.patience = float(self.settings.deploy.hand_over_timeout)
         acted = self._apply(decided.actions)
+        self._note_mended(decided)
         paused = self.memory.paused(self.chance.monotonic())
         outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
         self.teller.tell(outlooks, self._registry(reading))
+        deployments = [one.name for one in outlooks if one.state is not State.NOT_DEPLOYABLE]
+        running = serving(deployments, seen, self._situation("", self.ledger.ledger))
+        self.people.remember(running, outlooks, self.ledger.ledger, self._moment())
         return acted
 
     def observe(self) -> Observed:
@@ -81,22 +100,60 @@ class Reconciler:
 
     def decide(self, reading: Reading, seen: Observed) -> Plan:
         """Plan from a reading and an observation; without any snapshot nothing is decided about anything."""
-        situation = Situation(
-            steps=step_settings(self.settings),
-            port_range=self.settings.deploy.port_range,
-            holds=self.memory.backoff.active(self.chance.monotonic()),
-            refused_ports=frozenset(self.memory.refused_ports),
-            paused=frozenset(self.memory.paused(self.chance.monotonic())),
-            reload_due=self.memory.reload_due,
-        )
+        ledger = self.ledger.ledger
+        situation = self._situation(reading.snapshot.registry if reading.snapshot else "", ledger)
         if reading.snapshot is None:
             return without_snapshot(seen, situation)
-        decided = plan(wanted(reading.snapshot, self.settings), seen, situation)
+        decided = plan(wanted(reading.snapshot, self.settings, ledger), seen, situation)
         return replace(decided, outlooks=(*decided.outlooks, *not_deployable(reading.snapshot)))
 
+    def _situation(self, registry: str, ledger: Ledger) -> Situation:
+        """What the planner is told beside the wanted and the observed."""
+        now, rhythm = self.chance.monotonic(), self.settings.reconcile
+        return Situation(
+            steps=step_settings(self.settings),
+            port_range=self.settings.deploy.port_range,
+            now=now,
+            ledger=ledger,
+            registry=registry,
+            rollout=rollout_settings(self.settings),
+            keeping=keeping(self.settings),
+            unselected=self.memory.unselected,
+            exhausted=self.memory.exhausted(rhythm.mend_budget, now, rhythm.mend_window),
+            holds=self.memory.backoff.active(now),
+            refused_ports=frozenset(self.memory.refused_ports),
+            paused=frozenset(self.memory.paused(now)),
+            reload_due=self.memory.reload_due,
+        )
+
     def next_deadline(self) -> float | None:
-        """When the next retry is due, on the monotonic clock."""
-        return self.memory.next_deadline(self.chance.monotonic())
+        """When the next retry or the end of a wait is due, on the monotonic clock."""
+        now = self.chance.monotonic()
+        retry, resumes = self.memory.next_deadline(now), next_expiry(self.ledger.ledger)
+        resume = now + resumes.timestamp() - self.chance.wall() if resumes else None
+        return min((one for one in (retry, self.deadline, resume) if one is not None), default=None)
+
+    def _listen_to_people(self, reading: Reading, seen: Observed) -> None:
+        def standing(ledger: Ledger) -> Facts:
+            if reading.snapshot is None:
+                return Facts("", {})
+            situation = self._situation(reading.snapshot.registry, ledger)
+            return facts(wanted(reading.snapshot, self.settings, ledger), seen, situation)
+
+        for name in self.people.listen(self.ledger, standing, self.teller, self._moment()):
+            self.memory = self.memory.forgive(name)
+
+    def _moment(self) -> datetime:
+        return datetime.fromtimestamp(self.chance.wall(), UTC)
+
+    def _note_selection(self, seen: Observed, snapshot: Snapshot) -> None:
+        present = {name for unit in seen.files if (name := names.deployment_of(unit))}
+        selected = {model.name for model in snapshot.models}
+        self.memory = self.memory.note_selection(present, selected, self.chance.monotonic())
+
+    def _note_mended(self, decided: Plan) -> None:
+        window = float(self.settings.reconcile.mend_window)
+        self.memory = self.memory.note_mended(decided.mended, self.chance.monotonic(), window)
 
     def _note_failures(self, seen: Observed) -> Memory:
         rhythm, now = self.settings.reconcile, self.chance.monotonic()

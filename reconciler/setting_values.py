@@ -22,6 +22,15 @@ def _seconds(value: object) -> int:
     return value
 
 
+def _seconds_or_none(value: object) -> int:
+    if value in (0, "0") and not isinstance(value, bool):
+        return 0
+    try:
+        return _seconds(value)
+    except PydanticCustomError:
+        raise wrong("should be a whole number of seconds, 0 for none and at most 604800 (a week)") from None
+
+
 def _selector(value: str) -> str:
     kind, _, name = value.partition(":")
     if kind == "stage" and name in ("Production", "Staging", "Archived"):
@@ -65,9 +74,23 @@ def _scheme(value: str) -> str:
 
 
 Seconds = Annotated[int, BeforeValidator(_seconds)]
+SecondsOrNone = Annotated[int, BeforeValidator(_seconds_or_none)]
 Selector = Annotated[str, AfterValidator(_selector)]
 Address = Annotated[str, AfterValidator(_address)]
 AddressOrDirectory = Annotated[str, AfterValidator(_address_or_directory)]
 OptionalAddressOrDirectory = Annotated[str, AfterValidator(lambda value: value and _address_or_directory(value))]
 Scheme = Annotated[str, AfterValidator(_scheme)]
-TagKey = Literal["environment", "start_timeout", "stop_timeout", "memory_max", "cpu_quota", "max_body"]
+TagKey = Literal[
+    "environment",
+    "start_timeout",
+    "stop_timeout",
+    "memory_max",
+    "cpu_quota",
+    "max_body",
+    "watchdog",
+    "idle_timeout",
+    "replicas",
+    "strategy",
+    "soak",
+    "max_error_rate",
+]

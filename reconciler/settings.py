@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from reconciler.core.names import MAX_REPLICAS
 from reconciler.core.sizes import CpuQuota, Size
 from reconciler.setting_values import (
     Address,
@@ -19,6 +20,7 @@ from reconciler.setting_values import (
     OptionalAddressOrDirectory,
     Scheme,
     Seconds,
+    SecondsOrNone,
     Selector,
     TagKey,
     wrong,
@@ -68,6 +70,30 @@ class DeploySettings(_Section):
     cpu_quota: CpuQuota = 0
     """Percent of one CPU; 0 is no limit."""
     max_body: NotNegativeSize = 64 * 1024**2
+    watchdog: SecondsOrNone = 60
+    """Seconds within which a server that serves must say that its event loop runs; 0 is no limit."""
+    idle_timeout: SecondsOrNone = 0
+    """Seconds without a request after which a server ends until the next one; 0 is never."""
+    replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 1
+    strategy: Literal["hand-over", "recreate"] = "hand-over"
+    soak: SecondsOrNone = 120
+    """Seconds under traffic during which the release before is kept ready; 0 is none."""
+    max_error_rate: Annotated[int, Field(ge=0, le=100)] = 10
+    """Percent of a new release's answers in its soak that may be errors of its own."""
+    hand_over_timeout: Seconds = 5
+    """Seconds within which a server must step aside, or come back; afterwards it is stopped."""
+    keep_releases: Annotated[int, Field(ge=0, le=100)] = 1
+    """Releases that served before and are kept, to go back to."""
+    removal_grace: SecondsOrNone = 600
+    """Seconds during which the files of a deployment that is no longer selected are kept."""
+    verify_interval: SecondsOrNone = 3600
+    """Seconds after which the files of what serves are compared with their digests again; 0 is never."""
+
+    @model_validator(mode="after")
+    def _replicas_do_not_idle(self) -> Self:
+        if self.idle_timeout and self.replicas > 1:
+            raise wrong("idle_timeout: should be 0 where there is more than one replica")
+        return self
 
     @model_validator(mode="after")
     def _ports_make_a_range(self) -> Self:
@@ -111,6 +137,12 @@ class ReconcileSettings(_Section):
     retry_min: Seconds = 10
     retry_max: Seconds = 600
     job_timeout: Seconds = 30
+    mend_budget: Annotated[int, Field(ge=1, le=1000)] = 5
+    mend_window: Seconds = 300
+    """A deployment that needed `mend_budget` repairs within `mend_window` seconds is left to a person."""
+    prune_from: Annotated[int, Field(ge=1, le=10_000)] = 3
+    prune_share: Annotated[int, Field(ge=0, le=100)] = 50
+    """Removing `prune_from` deployments or more at once, and more than `prune_share` percent, needs a person's yes."""
 
     @model_validator(mode="after")
     def _retries_grow(self) -> Self:
@@ -122,7 +154,14 @@ class ReconcileSettings(_Section):
 class PolicySettings(_Section):
     """What a data scientist may set with `deploy.<key>` tags."""
 
-    tags: tuple[TagKey, ...] = ("environment", "start_timeout", "memory_max", "cpu_quota")
+    tags: tuple[TagKey, ...] = (
+        "environment",
+        "start_timeout",
+        "memory_max",
+        "cpu_quota",
+        "strategy",
+        "idle_timeout",
+    )
 
 
 class Settings(BaseSettings):

@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.check import Finding
+from reconciler.core.history import Run
 from reconciler.core.plan import Plan
 from reconciler.core.sentences import one_line
-from reconciler.core.status import State, Status
+from reconciler.core.status import DeploymentStatus, State, Status
 
 UNFOLDED = 10_000
 """Columns where no terminal folds: whoever reads a pipe gets one line for each deployment."""
@@ -72,6 +73,39 @@ def plan(decided: Plan, as_json: bool) -> None:
         sys.stdout.write("nothing to do\n")
 
 
+def history(name: str, runs: Sequence[Run], as_json: bool) -> None:
+    """Print what ran of a deployment, the latest last."""
+    if as_json:
+        rows = [run.model_dump(mode="json", exclude={"name"}) for run in runs]
+        sys.stdout.write(json.dumps({"schema": 1, "name": name, "runs": rows}, indent=1) + "\n")
+        return
+    if not runs:
+        sys.stdout.write(f"nothing of {name} ran here as far back as is remembered\n")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("VERSION", "RELEASE", "BEGAN", "ENDED", "WHY"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "WHY")
+    for run in runs:
+        began = _moment(run.began) if run.began else "never served"
+        ended = _moment(run.ended) if run.ended else "serves"
+        table.add_row(str(run.version), run.release, began, ended, Text(one_line(run.why)))
+    Console(width=None if sys.stdout.isatty() else UNFOLDED).print(table)
+
+
+def held(deployments: Sequence[DeploymentStatus], as_json: bool) -> None:
+    """Print whose removal is held back, and what to type."""
+    if as_json:
+        rows = [{"name": one.name, "message": one.message} for one in deployments]
+        sys.stdout.write(json.dumps({"schema": 1, "held": rows}, indent=1) + "\n")
+        return
+    for one in deployments:
+        sys.stdout.write(f"{one_line(one.name)}: {one_line(one.message)}\n")
+    if deployments:
+        sys.stdout.write("to have them removed: reconciler apply --confirm-prune\n")
+    else:
+        sys.stdout.write("nothing is held back; what the registry selects is applied without being asked\n")
+
+
 def findings(found: Sequence[Finding], as_json: bool) -> None:
     """Print what is wrong and how to mend it."""
     if as_json:
@@ -82,6 +116,10 @@ def findings(found: Sequence[Finding], as_json: bool) -> None:
         sys.stdout.write(f"{finding.what}\n  mend: {finding.mend}\n")
     if not found:
         sys.stdout.write("nothing is wrong with this installation\n")
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _age(moment: datetime | None) -> str:

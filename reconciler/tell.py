@@ -1,7 +1,7 @@
 """Tells what is going on: the status file for programs, the journal for the story, one sentence for systemctl."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,6 +55,15 @@ class Teller:
         if status != self._told:
             replace_file(self._path, status.model_dump_json(by_alias=True, indent=1).encode() + b"\n", 0o644)
             self._told = status
+
+    def tell_request(self, name: str | None, said: str) -> None:
+        """Put into a deployment's story what a person asked and was told."""
+        log.info(f"asked by a person: {said}", MODEL=name)
+
+    def tell_resumed(self, names_: Collection[str]) -> None:
+        """Put into their stories that suspensions are over."""
+        for name in names_:
+            log.info(f"the suspension of {name} is over", MODEL=name)
 
     def tell_action(self, action: Action) -> None:
         """Put an action into its deployment's story."""

@@ -1,14 +1,16 @@
 """From a snapshot and the settings to what this host should run."""
 
+from reconciler.core.draft import Keeping
+from reconciler.core.ledger import Ledger
 from reconciler.core.plan import Wanted
-from reconciler.core.release import Parameters, wanted_release
+from reconciler.core.release import Parameters, Rollout, wanted_release
 from reconciler.core.snapshot import Snapshot
 from reconciler.core.status import Outlook, State
 from reconciler.core.units import StepSettings
 from reconciler.settings import Settings
 
 
-def wanted(snapshot: Snapshot, settings: Settings) -> Wanted:
+def wanted(snapshot: Snapshot, settings: Settings, ledger: Ledger) -> Wanted:
     """Give each selected version its parameters, or the reason why it gets none."""
     deploy = settings.deploy
     defaults = Parameters(
@@ -19,9 +21,37 @@ def wanted(snapshot: Snapshot, settings: Settings) -> Wanted:
         memory_max=deploy.memory_max,
         cpu_quota=deploy.cpu_quota,
         max_body=deploy.max_body,
+        watchdog=deploy.watchdog,
+        idle_timeout=deploy.idle_timeout,
     )
-    allowed = frozenset(settings.policy.tags)
-    return {model.name: wanted_release(model, defaults, allowed) for model in snapshot.models}
+    allowed, rollout = frozenset(settings.policy.tags), rollout_settings(settings)
+    return {
+        model.name: wanted_release(model, defaults, allowed, rollout, ledger.record(model.name).generation)
+        for model in snapshot.models
+    }
+
+
+def rollout_settings(settings: Settings) -> Rollout:
+    """Pick out how releases come into service."""
+    deploy = settings.deploy
+    return Rollout(
+        strategy=deploy.strategy,
+        soak=deploy.soak,
+        max_error_rate=deploy.max_error_rate,
+        replicas=deploy.replicas,
+    )
+
+
+def keeping(settings: Settings) -> Keeping:
+    """Pick out what is kept, and for how long."""
+    deploy, rhythm = settings.deploy, settings.reconcile
+    return Keeping(
+        releases=deploy.keep_releases,
+        removal_grace=deploy.removal_grace,
+        verify_interval=deploy.verify_interval,
+        prune_from=rhythm.prune_from,
+        prune_share=rhythm.prune_share,
+    )
 
 
 def not_deployable(snapshot: Snapshot) -> list[Outlook]:

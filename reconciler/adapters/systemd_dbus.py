@@ -1,5 +1,6 @@
 """systemd over the system D-Bus. The traps that are avoided here were measured; each is named where it matters."""
 
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,8 +35,8 @@ class SystemdOverDbus:
         self._changed = threading.Condition()
         self._wake: Callable[[], None] | None = None
         self._call("Subscribe")
-        for signal in ("JobRemoved", "UnitRemoved", "UnitFilesChanged", "Reloading"):
-            self._bus.subscribe(iface=_MANAGER, signal=signal, signal_fired=self._on_signal)
+        for name in ("JobRemoved", "UnitRemoved", "UnitFilesChanged", "Reloading"):
+            self._bus.subscribe(iface=_MANAGER, signal=name, signal_fired=self._on_signal)
         self._bus.subscribe(
             iface="org.freedesktop.DBus.Properties",
             signal="PropertiesChanged",
@@ -67,6 +68,17 @@ class SystemdOverDbus:
 
     def _unit(self, name: str, load: str, active: str, sub: str, path: str) -> Unit:
         plain = Unit(name, load, active, sub)
+        if active == "active" and sub == "running" and names.parse_server(name):
+            return Unit(
+                name,
+                load,
+                active,
+                sub,
+                status_text=self._property(path, "Service", "StatusText"),
+                restarts=self._property(path, "Service", "NRestarts"),
+                ever_active=True,
+                since=self._moment(path, "ActiveEnterTimestampMonotonic"),
+            )
         kind = "Service" if name.endswith(".service") else "Socket" if name.endswith(".socket") else None
         if kind is None or active in ("inactive", "deactivating") or (active == "active" and sub != "exited"):
             return plain
@@ -79,9 +91,15 @@ class SystemdOverDbus:
             status_text=self._property(path, kind, "StatusText") if kind == "Service" else "",
             exit_status=self._property(path, kind, "ExecMainStatus") if kind == "Service" else 0,
             restarts=self._property(path, kind, "NRestarts") if kind == "Service" else 0,
-            ever_active=self._property(path, "Unit", "ActiveEnterTimestampMonotonic") > 0,
+            ever_active=(since := self._moment(path, "ActiveEnterTimestampMonotonic")) > 0,
             invocation=bytes(self._property(path, "Unit", "InvocationID")).hex(),
+            since=since,
+            ended=self._moment(path, "InactiveEnterTimestampMonotonic") if active == "failed" else 0.0,
         )
+
+    def _moment(self, path: str, name: str) -> float:
+        """Read a time stamp of CLOCK_MONOTONIC, in seconds; systemd gives microseconds."""
+        return float(self._property(path, "Unit", name)) / 1e6
 
     def status_text(self, unit: str) -> str:
         """Read what a service last said of itself."""
@@ -106,6 +124,28 @@ class SystemdOverDbus:
     def stop(self, unit: str) -> None:
         """Ask for a stop."""
         self._call("StopUnit", unit, "replace", ignore=(_NO_SUCH_UNIT, _NOT_LOADED))
+
+    def stand_by(self, unit: str, patience: float) -> None:
+        """Send SIGUSR1 and wait for the status line that tells that it was followed."""
+        self._signal(unit, signal.SIGUSR1, lambda seen: seen.stands_by, patience)
+
+    def resume(self, unit: str, patience: float) -> None:
+        """Send SIGUSR2 and wait for the status line that tells that it was followed."""
+        self._signal(unit, signal.SIGUSR2, lambda seen: seen.is_up, patience)
+
+    def _signal(self, unit: str, number: int, followed: Callable[[Unit], bool], patience: float) -> None:
+        path = self._call("LoadUnit", unit)
+        self._call("KillUnit", unit, "main", number)
+
+        def done() -> bool:
+            active = self._property(path, "Unit", "ActiveState")
+            text = self._property(path, "Service", "StatusText")
+            return active != "active" or followed(Unit(unit, active=active, status_text=text))
+
+        with self._changed:
+            if self._changed.wait_for(done, timeout=patience):
+                return
+        self.stop(unit)
 
     def enable(self, unit: str) -> None:
         """Have a boot start the unit."""

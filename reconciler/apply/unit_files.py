@@ -1,6 +1,7 @@
 """The unit files of this host that are ours, and the copies that say what they should be."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class UnitFiles:
         ours: dict[str, File] = {}
         foreign: set[str] = set()
         installed, copies = _list(self._units), _list(self._rendered)
+        changed = _with_drop_ins(self._units)
         for unit in sorted(installed | copies):
             text = _read(self._units / unit) if unit in installed else None
             copy = _read(self._rendered / unit) if unit in copies else None
@@ -39,10 +41,25 @@ class UnitFiles:
             if facts is None:
                 foreign.add(unit)
             else:
-                ours[unit] = File(unit, intact=text is not None and copy in (None, text), facts=facts)
+                intact = text is not None and copy in (None, text)
+                masked = unit in installed and _is_masked(self._units / unit)
+                ours[unit] = File(unit, intact, facts, masked, drop_ins=unit in changed and self._may_not_change(unit))
         for directory in self._others:
             foreign |= _list(directory) - set(ours)
         return ours, frozenset(foreign)
+
+    @staticmethod
+    def _may_not_change(unit: str) -> bool:
+        """Drop-ins of a deployment's slice are for ops: they limit it, whichever release runs."""
+        return names.parse_slice(unit) is None
+
+    def remove_drop_ins(self, unit: str) -> None:
+        """Remove what was put beside a unit to change it."""
+        directory = self._units / f"{unit}.d"
+        if directory.is_symlink():
+            directory.unlink()
+        elif directory.is_dir():
+            shutil.rmtree(directory)
 
     def sweep(self) -> None:
         """Remove what an interrupted write left."""
@@ -70,6 +87,7 @@ class UnitFiles:
         if self._exported is not None:
             # systemd (252 to 257 at least) forgets this file of a unit with LogExtraFields=: it unlinks another name.
             (self._exported / f"log-extra-fields:{unit}").unlink(missing_ok=True)
+        self.remove_drop_ins(unit)
         for directory in (self._units, self._rendered):
             (directory / unit).unlink(missing_ok=True)
             if directory.exists():
@@ -82,6 +100,24 @@ def _list(directory: Path) -> set[str]:
             return {entry.name for entry in entries if names.is_ours(entry.name)}
     except FileNotFoundError:
         return set()
+
+
+def _with_drop_ins(directory: Path) -> set[str]:
+    """The units of ours beside which drop-ins lie."""
+    try:
+        with os.scandir(directory) as entries:
+            found = {entry.name.removesuffix(".d") for entry in entries if entry.name.endswith(".d")}
+    except FileNotFoundError:
+        return set()
+    return {unit for unit in found if names.is_ours(unit)}
+
+
+def _is_masked(path: Path) -> bool:
+    """Tell whether a unit's file is a link to nothing, or empty: both are systemd's ways to say that it is masked."""
+    try:
+        return path.is_symlink() and os.path.realpath(path) == "/dev/null"
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reconciler.core.ledger import Ledger, Rejected, Stall
+
 Value = str | int | bool | list[str]
 
 
@@ -38,6 +40,13 @@ class Install(Action):
 
 
 @dataclass(frozen=True)
+class RemoveDropIns(Action):
+    """Remove what somebody put beside a unit of a release to change it."""
+
+    verb = "remove the drop-ins of"
+
+
+@dataclass(frozen=True)
 class Remove(Action):
     """Remove a unit's file and its rendered copy."""
 
@@ -64,6 +73,20 @@ class Stop(Action):
     """Ask for a stop; observed in later passes."""
 
     verb = "stop"
+
+
+@dataclass(frozen=True)
+class StandBy(Action):
+    """Have a server close its listeners and stay loaded; one that does not is stopped."""
+
+    verb = "put into standby"
+
+
+@dataclass(frozen=True)
+class Resume(Action):
+    """Have a server in standby accept again; one that does not is stopped, to be started anew."""
+
+    verb = "resume"
 
 
 @dataclass(frozen=True)
@@ -94,4 +117,89 @@ class Clean(Action):
     verb = "clean"
 
 
-CHANGES_FILES = (Render, Install, Remove)
+@dataclass(frozen=True)
+class Note(Action):
+    """Something to remember; `change` says what becomes of the ledger."""
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """Write it down."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Accept(Note):
+    """Take note that a release proved itself."""
+
+    release: str
+
+    verb = "accept"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """The release is the good one now."""
+        return ledger.with_record(self.deployment, ledger.record(self.deployment).accept(self.release))
+
+
+@dataclass(frozen=True)
+class Reject(Note):
+    """Take note that a release failed, so that it is not tried again."""
+
+    release: str
+    reason: str
+    message: str
+
+    verb = "reject"
+
+    def __str__(self) -> str:
+        return f"reject {self.unit}: {self.message}"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """The release is rejected."""
+        rejected = Rejected(release=self.release, reason=self.reason, message=self.message)
+        return ledger.with_record(self.deployment, ledger.record(self.deployment).reject(rejected))
+
+
+@dataclass(frozen=True)
+class GiveUpMending(Note):
+    """Take note that a deployment was mended too often, and leave it to a person."""
+
+    release: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"leave {self.deployment} to a person: {self.message}"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """The deployment is stalled."""
+        stall = Stall(release=self.release, message=self.message)
+        record = ledger.record(self.deployment).model_copy(update={"stalled": stall})
+        return ledger.with_record(self.deployment, record)
+
+
+@dataclass(frozen=True)
+class Forget(Note):
+    """Forget what proved itself of a deployment that is gone."""
+
+    def __str__(self) -> str:
+        return f"forget {self.deployment}"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """Only what failed is remembered, and what a person said."""
+        forgotten = ledger.with_record(self.deployment, ledger.record(self.deployment).forget_deployment())
+        return forgotten.model_copy(update={"prune_confirmed": ledger.prune_confirmed - {self.deployment}})
+
+
+@dataclass(frozen=True)
+class Know(Note):
+    """Take note of the registry that this host goes by."""
+
+    registry: str
+
+    def __str__(self) -> str:
+        return f"go by the registry at {self.registry}"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """It is the known one."""
+        return ledger.model_copy(update={"registry": self.registry})
+
+
+CHANGES_FILES = (Render, Install, Remove, RemoveDropIns)

@@ -6,11 +6,28 @@ from dataclasses import dataclass, field
 from reconciler.core import actions as act
 from reconciler.core import addresses, names, units
 from reconciler.core.actions import Action
+from reconciler.core.ledger import Ledger, Record
 from reconciler.core.observed import File, Observed
+from reconciler.core.release import Rollout
 from reconciler.core.sentences import one_line
 from reconciler.core.status import Outlook, State
 
 MAX_MESSAGE = 1000
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """How long and how many: what is kept of what no longer serves, and how what serves is looked after."""
+
+    releases: int = 1
+    """That served before, to go back to."""
+    removal_grace: float = 0.0
+    """Seconds for which the files of a deployment are kept that is no longer selected."""
+    verify_interval: float = 0.0
+    """Seconds after which files are compared with their digests again; 0 is never."""
+    prune_from: int = 3
+    prune_share: int = 50
+    """Removing so many at once, and more than so many percent, needs a person's yes."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +36,18 @@ class Situation:
 
     steps: units.StepSettings
     port_range: tuple[int, int]
+    now: float = 0.0
+    """Seconds on the monotonic clock."""
+    ledger: Ledger = field(default_factory=lambda: Ledger(schema=1))
+    registry: str = ""
+    """Where the snapshot comes from."""
+    rollout: Rollout = field(default_factory=Rollout)
+    """How a release is brought up of which only the files are known."""
+    keeping: Keeping = Keeping()
+    unselected: Mapping[str, float] = field(default_factory=dict)
+    """Since when deployments are known not to be selected, on the monotonic clock."""
+    exhausted: frozenset[str] = frozenset()
+    """Deployments that were mended too often of late."""
     holds: Mapping[str, str] = field(default_factory=dict)
     """Units that failed and must not be tried yet, with the reason."""
     refused_ports: frozenset[int] = frozenset()
@@ -40,11 +69,20 @@ class Draft:
     """What this plan already renders for other deployments and must not clash with: environments and sockets."""
     before: list[Action] = field(default_factory=list)
     after: list[Action] = field(default_factory=list)
+    mends: list[str] = field(default_factory=list)
+    """What is done because of drift, in words."""
+    deadlines: list[float] = field(default_factory=list)
+    """When, on the monotonic clock, it is worth looking again although nothing happened."""
 
     @property
     def socket(self) -> str:
         """The deployment's socket unit."""
         return names.socket_unit(self.name)
+
+    @property
+    def record(self) -> Record:
+        """What is remembered of the deployment."""
+        return self.situation.ledger.record(self.name)
 
     @property
     def port(self) -> int | None:
@@ -59,21 +97,63 @@ class Draft:
         return file.facts.get("Release") if file else None
 
     @property
+    def good_release(self) -> str | None:
+        """The release that last proved itself here, if it still is here."""
+        good = self.record.good
+        return good if good and self.servers(good) else None
+
+    @property
     def serving_release(self) -> str | None:
         """The active release, if it runs."""
         release = self.active_release
-        if release and self.seen.unit(names.server_unit(self.name, release)).active == "active":
+        if release and any(self.seen.unit(unit).active == "active" for unit in self.servers(release)):
             return release
         return None
+
+    @property
+    def listens(self) -> bool:
+        """Whether the deployment has its address."""
+        return self.seen.unit(self.socket).active == "active"
 
     def files(self) -> list[str]:
         """Every unit of this deployment that has a file."""
         return sorted(unit for unit in self.seen.files if names.deployment_of(unit) == self.name)
 
-    def servers(self) -> dict[str, str]:
-        """Server units of this deployment that have a file, by release."""
-        parsed = ((names.parse_server(unit), unit) for unit in self.files())
-        return {found[1]: unit for found, unit in parsed if found}
+    def releases(self) -> list[str]:
+        """Every release of this deployment that has a server unit."""
+        found = {parsed[1] for unit in self.files() if (parsed := names.parse_server(unit))}
+        return sorted(found)
+
+    def servers(self, release: str) -> list[str]:
+        """The server units of a release that have a file, in the order of their numbers."""
+        found = [unit for unit in self.files() if names.parse_server(unit) == (self.name, release)]
+        return sorted(found, key=names.replica_of)
+
+    def fact(self, release: str, key: str) -> str | None:
+        """What a release's unit says of itself."""
+        return next((self.seen.files[unit].facts.get(key) for unit in self.servers(release)), None)
+
+    def running(self, release: str) -> list[str]:
+        """The servers of a release that are not down."""
+        return [unit for unit in self.servers(release) if not self.seen.unit(unit).is_down]
+
+    def is_up(self, release: str) -> bool:
+        """Whether all servers of a release accept requests."""
+        servers = self.servers(release)
+        return bool(servers) and all(self.seen.unit(unit).is_up for unit in servers)
+
+    def is_idle(self, release: str) -> bool:
+        """Whether a release may end when nobody asks it anything, has done so, and will be started by its address."""
+        return (
+            self.fact(release, "Idle") == "yes"
+            and self.active_release == release
+            and self.listens
+            and all(self.seen.unit(unit).active == "inactive" for unit in self.servers(release))
+        )
+
+    def note(self, unit: str, what: str) -> None:
+        """Take note that something is mended that nobody asked the registry for."""
+        self.mends.append(f"{what} {unit}")
 
     def stop(self, unit: str) -> bool:
         """Have a unit stopped and its failure cleared; True when it is already down."""
@@ -84,6 +164,15 @@ class Draft:
             self.before.append(act.Stop(self.name, unit))
         return seen.is_down
 
+    def stop_after_reload(self, unit: str) -> bool:
+        """Have a unit stopped that the socket must not name any more, or it would start it again; True when down."""
+        seen = self.seen.unit(unit)
+        if seen.active == "failed":
+            self.after.append(act.ResetFailed(self.name, unit))
+        elif not seen.is_down and not seen.is_going_down:
+            self.after.append(act.Stop(self.name, unit))
+        return seen.is_down
+
     def start(self, unit: str) -> None:
         """Have a unit started once systemd has read the files."""
         if self.seen.unit(unit).active == "failed":
@@ -92,16 +181,22 @@ class Draft:
 
     def write(self, render: act.Render) -> None:
         """Have a unit rendered, instead of restored where that was decided before."""
-        self.before = [action for action in self.before if action.unit != render.unit]
+        self.before = [one for one in self.before if not (isinstance(one, act.Install) and one.unit == render.unit)]
         self.before.append(render)
         self.shared[render.unit] = render
 
     def mend(self, wanted: Iterable[str]) -> None:
-        """Have the files restored that somebody changed or removed."""
+        """Have the files restored that somebody changed or removed, and drop-ins removed."""
         for unit in wanted:
             file = self.seen.files.get(unit)
-            if file is not None and not file.intact:
+            if file is None:
+                continue
+            if not file.intact:
                 self.before.append(act.Install(self.name, unit))
+                self.note(unit, "restored")
+            if file.drop_ins:
+                self.before.append(act.RemoveDropIns(self.name, unit))
+                self.note(unit, "removed drop-ins of")
 
     def choose_port(self) -> int | None:
         """Pick a port that no deployment has and nobody else was found to hold; None when there is none."""
@@ -113,7 +208,7 @@ class Draft:
 
     def outlook(self, state: State, desired: int | None, reason: str = "", message: str = "") -> Outlook:
         """Say where the deployment stands, with what can be read off its units."""
-        serving = self.serving_release
+        serving = self.active_release if state is State.IDLE else self.serving_release
         return Outlook(
             name=self.name,
             state=state,

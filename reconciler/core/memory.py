@@ -1,6 +1,6 @@
 """What the reconciler remembers from pass to pass; all of it may be lost, at the price of an early retry."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.core import names
@@ -35,6 +35,10 @@ class Memory:
     """Ports that somebody else holds, and until when, in seconds on the monotonic clock, they are left alone."""
     reload_due: bool = True
     """Nobody knows what happened before the first pass."""
+    unselected: Mapping[str, float] = field(default_factory=dict)
+    """Since when, in seconds on the monotonic clock, deployments are known not to be selected."""
+    mended: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """When, on the same clock, something of a deployment was mended."""
 
     def paused(self, now: float) -> dict[str, str]:
         """The deployments whose turn has not come again, with the reason."""
@@ -51,6 +55,31 @@ class Memory:
         count = self.pauses[name].count + 1 if name in self.pauses else 1
         pause = Pause(count, now + delay(count, shortest, longest, jitter), why)
         return replace(self, pauses={**self.pauses, name: pause})
+
+    def note_selection(self, present: Collection[str], selected: Collection[str], now: float) -> "Memory":
+        """Take note of what is here and not selected."""
+        unselected = {name: self.unselected.get(name, now) for name in present if name not in selected}
+        return replace(self, unselected=unselected)
+
+    def note_mended(self, mended: Collection[str], now: float, window: float) -> "Memory":
+        """Take note of what was mended, and forget what was mended more than `window` seconds ago."""
+        times = {name: (*self.mended.get(name, ()), *((now,) if name in mended else ())) for name in self.mended}
+        times |= {name: (now,) for name in mended if name not in self.mended}
+        recent = {name: tuple(one for one in at if one > now - window) for name, at in times.items()}
+        return replace(self, mended={name: at for name, at in recent.items() if at})
+
+    def exhausted(self, budget: int, now: float, window: float) -> frozenset[str]:
+        """The deployments that were mended `budget` times within the last `window` seconds."""
+        return frozenset(
+            name for name, at in self.mended.items() if sum(1 for one in at if one > now - window) >= budget
+        )
+
+    def forgive(self, name: str) -> "Memory":
+        """Let everything of a deployment be tried at once."""
+        holds = {unit: hold for unit, hold in self.backoff.holds.items() if names.deployment_of(unit) != name}
+        pauses = {key: pause for key, pause in self.pauses.items() if key != name}
+        mended = {key: at for key, at in self.mended.items() if key != name}
+        return replace(self, backoff=Backoff(holds), pauses=pauses, mended=mended)
 
     def without_reload(self) -> "Memory":
         """For looking only: whether systemd has read its files is not seen from outside the daemon."""

@@ -14,7 +14,8 @@ HOST_ENVIRONMENT = "host"
 DeployableName = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
 
 _NAME = re.compile(NAME_PATTERN)
-_SERVER = re.compile(rf"model-({NAME_PATTERN})@({RELEASE_PATTERN})\.service")
+MAX_REPLICAS = 99
+_SERVER = re.compile(rf"model-({NAME_PATTERN})@({RELEASE_PATTERN})(?:\.([2-9]|[1-9][0-9]))?\.service")
 _SOCKET = re.compile(rf"model-({NAME_PATTERN})\.socket")
 _STEP = re.compile(rf"mlflow-(fetch|verify)@({NAME_PATTERN})\.([1-9][0-9]{{0,9}})\.service")
 _SLICE = re.compile(r"model-((?:[a-zA-Z0-9_]|\\x2d)+)\.slice")
@@ -41,9 +42,9 @@ def why_not_deployable(name: str) -> str | None:
     return "the name has characters other than letters, digits, '_' and '-'"
 
 
-def server_unit(name: str, release: str) -> str:
-    """Name the service that runs one release."""
-    return f"model-{name}@{release}.service"
+def server_unit(name: str, release: str, replica: int = 1) -> str:
+    """Name the service that runs one release; further replicas of it have a number, from 2 on."""
+    return f"model-{name}@{release}{f'.{replica}' if replica > 1 else ''}.service"
 
 
 def socket_unit(name: str) -> str:
@@ -77,9 +78,15 @@ def directory_unit(name: str) -> str:
 
 
 def parse_server(unit: str) -> tuple[str, str] | None:
-    """Read (name, release) from a server unit's name."""
+    """Read (name, release) from the name of a server unit, whichever replica it is."""
     match = _SERVER.fullmatch(unit)
     return (match[1], match[2]) if match else None
+
+
+def replica_of(unit: str) -> int:
+    """Read the number of a replica from a server unit's name; 1 for what is no further replica."""
+    match = _SERVER.fullmatch(unit)
+    return int(match[3] or 1) if match else 1
 
 
 def parse_socket(unit: str) -> str | None:

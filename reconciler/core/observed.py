@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from reconciler.core import names
 
+_STANDING_BY = "standing by"
+"""How a server in standby begins its status line; docs/serving.md has the whole of it."""
+_COUNTERS = re.compile(r"; requests=([0-9]{1,15}) errors=([0-9]{1,15})\Z")
 _ENVIRONMENT = re.compile(rf"; environment=({names.ENVIRONMENT_PATTERN}|{names.HOST_ENVIRONMENT})\Z")
 RESTARTS_THAT_ARE_ENOUGH = 3
 
@@ -27,6 +30,26 @@ class Unit:
     """It got ready at least once since systemd loaded it."""
     invocation: str = ""
     """Hex id of the last start; empty when it never ran."""
+    since: float = 0.0
+    """When it last became active, in seconds on the monotonic clock; 0 when it never did."""
+    ended: float = 0.0
+    """When it last failed, on the same clock; 0 when it has not."""
+
+    @property
+    def is_up(self) -> bool:
+        """It runs and, if it is a server, accepts requests."""
+        return self.active == "active" and not self.stands_by
+
+    @property
+    def stands_by(self) -> bool:
+        """A server that is loaded and does not accept."""
+        return self.active == "active" and self.status_text.startswith(_STANDING_BY)
+
+    @property
+    def requests_and_errors(self) -> tuple[int, int]:
+        """How many requests a server says it has answered, and how many of them with an error of its own."""
+        match = _COUNTERS.search(self.status_text)
+        return (int(match[1]), int(match[2])) if match else (0, 0)
 
     @property
     def is_down(self) -> bool:
@@ -79,6 +102,10 @@ class File:
     """It is in the unit directory and equals the rendered copy."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What its own section says: Deployment, Release, Environment, Port, Digest."""
+    masked: bool = False
+    """Somebody masked it."""
+    drop_ins: bool = False
+    """Somebody put drop-ins beside it."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,14 @@ from reconciler.core import actions as act
 from reconciler.core import names
 from reconciler.core.actions import Action
 from reconciler.core.draft import Draft, Situation, clean
+from reconciler.core.ledger import Rejected
+from reconciler.core.let_go import let_go, take_down
 from reconciler.core.observed import Observed
+from reconciler.core.prune import held
 from reconciler.core.release import Refused, Release
-from reconciler.core.rollout import bring_up, keep_serving
+from reconciler.core.rollout import towards
 from reconciler.core.status import Outlook, State
+from reconciler.core.target import fallback, of_release
 
 Wanted = Mapping[str, Release | Refused]
 
@@ -21,6 +25,10 @@ class Plan:
 
     actions: tuple[Action, ...]
     outlooks: tuple[Outlook, ...]
+    mended: frozenset[str] = frozenset()
+    """Deployments of which something is mended that nobody asked the registry for."""
+    deadline: float | None = None
+    """When, on the monotonic clock, to plan again although nothing happened."""
 
 
 def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
@@ -28,34 +36,136 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     shared: dict[str, act.Render] = {}
     before: list[Action] = []
     after: list[Action] = []
-    outlooks = []
+    outlooks, mended, deadlines = [], set(), []
+    holds = held(wanted, seen, situation.ledger, situation.registry, situation.keeping)
+    if situation.ledger.registry != situation.registry and not holds:
+        before.append(act.Know("", "", situation.registry))
     for name in sorted(_observed(seen) | set(wanted)):
-        paused = name in situation.paused
-        draft = Draft(name, seen, situation, dict(shared) if paused else shared)
-        outlooks.append(_plan_one(draft, wanted.get(name)))
-        if not paused:
+        draft = Draft(name, seen, situation, dict(shared))
+        outlooks.append(_plan_one(draft, wanted.get(name), holds.get(name)))
+        if name not in situation.paused:
+            shared |= draft.shared if draft.before or draft.after else {}
             before += draft.before
             after += draft.after
+            deadlines += draft.deadlines
+            mended |= {name} if draft.mends else set()
     starting = {action.unit for action in after}
     before += [
         action for action in _collect_environments(wanted, seen, starting) if action.unit not in situation.paused
     ]
     changed = any(isinstance(action, act.CHANGES_FILES) for action in before)
     reload = [act.Reload("", "")] if changed or situation.reload_due else []
-    return Plan((*before, *reload, *after), tuple(outlooks))
+    deadline = min(deadlines, default=None)
+    return Plan((*before, *reload, *after), tuple(outlooks), frozenset(mended), deadline)
 
 
 def _observed(seen: Observed) -> set[str]:
     return {name for unit in seen.files if (name := names.deployment_of(unit))}
 
 
-def _plan_one(draft: Draft, want: Release | Refused | None) -> Outlook:
+def _plan_one(draft: Draft, want: Release | Refused | None, held_because: str | None) -> Outlook:
+    """Plan one deployment, as far as no person and no budget says that it is to be left alone."""
+    version = want.version if want else None
+    outlook = _decide(draft, want, held_because)
+    stalled = draft.record.stalled
+    if why := _left_alone(draft):
+        outlook = draft.outlook(State.SUSPENDED, version, "suspended", f"{why}{_drift(draft)}")
+    elif stalled is not None and stalled.release == _id(want):
+        outlook = draft.outlook(State.STALLED, version, "mended-too-often", stalled.message)
+    elif draft.mends and draft.name in draft.situation.exhausted:
+        why = (
+            f"cannot keep {draft.name} as it should be: something undoes every repair (the last: {draft.mends[0]}); "
+            f"find out what does, then reconciler retry {draft.name}"
+        )
+        draft.before, draft.after = [act.GiveUpMending(draft.name, "", _id(want), why)], []
+        return draft.outlook(State.STALLED, version, "mended-too-often", why)
+    else:
+        return outlook
+    draft.before, draft.after, draft.mends, draft.deadlines = [], [], [], []
+    return outlook
+
+
+def _id(want: Release | Refused | None) -> str:
+    return want.id if isinstance(want, Release) else f"refused {want.version}" if want else ""
+
+
+def _left_alone(draft: Draft) -> str | None:
+    """Who said that nothing is to be done to the deployment."""
+    if suspended := draft.record.suspended:
+        return suspended.sentence
+    masked = [unit for unit in draft.files() if draft.seen.files[unit].masked]
+    return f"suspended, because somebody masked {masked[0]}" if masked else None
+
+
+def _drift(draft: Draft) -> str:
+    """What is left undone."""
+    undone = [str(action) for action in (*draft.before, *draft.after) if not isinstance(action, act.Note)]
+    if not undone:
+        return ""
+    more = f" and {len(undone) - 3} more" if len(undone) > 3 else ""
+    return f"; left undone: {', '.join(undone[:3])}{more}"
+
+
+def _decide(draft: Draft, want: Release | Refused | None, held_because: str | None) -> Outlook:
+    """Plan one deployment."""
+    if want is None and held_because is None:
+        return take_down(draft)
     if want is None:
-        return _take_down(draft)
+        outlook = _keep(draft, None)
+        return draft.outlook(State.HELD, None, "held", held_because or "") if outlook is None else outlook
     if isinstance(want, Refused):
-        keep_serving(draft, None)
-        return draft.blocked(want.version, "refused", want.why)
-    return bring_up(draft, want)
+        return _instead(draft, want.version, None, "refused", want.why)
+    if foreign := [unit for unit in _units_of(draft, want) if unit in draft.seen.foreign]:
+        why = f"cannot use the unit name {foreign[0]}: somebody else's unit has it; move that unit away"
+        return draft.blocked(want.version, "unit-not-ours", why)
+    if rejected := draft.record.rejection(want.id):
+        return _instead_of_rejected(draft, want, rejected)
+    outlook = towards(draft, of_release(want))
+    let_go(draft, of_release(want))
+    return outlook
+
+
+def _units_of(draft: Draft, want: Release) -> list[str]:
+    steps = [names.fetch_unit(want.name, want.version), names.verify_unit(want.name, want.version)]
+    return [*steps, *of_release(want).units(want.name), draft.socket, names.slice_unit(want.name)]
+
+
+def _keep(draft: Draft, unwanted: str | None) -> Outlook | None:
+    """Keep to what is not wanted by the registry any more; None when that serves."""
+    target = fallback(draft, unwanted)
+    outlook = towards(draft, target) if target else None
+    let_go(draft, target)
+    serves = outlook is not None and (draft.serving_release is not None or outlook.state is State.IDLE)
+    return None if serves else outlook
+
+
+def _instead_of_rejected(draft: Draft, want: Release, rejected: Rejected) -> Outlook:
+    return _instead(draft, want.version, want.id, rejected.reason, rejected.message)
+
+
+def _instead(draft: Draft, version: int, release: str | None, reason: str, why: str) -> Outlook:
+    """Keep to another release than the wanted one, or to none, and say why."""
+    target = fallback(draft, release)
+    if target is None:
+        # A release that does not come up must not answer with silence.
+        if release and draft.active_release == release:
+            if draft.socket in draft.seen.enabled:
+                draft.before.append(act.Disable(draft.name, draft.socket))
+            if not draft.seen.unit(draft.socket).is_down:
+                draft.stop(draft.socket)
+        for unit in draft.servers(release) if release else ():
+            draft.stop(unit)
+        let_go(draft, None)
+        return draft.blocked(version, reason, why)
+    outlook = towards(draft, target)
+    let_go(draft, target)
+    if outlook.state is State.IDLE:
+        return outlook.model_copy(update={"state": State.DEGRADED, "desired_version": str(version), "message": why})
+    if draft.serving_release == target.id:
+        return draft.outlook(State.DEGRADED, version, reason, why)
+    if outlook.state in (State.FAILED, State.DEGRADED):
+        return draft.blocked(version, outlook.reason, f"{why}; and going back failed, too: {outlook.message}")
+    return draft.outlook(State.ROLLING_OUT, version, "going-back", f"going back to version {target.version}: {why}")
 
 
 def without_snapshot(seen: Observed, situation: Situation) -> Plan:
@@ -69,21 +179,6 @@ def without_snapshot(seen: Observed, situation: Situation) -> Plan:
             for draft in drafts
         ),
     )
-
-
-def _take_down(draft: Draft) -> Outlook:
-    """Stop everything of a deployment, then have systemd remove its directory, then forget its units."""
-    files = draft.files()
-    draft.before += [act.Disable(draft.name, unit) for unit in files if unit in draft.seen.enabled]
-    slices = [unit for unit in files if names.parse_slice(unit)]
-    # The socket first: one that outlives its server would start it again.
-    others = sorted(set(files) - set(slices), key=lambda unit: (unit != draft.socket, unit))
-    others_down = [draft.stop(unit) for unit in others]
-    slices_down = [all(others_down) and draft.stop(unit) for unit in slices]
-    if all(others_down + slices_down):
-        draft.before.append(act.Clean(draft.name, names.directory_unit(draft.name)))
-        draft.before += [act.Remove(draft.name, unit) for unit in files]
-    return draft.outlook(State.REMOVING, None, "not-selected", "the registry no longer selects it")
 
 
 def _collect_environments(wanted: Wanted, seen: Observed, starting: set[str]) -> list[Action]:

@@ -69,3 +69,44 @@ def _step(draft: Draft, want: Release, render: act.Render, step: str, doing: str
         draft.write(render)
     draft.start(render.unit)
     return underway
+
+
+def restore(draft: Draft, version: int, environment: str | None) -> Outlook | None:
+    """Have the files of a release that is here verified, and made anew if that fails; None when they are as they were.
+
+    Nothing but the units is needed for it: the registry may be away, or want another version.
+    """
+    verify = names.verify_unit(draft.name, version)
+    steps = [("fetch", names.fetch_unit(draft.name, version))]
+    if environment and environment != names.HOST_ENVIRONMENT:
+        steps.append(("build", names.build_unit(environment)))
+    draft.mend([verify, *(unit for _, unit in steps)])
+    unit = draft.seen.unit(verify)
+    underway = draft.outlook(State.PREPARING, version, "verifying", f"verifying version {version}")
+    if unit.has_finished_well:
+        return None
+    if unit.active != "failed":
+        if unit.is_down:
+            draft.start(verify)
+        return underway
+    if verify in draft.situation.holds:
+        return draft.blocked(version, "verify-failed", draft.situation.holds[verify])
+    for step, name in steps:
+        if outlook := _again(draft, version, step, name, unit.ended):
+            return outlook
+    draft.start(verify)
+    return underway
+
+
+def _again(draft: Draft, version: int, step: str, name: str, after: float) -> Outlook | None:
+    """Have a step done that was last done before the moment `after`; None when it was done since."""
+    unit = draft.seen.unit(name)
+    if unit.has_finished_well and unit.since > after:
+        return None
+    if unit.active == "failed" and name in draft.situation.holds:
+        return draft.blocked(version, f"{step}-failed", draft.situation.holds[name])
+    if unit.has_finished_well:
+        draft.stop(name)
+    elif unit.is_down:
+        draft.start(name)
+    return draft.outlook(State.PREPARING, version, f"{step}ing", f"looking version {version} over again")

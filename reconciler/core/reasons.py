@@ -26,6 +26,15 @@ _SETUPS = {
 }
 
 
+DEAF = "cannot listen: "
+"""How a server begins to say that it was not handed every socket."""
+
+
+def is_the_hosts_fault(unit: Unit) -> bool:
+    """Tell whether a server failed for what is no fault of its release, so that it is worth another try."""
+    return unit.result == "resources" or unit.exit_status in _SETUPS or unit.status_text.startswith(DEAF)
+
+
 def why_failed(unit: Unit) -> str:
     """Say in one sentence why a unit failed. What the unit said is shortened and kept to printable characters."""
     said = one_line(unit.status_text, MAX_REASON)

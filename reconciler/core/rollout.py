@@ -1,64 +1,183 @@
-"""The part of the plan that brings a release into service beside the one that serves, and lets go of what is left."""
+"""The part of the plan that brings a release into service: beside the one that serves, or in its place."""
 
 from dataclasses import dataclass
 
 from reconciler.core import actions as act
 from reconciler.core import names, units
-from reconciler.core.draft import Draft, clean
-from reconciler.core.prepare import prepare, start_over
-from reconciler.core.release import Release
+from reconciler.core.draft import Draft
+from reconciler.core.hand_over import point_to, settle
+from reconciler.core.prepare import prepare, restore, start_over
+from reconciler.core.reasons import DEAF, is_the_hosts_fault
+from reconciler.core.soak import why_bad
 from reconciler.core.status import Outlook, State
-
-DEAF = "cannot listen: "
-"""How a server begins to say that it was not handed every socket."""
-MANY = 10
-"""How many versions a sentence names."""
+from reconciler.core.target import Target, of_files
 
 
-def bring_up(draft: Draft, want: Release) -> Outlook:
-    """Keep what serves serving, and take the wanted release one step further."""
-    server = names.server_unit(want.name, want.id)
-    wanted = (
-        names.fetch_unit(want.name, want.version),
-        names.verify_unit(want.name, want.version),
-        server,
-        draft.socket,
-        names.slice_unit(want.name),
-    )
-    if foreign := [unit for unit in wanted if unit in draft.seen.foreign]:
-        why = f"cannot use the unit name {foreign[0]}: somebody else's unit has it; move that unit away"
-        return draft.blocked(want.version, "unit-not-ours", why)
-    keep_serving(draft, want.id)
-    unit = draft.seen.unit(server)
-    if server in draft.situation.holds:
-        outlook = _give_up_for_now(draft, want, server)
-    elif server in draft.seen.files and unit.active == "active" and draft.seen.unit(draft.socket).active == "active":
-        outlook = _serve(draft, want)
-    elif unit.active == "failed":
+def towards(draft: Draft, target: Target) -> Outlook:
+    """Take a deployment one step closer to a release that serves it, and keep what serves serving until then."""
+    active, good = draft.active_release, draft.good_release
+    for release in {target.id, active, good} - {None}:
+        draft.mend(draft.servers(str(release)))
+    draft.mend([draft.socket, names.slice_unit(draft.name)])
+    if active == target.id and good not in (None, target.id) and (bad := _failed_in_soak(draft, target)):
+        return bad
+    if draft.listens and all(draft.seen.unit(unit).is_up for unit in target.units(draft.name)):
+        return settle(draft, target)
+    if target.id == active == good and draft.is_idle(target.id):
+        point_to(draft, target)  # for its enablement only
+        return draft.outlook(State.IDLE, target.version, "", "nobody asks it anything; the next request starts it")
+    if good and active and active not in (target.id, good) and target.id != good and _fails(draft, active):
+        return towards(draft, of_files(draft, good))  # pre-empted before it proved itself, and no base to go on from
+    if outlook := _failed(draft, target):
+        return outlook
+    if _has_a_base(draft, target):
+        return _beside(draft, target)
+    return _in_place(draft, target)
+
+
+def _failed_in_soak(draft: Draft, target: Target) -> Outlook | None:
+    """Reject a release that took over and did not prove itself."""
+    servers = [draft.seen.unit(unit) for unit in draft.servers(target.id)]
+    bad = why_bad(servers, target.rollout.max_error_rate)
+    if bad is None or not any(unit.ever_active for unit in servers):
+        return None
+    draft.before.append(act.Reject(draft.name, servers[0].name, target.id, *bad))
+    return draft.outlook(State.ROLLING_OUT, target.version, *bad)
+
+
+def _fails(draft: Draft, release: str) -> bool:
+    servers = [draft.seen.unit(unit) for unit in draft.servers(release)]
+    bad = why_bad(servers, draft.situation.rollout.max_error_rate)
+    return draft.record.rejection(release) is not None or bad is not None or not draft.is_up(release)
+
+
+def _has_a_base(draft: Draft, target: Target) -> bool:
+    """Whether something serves that goes on serving while the target is made ready."""
+    active = draft.active_release
+    if active in (None, target.id) or draft.record.rejection(active) or not draft.servers(active):
+        return False
+    held = any(unit in draft.situation.holds for unit in draft.servers(active))
+    return draft.is_up(active) or (active == draft.good_release and not held)
+
+
+def _failed(draft: Draft, target: Target) -> Outlook | None:
+    """See to a target whose start failed: reject what never proved itself, hold what is to be tried again."""
+    failed = [unit for unit in draft.servers(target.id) if unit in draft.situation.holds]
+    if not failed:
+        return None
+    unit, why = draft.seen.unit(failed[0]), draft.situation.holds[failed[0]]
+    unproven = target.id not in (draft.record.good, *draft.record.before)
+    if unproven and not is_the_hosts_fault(unit) and unit.has_failed:
+        draft.before.append(act.Reject(draft.name, failed[0], target.id, "start-failed", why))
+        return draft.blocked(target.version, "start-failed", why)
+    _hold(draft, target, failed[0])
+    return draft.blocked(target.version, "start-failed", why)
+
+
+def _hold(draft: Draft, target: Target, server: str) -> None:
+    """A release that does not come up must not answer with silence: stop it, and its socket if that names no other."""
+    unit, active = draft.seen.unit(server), draft.active_release
+    others = any(draft.seen.unit(one).is_up for one in draft.servers(target.id))
+    if active is not None and draft.record.rejection(active) is None and (active != target.id or others):
+        _keep_serving(draft, active)
+    # The socket runs, but systemd lost what it listened on: only a start gives it that again. Once, not at each pass:
+    # clearing the failure is what tells that it has been done.
+    deaf = unit.active == "failed" and unit.status_text.startswith(DEAF)
+    if deaf or not unit.is_down:
         draft.stop(server)
-        file = draft.seen.files.get(server)
-        outlook = start_over(draft, want, file.facts.get("Environment") if file else None)
-    elif unit.is_down:
-        outlook = prepare(draft, want) or _start(draft, want)
+    if (deaf or (active == target.id and not others)) and not draft.seen.unit(draft.socket).is_down:
+        draft.stop(draft.socket)
+
+
+def _beside(draft: Draft, target: Target) -> Outlook:
+    """Make the target ready while the active release serves; replicas one by one, each taking the place of one."""
+    active = str(draft.active_release)
+    ready = sum(draft.seen.unit(unit).is_up for unit in target.units(draft.name))
+    others = draft.servers(active)
+    aside = min(ready, len(others) - 1) if target.rollout.strategy == "hand-over" else 0
+    draft.before += [act.StandBy(draft.name, unit) for unit in others[:aside] if draft.seen.unit(unit).is_up]
+    _keep_serving(draft, active, aside)
+    if target.rollout.strategy == "recreate":
+        return _in_place(draft, target)
+    if outlook := _make_ready(draft, target):
+        return outlook
+    underway = draft.outlook(State.ROLLING_OUT, target.version, "starting", f"version {target.version} is loading")
+    if not draft.listens:
+        return underway  # the release that serves comes first
+    _start_next(draft, target)
+    return underway
+
+
+def _in_place(draft: Draft, target: Target) -> Outlook:
+    """Give the target the address at once, and have everything else stopped: requests wait until it is ready."""
+    going_back = draft.record.rejection(draft.active_release or "") is not None and target.release is None
+    waits = "going-back" if going_back else "starting"
+    underway = draft.outlook(State.ROLLING_OUT, target.version, waits, f"version {target.version} is loading")
+    if not going_back and (outlook := _make_ready(draft, target)):
+        return outlook
+    if deaf := _listen(draft, target):
+        return draft.blocked(target.version, deaf.reason, deaf.why) if deaf.reason else underway
+    point_to(draft, target)
+    others = [unit for release in draft.releases() if release != target.id for unit in draft.running(release)]
+    for unit in others:
+        draft.stop_after_reload(unit)
+    if going_back and (outlook := _make_ready(draft, target)):
+        return outlook
+    if not others or target.rollout.strategy == "hand-over":
+        _start_next(draft, target)
+    return underway
+
+
+def _make_ready(draft: Draft, target: Target) -> Outlook | None:
+    """Have the target's files fetched, built and verified, and its units written; None when it can be started."""
+    first = draft.servers(target.id)[:1]
+    if any(not draft.seen.unit(unit).is_down for unit in first):
+        outlook = None  # it is being started: its files are in use
+    elif target.release is None:
+        return restore(draft, target.version, draft.fact(target.id, "Environment"))
+    elif first and draft.seen.unit(first[0]).active == "failed":
+        draft.stop(first[0])
+        return start_over(draft, target.release, draft.fact(target.id, "Environment"))
     else:
-        outlook = _start(draft, want)
-    _let_go(draft, want)
+        outlook = prepare(draft, target.release)
+    if outlook is None and names.slice_unit(draft.name) not in draft.seen.files:
+        draft.write(units.slice_(draft.name, target.runtime))
+    if outlook is None and target.release and (environment := draft.fact(target.id, "Environment")):
+        for number, unit in enumerate(target.units(draft.name), 1):
+            if unit not in draft.seen.files:
+                draft.write(units.server(target.release, environment, number))
     return outlook
 
 
-def keep_serving(draft: Draft, wanted: str | None) -> None:
-    """What served before goes on serving, whatever becomes of the version that is wanted instead."""
-    active = draft.active_release
-    if active is None or active == wanted:
+def _start_next(draft: Draft, target: Target) -> None:
+    """Start the first of the target's servers that is not ready, or have it accept again."""
+    known = {*draft.seen.files, *draft.shared}
+    for server in target.units(draft.name):
+        unit = draft.seen.unit(server)
+        if unit.stands_by:
+            draft.before.append(act.Resume(draft.name, server))
+        elif not unit.is_up:
+            if unit.is_down and server in known:
+                draft.start(server)
+            return
+
+
+def _keep_serving(draft: Draft, active: str, aside: int = 0) -> None:
+    """What served before goes on serving; the first `aside` of its servers may stand by."""
+    servers = draft.servers(active)
+    if not servers or draft.is_idle(active):
         return
-    server = names.server_unit(draft.name, active)
-    file = draft.seen.files.get(server)
-    if file is None:
+    draft.mend([*servers, draft.socket, names.slice_unit(draft.name)])
+    if _listen(draft, of_files(draft, active)) is not None:
         return
-    draft.mend([server, draft.socket, names.slice_unit(draft.name)])
-    listens = _listen(draft, active, file.facts.get("Runtime", "native")) is None
-    if listens and draft.seen.unit(server).is_down and server not in draft.situation.holds:
-        draft.start(server)
+    for server in servers[aside:]:
+        unit = draft.seen.unit(server)
+        if unit.stands_by:
+            draft.before.append(act.Resume(draft.name, server))
+        elif unit.is_down and server not in draft.situation.holds:
+            draft.start(server)
+            if unit.active == "inactive":
+                draft.note(server, "started")
 
 
 @dataclass(frozen=True)
@@ -69,11 +188,11 @@ class _Deaf:
     why: str = ""
 
 
-def _listen(draft: Draft, release: str, runtime: str) -> _Deaf | None:
+def _listen(draft: Draft, target: Target) -> _Deaf | None:
     """Have the socket listen for a release; None when it does, or will once this plan is carried out."""
-    if draft.seen.unit(draft.socket).active == "active":
+    if draft.listens:
         return None
-    running = [unit for unit in draft.servers().values() if not draft.seen.unit(unit).is_down]
+    running = [unit for release in draft.releases() for unit in draft.running(release)]
     if running:  # systemd refuses to start a socket whose service runs
         for unit in running:
             draft.stop(unit)
@@ -84,84 +203,10 @@ def _listen(draft: Draft, release: str, runtime: str) -> _Deaf | None:
             first, last = draft.situation.port_range
             why = f"cannot give {draft.name} a port: none of {first}-{last} is free; widen deploy.port_range"
             return _Deaf("no-free-port", why)
-        draft.write(units.socket(draft.name, release, runtime, port))
+        draft.write(units.socket(draft.name, target.id, target.runtime, port))
     elif draft.socket in draft.situation.holds:
         return _Deaf("socket-failed", draft.situation.holds[draft.socket])
-    elif draft.active_release != release:
-        draft.write(units.socket(draft.name, release, runtime, draft.port))
+    elif draft.active_release != target.id:
+        draft.write(units.socket(draft.name, target.id, target.runtime, draft.port))
     draft.start(draft.socket)
     return None
-
-
-def _start(draft: Draft, want: Release) -> Outlook:
-    """Everything is prepared: have the wanted release start, beside what serves if anything does."""
-    server, slice_ = names.server_unit(want.name, want.id), names.slice_unit(want.name)
-    runtime, active = want.parameters.runtime, draft.active_release
-    underway = draft.outlook(State.ROLLING_OUT, want.version, "starting", f"version {want.version} is loading")
-    draft.mend([server])
-    if slice_ not in draft.seen.files:
-        draft.write(units.slice_(want.name, runtime))
-    if active in (None, want.id) or names.server_unit(want.name, active) not in draft.seen.files:
-        draft.mend([draft.socket, slice_])
-        if deaf := _listen(draft, want.id, runtime):
-            return draft.blocked(want.version, deaf.reason, deaf.why) if deaf.reason else underway
-    elif draft.seen.unit(draft.socket).active != "active":
-        return underway  # the release that serves comes first
-    if draft.seen.unit(server).is_down:
-        draft.start(server)
-    return underway
-
-
-def _give_up_for_now(draft: Draft, want: Release, server: str) -> Outlook:
-    """A release that does not come up must not answer with silence: stop it, and its socket if that names no other."""
-    unit = draft.seen.unit(server)
-    # The socket runs, but systemd lost what it listened on: only a start gives it that again. Once, not at each pass:
-    # clearing the failure is what tells that it has been done.
-    deaf = unit.active == "failed" and unit.status_text.startswith(DEAF)
-    if deaf or not unit.is_down:
-        draft.stop(server)
-    if (deaf or draft.active_release == want.id) and not draft.seen.unit(draft.socket).is_down:
-        draft.stop(draft.socket)
-    return draft.blocked(want.version, "start-failed", draft.situation.holds[server])
-
-
-def _serve(draft: Draft, want: Release) -> Outlook:
-    """The wanted release answers: make it the active one."""
-    server = names.server_unit(want.name, want.id)
-    draft.mend([server, draft.socket, names.slice_unit(want.name)])
-    port = draft.port or draft.choose_port()
-    if draft.active_release != want.id and port:
-        draft.write(units.socket(want.name, want.id, want.parameters.runtime, port))
-    draft.after += [act.Enable(draft.name, unit) for unit in (draft.socket, server) if unit not in draft.seen.enabled]
-    if draft.active_release != want.id:
-        return draft.outlook(State.ROLLING_OUT, want.version, "taking-over", f"version {want.version} takes over")
-    if want.also_matching:
-        versions = ", ".join(str(version) for version in want.also_matching[:MANY])
-        more = f" and {len(want.also_matching) - MANY} more" if len(want.also_matching) > MANY else ""
-        message = f"{want.selected_by} also has version {versions}{more}; the highest serves"
-        return draft.outlook(State.SERVING, want.version, "several-selected", message)
-    return draft.outlook(State.SERVING, want.version, "", f"selected by {want.selected_by}")
-
-
-def _let_go(draft: Draft, want: Release) -> None:
-    """Remove what other releases left: their servers' units, and directories that no release uses."""
-    kept_releases = {want.id, draft.active_release}
-    kept = {want.version}
-    for release, unit in draft.servers().items():
-        if release in kept_releases:
-            kept.add(names.release_version(release))
-            continue
-        if unit in draft.seen.enabled:
-            draft.before.append(act.Disable(draft.name, unit))
-        if not draft.stop(unit):
-            kept.add(names.release_version(release))
-        elif unit not in draft.seen.enabled:
-            draft.before.append(act.Remove(draft.name, unit))
-    for unit in draft.files():
-        step = names.parse_step(unit)
-        if step is None or step[2] in kept or not draft.stop(unit):
-            continue
-        if step[0] == "verify":
-            draft.before.append(act.Remove(draft.name, unit))
-        elif names.verify_unit(draft.name, step[2]) not in draft.seen.files:
-            draft.before += clean(draft.name, unit, draft.seen.files[unit])

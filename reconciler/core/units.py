@@ -66,9 +66,10 @@ def fetch(release: Release, settings: StepSettings) -> Render:
         "keep_free": settings.keep_free,
     }
     unit = names.fetch_unit(release.name, release.version)
-    return _render(
-        release.name, unit, "release/fetch.service.j2", values, _about(release.source, release.parameters.environment)
-    )
+    # A rollout that a person asks for looks everything over again, and takes the product's newer server along.
+    again = [str(release.generation)] if release.generation else []
+    facts = _about(release.source, release.parameters.environment, *again)
+    return _render(release.name, unit, "release/fetch.service.j2", values, facts)
 
 
 def build(release: Release, environment: str, settings: StepSettings) -> Render:
@@ -99,8 +100,8 @@ def verify(release: Release, environment: str) -> Render:
     return _render(release.name, unit, "release/verify.service.j2", values, _about(release.source, environment))
 
 
-def server(release: Release, environment: str) -> Render:
-    """The service that answers predictions."""
+def server(release: Release, environment: str, replica: int = 1) -> Render:
+    """The service that answers predictions, or one of several."""
     parameters = release.parameters
     directory = _environment_dir(environment)
     values = _release_values(release) | {
@@ -116,9 +117,17 @@ def server(release: Release, environment: str) -> Render:
         "memory_max": parameters.memory_max,
         "cpu_quota": parameters.cpu_quota,
         "max_body": parameters.max_body,
+        "watchdog": parameters.watchdog,
+        "idle_timeout": parameters.idle_timeout,
+        # A little longer than it is watched, so that it does not end for want of requests just before it proved itself.
+        "soak": release.rollout.soak + 10,
     }
-    unit = names.server_unit(release.name, release.id)
-    facts = {"Release": release.id, "Environment": environment, "Runtime": parameters.runtime}
+    unit = names.server_unit(release.name, release.id, replica)
+    facts = {
+        **{"Release": release.id, "Environment": environment, "Runtime": parameters.runtime},
+        **({"Idle": "yes"} if parameters.idle_timeout else {}),
+        **({"Strategy": "recreate"} if release.rollout.strategy == "recreate" else {}),
+    }
     return _render(release.name, unit, f"{parameters.runtime}/model.service.j2", values, facts)
 
 

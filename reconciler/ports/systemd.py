@@ -35,6 +35,12 @@ class Systemd(Protocol):
     def stop(self, unit: str) -> None:
         """Ask for a stop; returns when systemd has accepted the job. A unit that is not loaded is stopped."""
 
+    def stand_by(self, unit: str, patience: float) -> None:
+        """Have a server close its listeners; one that has not within `patience` seconds is asked to stop."""
+
+    def resume(self, unit: str, patience: float) -> None:
+        """Have a server in standby accept again; one that has not within `patience` seconds is asked to stop."""
+
     def enable(self, unit: str) -> None:
         """Have a boot start the unit."""
 

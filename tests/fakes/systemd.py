@@ -27,8 +27,14 @@ WORKS = Behaviour()
 class FakeSystemd:
     """Knows unit files, jobs, StateDirectory= and enablement, as far as the reconciler uses them."""
 
-    def __init__(self, directory: Path, behave: Callable[[str], Behaviour] = lambda _unit: WORKS) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        behave: Callable[[str], Behaviour] = lambda _unit: WORKS,
+        monotonic: Callable[[], float] = lambda: 1.0,
+    ) -> None:
         """Serve the unit files in `directory`; `behave` says what becomes of a unit that is started."""
+        self.monotonic = monotonic
         self.directory = directory
         self.behave = behave
         self.state_directories = {"mlflow-deploy", "mlflow-deploy/model_deploys", "mlflow-deploy/environments"}
@@ -80,6 +86,32 @@ class FakeSystemd:
         """Begin to stop."""
         if unit in self._units and self._units[unit].active in ("active", "activating"):
             self._units[unit] = replace(self._units[unit], active="deactivating", sub="stop-sigterm")
+
+    def stand_by(self, unit: str, patience: float) -> None:  # noqa: ARG002 - it obeys at once
+        """Close a server's listeners."""
+        self._say(unit, "standing by")
+
+    def resume(self, unit: str, patience: float) -> None:  # noqa: ARG002 - the same
+        """Have a server accept again."""
+        self._say(unit, "answering")
+
+    def _say(self, unit: str, word: str) -> None:
+        state = self._units.get(unit, Unit(unit))
+        if state.active != "active":
+            raise SystemdError(f"cannot do KillUnit {unit}: no process runs")
+        counters = state.status_text.partition("; requests=")
+        self._units[unit] = replace(state, status_text=f"{word} as {unit}{counters[1]}{counters[2]}")
+
+    def serve(self, unit: str, requests: int, errors: int) -> None:
+        """Have a server say how many requests it answered."""
+        state = self._units[unit]
+        words = state.status_text.partition(";")[0] or f"answering as {unit}"
+        self._units[unit] = replace(state, status_text=f"{words}; requests={requests} errors={errors}")
+
+    def crash(self, unit: str, result: str = "signal") -> None:
+        """Have a server end by itself; systemd will start it again."""
+        state = self._units[unit]
+        self._units[unit] = replace(state, active="activating", sub="auto-restart", result=result)
 
     def settle(self) -> None:
         """End every job."""
@@ -143,11 +175,14 @@ class FakeSystemd:
             if self._ports(unit) & self.taken_ports:
                 behaviour = Behaviour(works=False, result="resources")
             if not behaviour.works:
-                state = replace(state, active="failed", sub="failed", result=behaviour.result)
+                ended = self.monotonic()
+                state = replace(state, active="failed", sub="failed", result=behaviour.result, ended=ended)
             else:
                 oneshot = "Type=oneshot" in self._text(unit)
                 sub = "exited" if oneshot else "listening" if unit.endswith(".socket") else "running"
-                state = replace(state, active="active", sub=sub, ever_active=True)
+                restarts = state.restarts + (state.sub == "auto-restart")
+                now = self.monotonic()
+                state = replace(state, active="active", sub=sub, ever_active=True, since=now, restarts=restarts)
             self._units[unit] = replace(state, status_text=behaviour.status_text)
 
     def _text(self, unit: str) -> str:

@@ -99,7 +99,7 @@ def test_everybody_may_see_the_status(site: Site) -> None:
     rows = {line.split()[0]: line for line in lines[2:]}
     assert set(rows) == {"first", "second"}
     for name, row in rows.items():
-        assert re.match(rf"{name} +serving +1 +1 +\d+ (s|min) ago +http://127\.0\.0\.1:\d+ +selected by stage", row)
+        assert re.match(rf"{name} +serving +1 +1 +\d+ (s|min) +http://127\.0\.0\.1:\d+ +selected by stage", row)
 
 
 def test_the_status_as_data_has_the_keys_of_the_contract(site: Site) -> None:

@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply.execute import Executor
+from reconciler.apply.history import HistoryFile
+from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.render import Renderer
+from reconciler.apply.requests import Requests
 from reconciler.apply.snapshots import Snapshots
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core import names
 from reconciler.core.status import DeploymentStatus, Status
+from reconciler.people import People
 from reconciler.reconcile import Chance, Reconciler
-from reconciler.settings import Settings
+from reconciler.settings import DeploySettings, Settings
 from reconciler.tell import Teller
 from tests.fakes.systemd import Behaviour, FakeSystemd
 
@@ -33,13 +37,16 @@ class World:
     """By unit name."""
     environment: Callable[[str, int], str] = lambda _name, version: f"{version:032x}"
     now: float = 1000.0
+    settings: Settings = field(
+        default_factory=lambda: Settings(deploy=DeploySettings(soak=0, keep_releases=0, removal_grace=0))
+    )
 
     def __post_init__(self) -> None:
         self.etc = self.directory / "etc"
         self.etc.mkdir(parents=True)
         self.state = self.directory / "state"
         self.state.mkdir()
-        self.systemd = FakeSystemd(self.etc, self._behave)
+        self.systemd = FakeSystemd(self.etc, self._behave, lambda: self.now)
         shipped = CHECKOUT / "systemd" / "mlflow-deploy-directory@.service"
         self.systemd.shipped["mlflow-deploy-directory"] = shipped.read_text()
         self.reconciler = self.new_reconciler()
@@ -48,15 +55,18 @@ class World:
         """Start the reconciler anew, as after a crash."""
         files = UnitFiles(self.etc, self.state / "rendered")
         renderer = Renderer([CHECKOUT / "templates"], lambda _unit, _text: None)
+        ledger = LedgerFile(self.state / "ledger.json")
         snapshots = Snapshots(self.directory / "registry.json", self.state / "snapshot.json", os.getuid)
         self.reconciler = Reconciler(
             systemd=self.systemd,
             files=files,
-            executor=Executor(self.systemd, files, renderer),
+            executor=Executor(self.systemd, files, renderer, ledger),
             snapshots=snapshots,
+            ledger=ledger,
+            people=People(Requests(self.state / "requests", os.getuid()), HistoryFile(self.state / "history.json")),
             teller=Teller(self.directory / "status.json", lambda: self.now, lambda: ""),
             chance=Chance(lambda: self.now, lambda: 1.0, lambda: self.now),
-            settings=Settings(),
+            settings=self.settings,
         )
         return self.reconciler
 

@@ -12,12 +12,21 @@ from reconciler.core import names
 from reconciler.core.actions import Action
 from reconciler.core.observed import Unit
 from reconciler.core.status import State
+from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
 
 NAMES = ("a", "b-c", "b")
 selections = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 3), max_size=3)
 STEPS = ("fetch", "build", "verify", "server", "socket")
+HOSTS = {
+    "plain": {"soak": 0, "keep_releases": 0, "removal_grace": 0},
+    "soak": {"soak": 100, "keep_releases": 1, "removal_grace": 300},
+    "recreate": {"soak": 100, "keep_releases": 0, "removal_grace": 0, "strategy": "recreate"},
+    "replicas": {"soak": 100, "keep_releases": 2, "removal_grace": 0, "replicas": 3},
+    "idle": {"soak": 100, "keep_releases": 1, "removal_grace": 0, "idle_timeout": 60},
+}
+hosts = st.sampled_from(sorted(HOSTS))
 
 
 class KilledError(BaseException):
@@ -36,6 +45,8 @@ operations = st.one_of(
     st.tuples(st.just("delete"), st.integers(0, 50)),
     st.tuples(st.just("edit"), st.integers(0, 50)),
     st.tuples(st.just("forget"), st.integers(0, 50)),
+    st.tuples(st.just("errors"), st.integers(0, 50)),
+    st.tuples(st.just("end"), st.integers(0, 50)),
     st.tuples(st.just("crash"), st.tuples(st.integers(0, 50), st.sampled_from(["failed", "inactive", "active"]))),
 )
 
@@ -72,10 +83,22 @@ def play(world: World, operation: tuple[str, object]) -> None:
         case ("forget", int(index)):
             if copies := sorted(one for one in (world.state / "rendered").glob("*") if (world.etc / one.name).exists()):
                 copies[index % len(copies)].unlink()
+        case ("errors", int(index)):
+            if servers := running(world):
+                world.systemd.serve(servers[index % len(servers)], 100, 50)
+        case ("end", int(index)):
+            if servers := running(world):
+                world.systemd.crash(servers[index % len(servers)])
         case ("crash", (int(index), str(state))):
             if names_of := sorted(path.name for path in world.etc.glob("*.*") if path.is_file()):
                 unit = names_of[index % len(names_of)]
                 world.systemd.put(Unit(unit, active=state, sub="exited" if "mlflow" in unit else "running"))
+
+
+def running(world: World) -> list[str]:
+    """The servers that run."""
+    units = world.systemd.units()
+    return sorted(unit for unit, one in units.items() if names.parse_server(unit) and one.active == "active")
 
 
 def damage(path: Path, how: str) -> None:
@@ -114,14 +137,16 @@ def kill_after(world: World, count: int) -> None:
     world.new_reconciler()
 
 
-histories = given(history=st.lists(operations, max_size=12), final=selections)
+histories = given(history=st.lists(operations, max_size=12), final=selections, kind=hosts)
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @histories
-def test_any_state_converges_to_any_snapshot(history: list[tuple[str, object]], final: dict[str, int]) -> None:
+def test_any_state_converges_to_any_snapshot(
+    history: list[tuple[str, object]], final: dict[str, int], kind: str
+) -> None:
     """After whatever happened, once nothing fails any more, the host is as the snapshot says and stays so."""
-    converge(history, final)
+    converge(history, final, kind)
 
 
 @pytest.mark.exhaustive
@@ -129,33 +154,56 @@ def test_any_state_converges_to_any_snapshot(history: list[tuple[str, object]], 
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @histories
 def test_any_state_converges_to_any_snapshot_at_length(
-    history: list[tuple[str, object]], final: dict[str, int]
+    history: list[tuple[str, object]], final: dict[str, int], kind: str
 ) -> None:
     """The same for many more histories."""
-    converge(history, final)
+    converge(history, final, kind)
 
 
-def converge(history: list[tuple[str, object]], final: dict[str, int]) -> None:
+def settings_of(kind: str) -> Settings:
+    """Settings of one kind of host."""
+    return Settings(deploy=DeploySettings(**HOSTS[kind]))  # type: ignore[arg-type]  # validated by pydantic
+
+
+def forgive(world: World) -> None:
+    """Have a person say retry, of everything."""
+    ledger = world.reconciler.ledger
+    for name, record in ledger.ledger.records.items():
+        ledger.write(ledger.ledger.with_record(name, record.forgive()))
+        world.reconciler.memory = world.reconciler.memory.forgive(name)
+
+
+def converge(history: list[tuple[str, object]], final: dict[str, int], kind: str) -> None:
     """Play a history, let everything work again, and compare the end with what was selected last."""
     directory = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108 - mkdtemp
     try:
-        world = World(directory / "host")
+        world = World(directory / "host", settings=settings_of(kind))
         for operation in history:
             play(world, operation)
         world.failures.clear()
         world.select(**final)
-        for _ in range(3):
+        forgive(world)
+        for _ in range(4):
             world.converge()
             world.now += 1000
         world.converge()
         decided = world.reconciler.decide(world.reconciler.snapshots.read(), world.reconciler.observe())
         assert decided.actions == ()
+        world.reconciler.one_pass()
         assert {one.name: (one.state, one.active_version) for one in world.status().values()} == {
             name: (State.SERVING, str(version)) for name, version in final.items()
         }
-        assert leftovers(world, final) == set()
+        if world.settings.deploy.keep_releases == 0:
+            assert leftovers(world, final) == set()
+        assert enabled_releases(world) == sorted(final)
     finally:
         shutil.rmtree(directory)
+
+
+def enabled_releases(world: World) -> list[str]:
+    """The names of the deployments of which a boot would start servers, once for each release."""
+    found = {names.parse_server(link.name) for link in world.etc.glob("*.wants/*")} - {None}
+    return sorted(parsed[0] for parsed in found if parsed)
 
 
 def leftovers(world: World, final: dict[str, int]) -> set[str]:

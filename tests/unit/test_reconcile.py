@@ -221,7 +221,7 @@ def test_a_failed_step_is_tried_again_later_and_later(world: World) -> None:
     world.now += 1000
     world.converge()
     assert world.status()["demo"].state is State.SERVING
-    assert world.reconciler.next_deadline() is None
+    assert world.reconciler.memory.next_deadline(world.now) is None
 
 
 def test_a_bad_update_leaves_the_old_version_serving(world: World) -> None:

@@ -1,0 +1,66 @@
+"""The history on disk: one file of root's, replaced as a whole."""
+
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from reconciler.apply.atomic import replace_file
+from reconciler.core import places
+from reconciler.core.history import History
+
+log = structlog.get_logger()
+
+HISTORY_FILE = Path(places.STATE_DIRECTORY) / "history.json"
+
+
+class UnusableHistoryError(Exception):
+    """The file cannot be used; the message says why."""
+
+
+def read_history(path: Path = HISTORY_FILE) -> History:
+    """Read what is remembered; nothing where nothing ever ran. Raises UnusableHistoryError."""
+    try:
+        return History.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return History(schema=1)
+    except OSError as error:
+        raise UnusableHistoryError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise UnusableHistoryError(f"{path}: {error.error_count()} fields are not as they should be") from error
+
+
+class HistoryFile:
+    """What ran here, in memory as on disk. Nothing depends on it, so nothing of it ends a pass."""
+
+    def __init__(self, path: Path = HISTORY_FILE) -> None:
+        """Go on from what `path` holds; what cannot be used is kept aside for people, and the history begins anew."""
+        self._path = path
+        self._complaint = ""
+        try:
+            self.history = read_history(path)
+        except UnusableHistoryError as error:
+            self.history = History(schema=1)
+            aside = path.with_name(f"{path.name}.unusable")
+            try:
+                path.replace(aside)
+            except OSError:
+                aside = path
+            log.warning(f"cannot use the history: {error}; it begins anew. See {aside}")
+        self._on_disk = self.history
+
+    def write(self, history: History) -> None:
+        """Replace what is remembered; what could not be written is tried again at the next call."""
+        self.history = history
+        if history is self._on_disk:
+            return
+        try:
+            replace_file(self._path, history.model_dump_json(by_alias=True).encode() + b"\n", 0o600)
+        except OSError as error:
+            complaint = f"cannot keep the history: {self._path}: {error.strerror}; it is tried again"
+            if complaint != self._complaint:
+                log.warning(complaint)
+            self._complaint = complaint
+            return
+        self._on_disk = history
+        self._complaint = ""

@@ -1,0 +1,95 @@
+"""The part of the plan in which a release that is ready takes over, is watched, and lets go of the one before it."""
+
+from reconciler.core import actions as act
+from reconciler.core import names, units
+from reconciler.core.draft import Draft
+from reconciler.core.prepare import restore
+from reconciler.core.status import Outlook, State
+from reconciler.core.target import Target
+
+MANY = 10
+"""How many versions a sentence names."""
+
+
+def settle(draft: Draft, target: Target) -> Outlook:
+    """All servers of the target accept: have it be the active release, and the good one after its soak."""
+    record, active, good = draft.record, draft.active_release, draft.good_release
+    if active != target.id:
+        if active and good is None and draft.running(active) and record.rejection(active) is None:
+            good = active
+            draft.before.append(act.Accept(draft.name, draft.servers(active)[0], active))
+        _set_aside(draft, {active, good} - {None, target.id})
+        point_to(draft, target)
+        return draft.outlook(State.ROLLING_OUT, target.version, "taking-over", f"version {target.version} takes over")
+    point_to(draft, target)
+    if good == target.id:
+        return _steady(draft, target)
+    soak = target.rollout.soak
+    servers = [draft.seen.unit(unit) for unit in target.units(draft.name)]
+    ends = max(unit.since for unit in servers) + soak
+    if good is None or soak == 0:
+        draft.before.append(act.Accept(draft.name, servers[0].name, target.id))
+        return _steady(draft, target)
+    if draft.situation.now >= ends:
+        draft.before.append(act.Accept(draft.name, servers[0].name, target.id))
+        return _steady(draft, target)
+    _set_aside(draft, {good})
+    draft.deadlines.append(ends)
+    before = names.release_version(good)
+    return draft.outlook(
+        State.ROLLING_OUT,
+        target.version,
+        "soaking",
+        f"version {target.version} serves and is watched for {soak} s; version {before} is ready to take over again",
+    )
+
+
+def point_to(draft: Draft, target: Target) -> None:
+    """Have the socket name the target, and a boot start the target and nothing else."""
+    servers = [unit for unit in target.units(draft.name) if unit in draft.seen.files]
+    stale = {unit for release in draft.releases() for unit in draft.servers(release)} - set(servers)
+    draft.before += [act.Disable(draft.name, unit) for unit in sorted(stale & draft.seen.enabled)]
+    if draft.active_release != target.id and draft.socket not in draft.shared:
+        port = draft.port or draft.choose_port()
+        if port:
+            draft.write(units.socket(draft.name, target.id, target.runtime, port))
+    draft.after += [act.Enable(draft.name, one) for one in (draft.socket, *servers) if one not in draft.seen.enabled]
+
+
+def _set_aside(draft: Draft, releases: set[str | None]) -> None:
+    """Have the servers of other releases stop accepting; they stay loaded."""
+    for release in sorted(str(one) for one in releases):
+        up = [unit for unit in draft.servers(release) if draft.seen.unit(unit).is_up]
+        draft.before += [act.StandBy(draft.name, unit) for unit in up]
+
+
+def _steady(draft: Draft, target: Target) -> Outlook:
+    """The target serves and proved itself: see that its files are what they were."""
+    _scale_down(draft, target)
+    release = target.release
+    outlook = draft.outlook(State.SERVING, target.version, "", f"selected by {release.selected_by}" if release else "")
+    if release and release.also_matching:
+        versions = ", ".join(str(version) for version in release.also_matching[:MANY])
+        more = f" and {len(release.also_matching) - MANY} more" if len(release.also_matching) > MANY else ""
+        message = f"{release.selected_by} also has version {versions}{more}; the highest serves"
+        outlook = draft.outlook(State.SERVING, target.version, "several-selected", message)
+    if (interval := draft.situation.keeping.verify_interval) == 0:
+        return outlook
+    verify = names.verify_unit(draft.name, target.version)
+    seen = draft.seen.unit(verify)
+    if seen.has_finished_well and draft.situation.now >= seen.since + interval:
+        draft.stop(verify)
+    elif seen.has_finished_well:
+        draft.deadlines.append(seen.since + interval)
+    elif verify in draft.seen.files:
+        doing = restore(draft, target.version, draft.fact(target.id, "Environment"))
+        if doing is not None and doing.reason.endswith("-failed"):
+            return draft.outlook(State.SERVING, target.version, doing.reason, doing.message)
+    return outlook
+
+
+def _scale_down(draft: Draft, target: Target) -> None:
+    """Have the servers removed that are more than the target's number."""
+    for unit in set(draft.servers(target.id)) - set(target.units(draft.name)):
+        if draft.stop(unit) and unit not in draft.seen.enabled:
+            draft.before.append(act.Remove(draft.name, unit))

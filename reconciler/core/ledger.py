@@ -1,0 +1,122 @@
+"""What a host must not forget: which releases proved themselves, which failed, and what people asked for.
+
+Only what cannot be observed is in it. It is kept in one file, replaced as a whole; losing it costs a release its second
+chance (a rejected one is tried once more) and the known good one its place, nothing else.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from reconciler.core.names import RELEASE_PATTERN, DeployableName
+
+MAX_REJECTED = 20
+"""Rejected releases that are remembered of one deployment, the latest ones."""
+MAX_KEPT = 100
+
+ReleaseId = Annotated[str, StringConstraints(pattern=rf"^{RELEASE_PATTERN}$")]
+Words = Annotated[str, StringConstraints(max_length=2000)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rejected(_Strict):
+    """A release that failed here, or that a person took out of service."""
+
+    release: ReleaseId
+    reason: Words
+    """One word for programs, such as `start-failed`."""
+    message: Words
+    """One sentence for people."""
+
+
+class Suspension(_Strict):
+    """A person said: leave this deployment alone."""
+
+    by: Words
+    why: Words = ""
+    since: AwareDatetime
+    until: AwareDatetime | None = None
+    """None: until somebody resumes it."""
+
+    @property
+    def sentence(self) -> str:
+        """Say who, why and until when."""
+        why = f": {self.why}" if self.why else ""
+        until = f"until {self.until:%Y-%m-%d %H:%M:%S %Z}" if self.until else "until it is resumed"
+        return f"suspended by {self.by} since {self.since:%Y-%m-%d %H:%M:%S %Z}, {until}{why}"
+
+
+class Stall(_Strict):
+    """What this deployment needed mending of, again and again, until the budget was used up."""
+
+    release: Words
+    """The one that was wanted then; another one ends the stall."""
+    message: Words
+
+
+class Record(_Strict):
+    """What is remembered of one deployment."""
+
+    good: ReleaseId | None = None
+    """The release that last proved itself: went through its soak, or was the first to get ready."""
+    before: Annotated[tuple[ReleaseId, ...], Field(max_length=MAX_KEPT)] = ()
+    """The good ones before it, the latest first."""
+    rejected: Annotated[tuple[Rejected, ...], Field(max_length=MAX_REJECTED)] = ()
+    """The latest last."""
+    suspended: Suspension | None = None
+    stalled: Stall | None = None
+    generation: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """How often a person asked for a rollout of what runs already; a part of the release's digest."""
+
+    def rejection(self, release: str) -> Rejected | None:
+        """Why a release is not tried here; None when it may be."""
+        return next((one for one in self.rejected if one.release == release), None)
+
+    def accept(self, release: str) -> Self:
+        """Take note that a release proved itself."""
+        if release == self.good:
+            return self
+        before = [one for one in (self.good, *self.before) if one is not None and one != release]
+        return self.model_copy(update={"good": release, "before": tuple(before[:MAX_KEPT])})
+
+    def reject(self, rejected: Rejected) -> Self:
+        """Take note that a release failed; the good one before it is the good one again."""
+        others = [one for one in self.rejected if one.release != rejected.release]
+        before = tuple(one for one in self.before if one != rejected.release)
+        update: dict[str, object] = {"rejected": (*others, rejected)[-MAX_REJECTED:], "before": before}
+        if self.good == rejected.release:
+            update |= {"good": before[0] if before else None, "before": before[1:]}
+        return self.model_copy(update=update)
+
+    def forgive(self, release: str | None = None) -> Self:
+        """Let a release be tried again; all of them without a name."""
+        left = tuple(one for one in self.rejected if release is not None and one.release != release)
+        return self.model_copy(update={"rejected": left, "stalled": None})
+
+    def forget_deployment(self) -> Self:
+        """Keep only what outlives a removal: what failed here would fail again when it is promoted again."""
+        return self.model_copy(update={"good": None, "before": (), "stalled": None})
+
+
+class Ledger(_Strict):
+    """The records of all deployments, and which registry they come from."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    registry: Words | None = None
+    """The address of the registry that this host knows."""
+    records: dict[DeployableName, Record] = {}
+    prune_confirmed: frozenset[DeployableName] = frozenset()
+    """Deployments whose removal was held and then confirmed by a person."""
+
+    def record(self, name: str) -> Record:
+        """What is remembered of a deployment; an empty record when nothing is."""
+        return self.records.get(name) or Record()
+
+    def with_record(self, name: str, record: Record) -> Self:
+        """Change what is remembered of a deployment; an empty record is dropped."""
+        records: Mapping[str, Record] = {**self.records, name: record}
+        return self.model_copy(update={"records": {key: one for key, one in records.items() if one != Record()}})

@@ -1,0 +1,58 @@
+"""The part of the plan that stops and removes what no release needs any more."""
+
+from reconciler.core import actions as act
+from reconciler.core import names
+from reconciler.core.draft import Draft, clean
+from reconciler.core.status import Outlook, State
+from reconciler.core.target import Target, keeps
+
+
+def let_go(draft: Draft, target: Target | None) -> None:
+    """Stop what neither serves nor stands by, and remove what is no longer kept: units, then their directories."""
+    kept = keeps(draft, target)
+    active, good = draft.active_release, draft.good_release
+    proving = target is not None and good != target.id
+    may_run = {target.id if target else None, active, good if proving else None}
+    versions = {names.release_version(release) for release in kept}
+    for release in draft.releases():
+        if release in may_run:
+            continue
+        for unit in draft.servers(release):
+            if unit in draft.seen.enabled:
+                draft.before.append(act.Disable(draft.name, unit))
+            if not draft.stop(unit):
+                versions.add(names.release_version(release))
+            elif release not in kept and unit not in draft.seen.enabled:
+                draft.before.append(act.Remove(draft.name, unit))
+    for unit in draft.files():
+        step = names.parse_step(unit)
+        if step is None or step[2] in versions or not draft.stop(unit):
+            continue
+        if step[0] == "verify":
+            draft.before.append(act.Remove(draft.name, unit))
+        elif names.verify_unit(draft.name, step[2]) not in draft.seen.files:
+            draft.before += clean(draft.name, unit, draft.seen.files[unit])
+
+
+def take_down(draft: Draft) -> Outlook:
+    """Stop everything of a deployment; after a while have its directory removed, and forget its units."""
+    files = draft.files()
+    draft.before += [act.Disable(draft.name, unit) for unit in files if unit in draft.seen.enabled]
+    slices = [unit for unit in files if names.parse_slice(unit)]
+    steps = [unit for unit in files if names.parse_step(unit)]
+    # The socket first: one that outlives its server would start it again.
+    serving = sorted(set(files) - set(slices) - set(steps), key=lambda unit: (unit != draft.socket, unit))
+    down = [draft.stop(unit) for unit in serving]
+    down += [all(down) and draft.stop(unit) for unit in slices]
+    ends = draft.situation.unselected.get(draft.name, draft.situation.now) + draft.situation.keeping.removal_grace
+    if all(down) and draft.situation.now < ends and draft.releases():
+        draft.deadlines.append(ends)
+        why = "the registry no longer selects it; its files are kept for a while in case it is selected again"
+        return draft.outlook(State.REMOVING, None, "kept-for-a-while", why)
+    down += [all(down) and draft.stop(unit) for unit in steps]
+    if all(down):
+        if draft.record != draft.record.forget_deployment() or draft.name in draft.situation.ledger.prune_confirmed:
+            draft.before.append(act.Forget(draft.name, ""))
+        draft.before.append(act.Clean(draft.name, names.directory_unit(draft.name)))
+        draft.before += [act.Remove(draft.name, unit) for unit in files]
+    return draft.outlook(State.REMOVING, None, "not-selected", "the registry no longer selects it")

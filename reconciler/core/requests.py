@@ -1,0 +1,184 @@
+"""What people ask of the reconciler, and what becomes of the ledger when it is carried out.
+
+Nothing else changes: what follows from the new ledger is the next plan's business.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from reconciler.core import names
+from reconciler.core.ledger import Ledger, Record, Suspension
+from reconciler.core.names import DeployableName
+from reconciler.core.rollback import NothingToGoBackToError, Standing, roll_back
+from reconciler.core.sentences import one_line
+
+MAX_WHO = 100
+MAX_WHY = 1000
+MANY = 20
+"""How many names a sentence has."""
+
+
+class Verb(StrEnum):
+    """What can be asked."""
+
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    RETRY = "retry"
+    ROLLBACK = "rollback"
+    ROLLOUT = "rollout"
+    CONFIRM_PRUNE = "confirm-prune"
+
+    @property
+    def words(self) -> str:
+        """As it reads after `cannot`."""
+        return {Verb.ROLLBACK: "roll back", Verb.ROLLOUT: "roll out"}.get(self, self.value)
+
+
+class Request(BaseModel):
+    """One thing that one person asks, as the command writes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    verb: Verb
+    name: DeployableName | None = None
+    """Of a deployment; none for what concerns the whole host."""
+    by: Annotated[str, StringConstraints(min_length=1, max_length=MAX_WHO)]
+    why: Annotated[str, StringConstraints(max_length=MAX_WHY)] = ""
+    until: AwareDatetime | None = None
+    """When a suspension ends by itself."""
+    version: int | None = Field(default=None, ge=1, le=9_999_999_999)
+    """To go back to; none for the one that proved itself last."""
+
+    @property
+    def cannot(self) -> str:
+        """How a sentence begins that says why it cannot be carried out."""
+        return f"cannot {self.verb.words} {self.name}" if self.name else "cannot confirm a removal"
+
+    @model_validator(mode="after")
+    def _nothing_is_too_much_or_missing(self) -> Self:
+        if (self.name is None) != (self.verb is Verb.CONFIRM_PRUNE):
+            raise ValueError(f"{self.verb} {'needs a' if self.name is None else 'takes no'} name")
+        if self.until is not None and self.verb is not Verb.SUSPEND:
+            raise ValueError(f"{self.verb} takes no time")
+        if self.version is not None and self.verb is not Verb.ROLLBACK:
+            raise ValueError(f"{self.verb} takes no version")
+        return self
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is seen and wanted when requests are carried out."""
+
+    registry: str
+    """Where the snapshot comes from; empty without one."""
+    deployments: Mapping[str, Standing]
+    """Every deployment that is seen or wanted."""
+
+
+class RefusedRequestError(Exception):
+    """A request that cannot be carried out; the message begins with `cannot` and says what to do instead."""
+
+
+def carry_out(ledger: Ledger, request: Request, facts: Facts, now: datetime) -> tuple[Ledger, str]:
+    """Change the ledger as a person asked, and give the sentence to tell that person. Raises RefusedRequestError."""
+    if request.name is None:
+        return _confirm_prune(ledger, facts)
+    name = request.name
+    if name not in facts.deployments and name not in ledger.records:
+        raise RefusedRequestError(f"{request.cannot}: there is no such deployment; {_hint(name, facts)}")
+    record, standing = ledger.record(name), facts.deployments.get(name, Standing())
+    match request.verb:
+        case Verb.SUSPEND:
+            record, said = _suspend(record, request, now)
+        case Verb.RESUME:
+            record, said = _resume(record, request)
+        case Verb.RETRY:
+            record, said = _retry(record, name, standing.wanted)
+        case Verb.ROLLOUT:
+            record, said = _roll_out(record, name, standing.wanted)
+        case _:
+            why = one_line(f"rolled back by {request.by}{': ' if request.why else ''}{request.why}", MAX_WHY)
+            try:
+                record, said = roll_back(record, name, standing, request.version, why)
+            except NothingToGoBackToError as error:
+                raise RefusedRequestError(f"{request.cannot}: {error}") from error
+    if record.suspended is not None and request.verb is not Verb.SUSPEND:
+        said = f"{said}, but not before reconciler resume {name}: it is {record.suspended.sentence}"
+    return ledger.with_record(name, record), said
+
+
+def expire(ledger: Ledger, now: datetime) -> tuple[Ledger, tuple[str, ...]]:
+    """End the suspensions whose time is over, and say whose those were."""
+    over = []
+    for name, record in ledger.records.items():
+        if record.suspended and record.suspended.until and record.suspended.until <= now:
+            over.append(name)
+    for name in over:
+        ledger = ledger.with_record(name, ledger.record(name).model_copy(update={"suspended": None}))
+    return ledger, tuple(sorted(over))
+
+
+def next_expiry(ledger: Ledger) -> datetime | None:
+    """When the next suspension ends by itself."""
+    ends = [record.suspended.until for record in ledger.records.values() if record.suspended and record.suspended.until]
+    return min(ends, default=None)
+
+
+def _hint(name: str, facts: Facts) -> str:
+    close = difflib.get_close_matches(name, facts.deployments, n=1)
+    return f"did you mean {close[0]}?" if close else "reconciler status lists those that there are"
+
+
+def _suspend(record: Record, request: Request, now: datetime) -> tuple[Record, str]:
+    if request.until is not None and request.until <= now:
+        raise RefusedRequestError(f"{request.cannot}: {request.until:%Y-%m-%d %H:%M:%S %Z} is over; give a later time")
+    by, why = one_line(request.by, MAX_WHO), one_line(request.why, MAX_WHY)
+    suspended = Suspension(by=by, why=why, since=now, until=request.until)
+    end = f"until {request.until:%Y-%m-%d %H:%M:%S %Z}, or " if request.until else ""
+    said = f"{request.name} is left as it is {end}until reconciler resume {request.name}"
+    return record.model_copy(update={"suspended": suspended}), said
+
+
+def _resume(record: Record, request: Request) -> tuple[Record, str]:
+    if record.suspended is None:
+        raise RefusedRequestError(
+            f"{request.cannot}: nobody suspended it; if a unit of it is masked, systemctl unmask that"
+        )
+    return record.model_copy(update={"suspended": None}), f"{request.name} is looked after again"
+
+
+def _retry(record: Record, name: str, wanted: str | None) -> tuple[Record, str]:
+    if wanted and record.rejection(wanted):
+        said = f"version {names.release_version(wanted)} of {name} is tried again"
+    elif record.stalled:
+        said = f"{name} is mended again"
+    elif record.rejected:
+        said = f"what was rejected of {name} is tried again when the registry selects it"
+    else:
+        said = f"nothing of {name} was rejected; what waits for its next try is tried at once"
+    return record.forgive(), said
+
+
+def _roll_out(record: Record, name: str, wanted: str | None) -> tuple[Record, str]:
+    if wanted is None:
+        raise RefusedRequestError(
+            f"cannot roll out {name}: the registry selects no version that this host would run; promote one"
+        )
+    record = record.forgive(wanted).model_copy(update={"generation": record.generation + 1})
+    return record, f"version {names.release_version(wanted)} of {name} is rolled out anew"
+
+
+def _confirm_prune(ledger: Ledger, facts: Facts) -> tuple[Ledger, str]:
+    held = sorted(name for name, standing in facts.deployments.items() if standing.held)
+    if not held:
+        raise RefusedRequestError("cannot confirm a removal: none is held back; see reconciler status")
+    confirmed = ledger.model_copy(update={"prune_confirmed": frozenset(held), "registry": facts.registry})
+    more = f" and {len(held) - MANY} more" if len(held) > MANY else ""
+    return confirmed, f"removing what the registry no longer selects: {', '.join(held[:MANY])}{more}"

@@ -1,0 +1,79 @@
+"""Going back because a person says so: which release to go back to, and what is not to be tried again."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from reconciler.core import names
+from reconciler.core.ledger import Record, Rejected
+
+ROLLED_BACK = "rolled-back"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one deployment stands when something is asked of it."""
+
+    releases: Collection[str] = ()
+    """Those that are on this host: they have a server unit."""
+    active: str | None = None
+    wanted: str | None = None
+    """The release that the registry wants; None when it wants none, or one that this host refuses."""
+    held: bool = False
+    """Whether its removal waits for a person."""
+
+
+class NothingToGoBackToError(Exception):
+    """There is no such release; the message says why, and what to do."""
+
+
+def roll_back(record: Record, name: str, standing: Standing, version: int | None, why: str) -> tuple[Record, str]:
+    """Have an earlier release serve, and keep the registry from undoing that. Raises NothingToGoBackToError.
+
+    While a release is being rolled out, that one is taken back and what it was to replace stays.
+    """
+    active, wanted = standing.active, standing.wanted
+    tried = [one for one in (wanted, active) if one and not record.rejection(one)]
+    current = tried[0] if tried else None
+    target = _target(record, name, standing, version, current)
+    if target == current:
+        already = "is active already" if target == active else "is being rolled out already"
+        raise NothingToGoBackToError(f"version {names.release_version(target)} {already}; see reconciler status")
+    if target == wanted:
+        return record.forgive(target), f"{_called(target, None)} of {name} is tried again"
+    record = record.forgive(target)
+    left = [one for one in dict.fromkeys(tried) if one != target]
+    for release in left:
+        record = record.reject(Rejected(release=release, reason=ROLLED_BACK, message=why))
+    if target != active:
+        record = record.accept(target)
+    said = f"{name} {'stays with' if target == active else 'goes back to'} {_called(target, current)}"
+    if not left:
+        return record, said
+    which = f"{' and '.join(_called(one, target) for one in left)} {'are' if len(left) > 1 else 'is'}"
+    return record, f"{said}; {which} not tried before reconciler retry {name}"
+
+
+def _target(record: Record, name: str, standing: Standing, version: int | None, current: str | None) -> str:
+    """Choose the latest release that proved itself, or that has the version, other than the current one."""
+    proven = [one for one in (record.good, *record.before) if one and one in standing.releases]
+    if version is None:
+        others = [one for one in proven if one != current]
+        if not others:
+            beside = f" beside {_called(current, None)}" if current else ""
+            raise NothingToGoBackToError(f"nothing that served before is kept{beside}; promote another version instead")
+        return others[0]
+    kept = dict.fromkeys([*proven, *(one for one in (standing.active, standing.wanted) if one)])
+    found = [one for one in kept if names.release_version(one) == version]
+    if not found:
+        here = sorted({names.release_version(one) for one in proven}, reverse=True)
+        there = f"there is {', '.join(f'version {one}' for one in here)}" if here else "no other is either"
+        raise NothingToGoBackToError(f"version {version} of {name} is not on this host, {there}; promote it instead")
+    return next((one for one in found if one != current), found[0])
+
+
+def _called(release: str, beside: str | None) -> str:
+    """Call a release by its version, unless another with the same version is spoken of."""
+    version = names.release_version(release)
+    if beside and beside != release and names.release_version(beside) == version:
+        return f"release {release}"
+    return f"version {version}"

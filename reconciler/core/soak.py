@@ -1,0 +1,34 @@
+"""A new release's first minutes under traffic: what counts against it, and when it has proved itself."""
+
+from collections.abc import Iterable
+
+from reconciler.core import names
+from reconciler.core.observed import Unit
+from reconciler.core.reasons import why_failed
+
+ENOUGH_ANSWERS = 20
+"""Fewer say nothing about the share of errors."""
+
+
+def why_bad(units: Iterable[Unit], max_error_rate: int) -> tuple[str, str] | None:
+    """Say what counts against the servers of a release, as a word and a sentence; None when nothing does."""
+    requests = errors = 0
+    for unit in units:
+        if unit.active == "failed" or unit.ends:
+            return "failed-in-soak", why_failed(unit)
+        answered, of_them_errors = unit.requests_and_errors
+        requests, errors = requests + answered, errors + of_them_errors
+    if requests >= ENOUGH_ANSWERS and errors * 100 > max_error_rate * requests:
+        name = _release(units)
+        return "errors-in-soak", (
+            f"cannot keep {name}: {errors} of its first {requests} answers were errors of its own, "
+            f"more than {max_error_rate} %; see journalctl for what it raised"
+        )
+    return None
+
+
+def _release(units: Iterable[Unit]) -> str:
+    for unit in units:
+        if server := names.parse_server(unit.name):
+            return f"version {names.release_version(server[1])} of {server[0]}"
+    return "the release"

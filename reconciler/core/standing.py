@@ -1,0 +1,39 @@
+"""Where deployments stand, for people who ask something of them and for the history."""
+
+from collections.abc import Collection, Mapping
+
+from reconciler.core import names
+from reconciler.core.draft import Draft, Situation
+from reconciler.core.observed import Observed
+from reconciler.core.plan import Wanted
+from reconciler.core.prune import held
+from reconciler.core.release import Release
+from reconciler.core.requests import Facts
+from reconciler.core.rollback import Standing
+
+
+def facts(wanted: Wanted, seen: Observed, situation: Situation) -> Facts:
+    """What has to be known of each deployment to carry out a request."""
+    holds = held(wanted, seen, situation.ledger, situation.registry, situation.keeping)
+    seen_names = {name for unit in seen.files if (name := names.deployment_of(unit))}
+    found = {}
+    for name in seen_names | set(wanted):
+        draft, want = Draft(name, seen, situation, {}), wanted.get(name)
+        found[name] = Standing(
+            releases=draft.releases(),
+            active=draft.active_release,
+            wanted=want.id if isinstance(want, Release) else None,
+            held=name in holds,
+        )
+    return Facts(situation.registry, found)
+
+
+def serving(deployments: Collection[str], seen: Observed, situation: Situation) -> Mapping[str, str | None]:
+    """The release of each deployment that answers requests, or would start to at the next one."""
+    drafts = [Draft(name, seen, situation, {}) for name in deployments]
+    return {draft.name: draft.serving_release or _idle(draft) for draft in drafts}
+
+
+def _idle(draft: Draft) -> str | None:
+    active = draft.active_release
+    return active if active and draft.is_idle(active) else None

@@ -1,0 +1,59 @@
+"""What a deployment is to be brought to: the wanted release, or one of which only the files are known."""
+
+from dataclasses import dataclass, replace
+
+from reconciler.core import names
+from reconciler.core.draft import Draft
+from reconciler.core.release import Release, Rollout
+
+
+@dataclass(frozen=True)
+class Target:
+    """A release, as far as bringing it up needs to know it."""
+
+    id: str
+    runtime: str
+    rollout: Rollout
+    release: Release | None = None
+    """None for one that is no longer wanted: what it was made from is not known any more, its files are."""
+
+    @property
+    def version(self) -> int:
+        """The model version."""
+        return names.release_version(self.id)
+
+    def units(self, name: str) -> list[str]:
+        """Its server units, in the order in which they are started."""
+        return [names.server_unit(name, self.id, number) for number in range(1, self.rollout.replicas + 1)]
+
+
+def of_release(release: Release) -> Target:
+    """The release that the registry wants."""
+    return Target(release.id, release.parameters.runtime, release.rollout, release)
+
+
+def of_files(draft: Draft, release: str) -> Target:
+    """A release that is on this host, run as it was."""
+    rollout = replace(
+        draft.situation.rollout,
+        replicas=max(1, len(draft.servers(release))),
+        strategy="recreate" if draft.fact(release, "Strategy") == "recreate" else "hand-over",
+    )
+    return Target(release, draft.fact(release, "Runtime") or "native", rollout)
+
+
+def fallback(draft: Draft, unwanted: str | None) -> Target | None:
+    """The release to keep to while the wanted one is out of the question: the active one, else the good one."""
+    record, active = draft.record, draft.active_release
+    if active and active != unwanted and draft.servers(active) and record.rejection(active) is None:
+        return of_files(draft, active)
+    good = draft.good_release
+    return of_files(draft, good) if good and good != unwanted else None
+
+
+def keeps(draft: Draft, target: Target | None) -> list[str]:
+    """The releases whose files stay: the target, what is active or good, and some of those that were good before."""
+    record = draft.record
+    before = [one for one in record.before if draft.servers(one)][: draft.situation.keeping.releases]
+    found = [target.id if target else None, draft.active_release, draft.good_release, *before]
+    return [one for one in dict.fromkeys(found) if one is not None]

@@ -1,0 +1,33 @@
+"""Moments as people type them: `2h`, `1h30m`, `2026-11-30`, `2026-11-30T18:00+01:00`."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_PART = re.compile(r"\s*([0-9]{1,6})\s*(s|min|m|h|d|w)")
+
+
+class MomentError(ValueError):
+    """What was typed is none; the message says what it should be."""
+
+
+def after(span: str, now: datetime) -> datetime:
+    """The moment that is so long after `now`."""
+    left, length = span.strip().lower(), timedelta()
+    try:
+        while match := _PART.match(left):
+            length += timedelta(**{_UNITS[match[2]]: int(match[1])})
+            left = left[match.end() :]
+        if left.strip() or not length:
+            raise MomentError(f"{span[:40]!r} should be a span of time such as 30m, 2h or 1d")
+        return now + length
+    except OverflowError:
+        raise MomentError(f"{span[:40]!r} is longer than anything will last") from None
+
+
+def moment(text: str) -> datetime:
+    """The moment of a date or a date and time, in this host's time zone unless it names one."""
+    try:
+        return datetime.fromisoformat(text.strip()).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise MomentError(f"{text[:40]!r} should be a moment such as 2026-11-30T18:00") from None

@@ -1,0 +1,47 @@
+"""The reconciler's dealings with people: carries out what they ask, and remembers for them what ran."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from reconciler.apply.history import HistoryFile
+from reconciler.apply.ledger_file import LedgerFile
+from reconciler.apply.requests import Requests
+from reconciler.core.history import observed
+from reconciler.core.ledger import Ledger
+from reconciler.core.requests import Facts, Verb, expire
+from reconciler.core.status import Outlook, State
+from reconciler.tell import Teller
+
+
+@dataclass
+class People:
+    """What they ask and what is kept for them, on disk."""
+
+    requests: Requests
+    history: HistoryFile
+
+    def listen(
+        self, ledger: LedgerFile, facts: Callable[[Ledger], Facts], teller: Teller, now: datetime
+    ) -> Collection[str]:
+        """Carry out what was asked, and end suspensions whose time is over; gives the names to try again at once."""
+        expired, resumed = expire(ledger.ledger, now)
+        if resumed:
+            ledger.write(expired)
+            teller.tell_resumed(resumed)
+        retried = []
+        for done in self.requests.serve(ledger, facts, now):
+            teller.tell_request(done.request.name, done.message)
+            if done.ok and done.request.verb is Verb.RETRY and done.request.name:
+                retried.append(done.request.name)
+        return retried
+
+    def remember(
+        self, serving: Mapping[str, str | None], outlooks: Collection[Outlook], ledger: Ledger, now: datetime
+    ) -> None:
+        """Take note of what runs now and of what was rejected."""
+        rejected = {
+            name: [(one.release, one.message) for one in record.rejected] for name, record in ledger.records.items()
+        }
+        why = {one.name: one.message for one in outlooks if one.state is State.REMOVING}
+        self.history.write(observed(self.history.history, serving, why, rejected, now))

@@ -1,0 +1,328 @@
+"""`reconciler suspend`, `rollback`, `history`, `logs`, … as people type them, with a reconciler that answers."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from reconciler import status_file
+from reconciler.apply import asking, history
+from reconciler.apply.asking import Asker
+from reconciler.apply.history import HistoryFile
+from reconciler.apply.ledger_file import LedgerFile
+from reconciler.apply.requests import Requests
+from reconciler.cli import app
+from reconciler.core.history import observed
+from reconciler.core.ledger import Ledger, Record
+from reconciler.core.requests import Facts
+from reconciler.core.rollback import Standing
+from reconciler.core.status import DeploymentStatus, RegistryStatus, State, Status
+from reconciler.moments import MomentError, after, moment
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+R3, R4 = "3.00000003", "4.00000004"
+ASKING = [["suspend", "x"], ["resume", "x"], ["retry", "x"], ["rollback", "x"], ["rollout", "x"]]
+
+
+def run(*words: str) -> Result:
+    """Type a command."""
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
+    """What a reconciler remembers that answers while the command waits; root types."""
+    requests = Requests(tmp_path / "requests", os.getuid())
+    ledger = LedgerFile(tmp_path / "ledger.json")
+    ledger.write(Ledger(schema=1).with_record("x", Record(good=R4, before=(R3,))))
+    facts = Facts("http://r", {"x": Standing((R3, R4), R4, R4), "held": Standing(held=True)})
+
+    def answer(_seconds: float) -> None:
+        requests.serve(ledger, lambda _ledger: facts, datetime.now(UTC))
+
+    monkeypatch.setattr(asking, "Asker", lambda: Asker(tmp_path / "requests", os.getuid(), pause=answer))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("SUDO_USER", "jane")
+    return ledger
+
+
+@pytest.fixture
+def no_reconciler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers; root types."""
+    monkeypatch.setattr(asking, "Asker", lambda: Asker(tmp_path / "requests", os.getuid(), deadline=0.0))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+def test_a_suspension_knows_who_why_and_until_when(ledger: LedgerFile) -> None:
+    """The person behind sudo; a span counts from now."""
+    done = run("suspend", "x", "--why", "load test", "--for", "2h")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert re.fullmatch(r"x is left as it is until [-0-9]+ [:0-9]+ UTC, or until reconciler resume x\n", done.stdout)
+    suspended = ledger.ledger.record("x").suspended
+    assert suspended is not None
+    assert suspended.until is not None
+    assert (suspended.by, suspended.why) == ("jane", "load test")
+    assert abs(suspended.until - datetime.now(UTC) - timedelta(hours=2)) < timedelta(minutes=1)
+
+
+def test_a_refused_request_exits_1_with_its_sentence(ledger: LedgerFile) -> None:
+    """On stderr; nothing on stdout."""
+    done = run("resume", "x")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("cannot resume x: nobody suspended it")
+    assert ledger.ledger.record("x").suspended is None
+
+
+def test_as_data_an_answer_is_one_document(ledger: LedgerFile) -> None:
+    """For both outcomes, on stdout, with the same exit codes."""
+    done = run("rollback", "x", "--why", "slow", "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == {
+        "schema": 1,
+        "ok": True,
+        "message": "x goes back to version 3; version 4 is not tried before reconciler retry x",
+    }
+    assert ledger.ledger.record("x").rejected[0].message == "rolled back by jane: slow"
+    refused = run("rollback", "x", "--to", "9", "--json")
+    assert (refused.exit_code, refused.stderr) == (1, "")
+    assert json.loads(refused.stdout)["ok"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["retry", "x"], "nothing of x was rejected; what waits for its next try is tried at once\n"),
+        (["rollout", "x"], "version 4 of x is rolled out anew\n"),
+        (
+            ["rollback", "x", "--to", "3"],
+            "x goes back to version 3; version 4 is not tried before reconciler retry x\n",
+        ),
+        (["apply", "--confirm-prune"], "removing what the registry no longer selects: held\n"),
+    ],
+)
+@pytest.mark.usefixtures("ledger")
+def test_what_is_asked_is_done(words: list[str], said: str) -> None:
+    """And the person is told."""
+    done = run(*words)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, said, "")
+
+
+@pytest.mark.usefixtures("no_reconciler")
+def test_where_no_reconciler_runs_the_command_says_so(tmp_path: Path) -> None:
+    """And nothing is left to be carried out later."""
+    done = run("rollout", "x")
+    why = "cannot roll out x: the reconciler does not answer; see systemctl status mlflow-reconciler"
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"{why}\n")
+    assert list((tmp_path / "requests").iterdir()) == []
+    assert json.loads(run("rollout", "x", "--json").stdout) == {"schema": 1, "ok": False, "message": why}
+
+
+@pytest.mark.usefixtures("no_reconciler")
+def test_where_nothing_is_installed_the_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory of requests cannot be made."""
+    monkeypatch.setattr(asking, "Asker", lambda: Asker(tmp_path / "none" / "requests", os.getuid()))
+    done = run("retry", "x")
+    assert done.exit_code == 1
+    assert done.stderr == f"cannot retry x: {tmp_path}/none/requests: No such file or directory; see reconciler check\n"
+
+
+@pytest.mark.parametrize("words", [*ASKING, ["history", "x"], ["apply", "--confirm-prune"]], ids=" ".join)
+def test_who_is_not_root_is_told_so(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is asked."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    done = run(*words)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert re.fullmatch(r"cannot [a-z ]+( x)?: .*only root may.*; run it with sudo\n", done.stderr)
+
+
+@pytest.mark.parametrize("words", [*ASKING, ["history", "x"], ["logs", "x"]], ids=" ".join)
+@pytest.mark.usefixtures("ledger")
+def test_a_name_that_no_deployment_can_have_exits_2(words: list[str]) -> None:
+    """Nothing is asked, and nothing odd reaches the terminal."""
+    done = run(words[0], "../a\x1b[31m", *words[2:])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"cannot [a-z ]+ \.\./a \[31m: the name has characters other than .*; reconciler status lists .*\n",
+        done.stderr,
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--for", "soon"], ["--for", ""], ["--until", "tomorrow"], ["--for", "1h", "--until", "2030-01-01"]],
+    ids=" ".join,
+)
+def test_a_time_that_is_none_exits_2(ledger: LedgerFile, options: list[str]) -> None:
+    """An empty one is as if it was not given."""
+    done = run("suspend", "x", *options)
+    if options == ["--for", ""]:
+        assert done.exit_code == 0
+        return
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("cannot suspend x: ")
+    assert ledger.ledger.record("x").suspended is None
+
+
+SPANS = {
+    "90s": timedelta(seconds=90),
+    "30m": timedelta(minutes=30),
+    "30 min": timedelta(minutes=30),
+    "2h": timedelta(hours=2),
+    "1h30m": timedelta(minutes=90),
+    "1D 2H": timedelta(hours=26),
+    "1w": timedelta(weeks=1),
+}
+
+
+@pytest.mark.parametrize("span", list(SPANS))
+def test_a_span_is_read(span: str) -> None:
+    """Of one unit or several."""
+    assert after(span, NOW) == NOW + SPANS[span]
+
+
+@pytest.mark.parametrize("span", ["2", "h", "0h", "-1h", "2h soon", "1.5h", "999999w", "٣h"])
+def test_another_span_is_refused(span: str) -> None:
+    """With what it should be."""
+    with pytest.raises(MomentError, match=r"should be a span|longer than"):
+        after(span, NOW)
+
+
+def test_a_moment_is_read_in_the_hosts_time_zone_unless_it_names_one() -> None:
+    """A date alone is its first second."""
+    assert moment("2026-11-25T12:00+00:00") == moment("2026-11-25T13:00+01:00") == NOW
+    assert moment("2026-11-25") == datetime(2026, 11, 25).astimezone()
+    assert moment("2026-11-25 12:00").tzinfo == UTC
+    with pytest.raises(MomentError, match="should be a moment such as"):
+        moment("25.11.2026")
+
+
+def test_without_a_login_the_account_asks(ledger: LedgerFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a script; at a terminal it is who logged in."""
+
+    def no_terminal() -> str:
+        raise OSError
+
+    monkeypatch.delenv("SUDO_USER")
+    for login, expected in ((no_terminal, "root"), (lambda: "bob", "bob")):
+        monkeypatch.setattr(os, "getlogin", login)
+        monkeypatch.setattr(os, "getuid", lambda: 0)
+        run("suspend", "x")
+        suspended = ledger.ledger.record("x").suspended
+        assert suspended is not None
+        assert suspended.by == expected
+
+
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Publishes a status with these deployments."""
+
+    def publish(**states: State) -> None:
+        deployments = tuple(
+            DeploymentStatus(name=name, state=state, message=f"why {name}", since=NOW) for name, state in states.items()
+        )
+        registry = RegistryStatus(reachable=True, read_at=NOW)
+        status = Status(schema=1, host="here", registry=registry, deployments=deployments)
+        monkeypatch.setattr(status_file, "read_status", lambda: status)
+
+    return publish
+
+
+def test_apply_says_what_is_held_and_what_to_type(publish: Callable[..., None]) -> None:
+    """It exits 2, as a plan does that has something to do."""
+    publish(a=State.HELD, b=State.SERVING)
+    done = run("apply")
+    assert done.exit_code == 2
+    assert done.stdout == "a: why a\nto have them removed: reconciler apply --confirm-prune\n"
+    assert json.loads(run("apply", "--json").stdout) == {"schema": 1, "held": [{"name": "a", "message": "why a"}]}
+
+
+def test_apply_has_nothing_to_say_when_nothing_is_held(publish: Callable[..., None]) -> None:
+    """All else is applied unasked."""
+    publish(b=State.SERVING)
+    done = run("apply")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "nothing is held back; what the registry selects is applied without being asked\n",
+    )
+
+
+@pytest.fixture
+def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A history: version 3 ran, version 4 never did, another model runs; root looks."""
+    path = tmp_path / "history.json"
+    read = history.read_history
+    monkeypatch.setattr(history, "read_history", lambda file=path: read(file))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    file = HistoryFile(path)
+    file.write(observed(file.history, {"x": R3, "y": R3}, {}, {}, NOW))
+    file.write(observed(file.history, {"y": R3}, {"x": "killed\x1b[31m"}, {"x": [(R4, "cannot load")]}, NOW))
+    return path
+
+
+@pytest.mark.usefixtures("remembered")
+def test_the_history_has_a_row_for_each_run() -> None:
+    """The latest last; what never served is there, too."""
+    done = run("history", "x")
+    heading, ran, failed = done.stdout.splitlines()
+    assert heading.split() == ["VERSION", "RELEASE", "BEGAN", "ENDED", "WHY"]
+    when = f"{NOW.astimezone():%Y-%m-%d %H:%M:%S}"
+    assert re.fullmatch(rf"3 +{R3} +{when} +{when} +killed \[31m *", ran)
+    assert re.fullmatch(rf"4 +{R4} +never served +{when} +cannot load *", failed)
+    assert "serves" in run("history", "y").stdout
+
+
+@pytest.mark.usefixtures("remembered")
+def test_the_history_as_data_has_the_same_rows() -> None:
+    """With moments that programs read."""
+    document = json.loads(run("history", "x", "--json").stdout)
+    assert (document["schema"], document["name"]) == (1, "x")
+    rows = [(row["version"], row["release"], row["began"], row["why"]) for row in document["runs"]]
+    assert rows == [(3, R3, "2026-11-25T12:00:00Z", "killed [31m"), (4, R4, None, "cannot load")]
+    assert json.loads(run("history", "z", "--json").stdout)["runs"] == []
+
+
+@pytest.mark.usefixtures("remembered")
+def test_the_history_of_what_never_ran_says_so() -> None:
+    """That is no failure."""
+    done = run("history", "z")
+    assert (done.exit_code, done.stdout) == (0, "nothing of z ran here as far back as is remembered\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        ([], []),
+        (["-f"], ["--follow"]),
+        (["-n", "5"], ["--lines=5"]),
+        (["--lines", "0", "--follow"], ["--follow", "--lines=0"]),
+    ],
+    ids=str,
+)
+def test_logs_are_the_journals(options: list[str], more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command becomes journalctl."""
+    called: list[Any] = []
+    monkeypatch.setattr(os, "execvp", lambda *arguments: called.append(arguments))
+    assert run("logs", "x", *options).exit_code == 0
+    assert called == [("journalctl", ["journalctl", "--no-hostname", "MODEL=x", *more])]
+
+
+def test_without_journalctl_logs_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sentence, no traceback."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    done = run("logs", "x")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("cannot show the log of x: journalctl: ")
+
+
+def test_every_command_is_in_the_overview_and_explains_itself() -> None:
+    """Those of the contract, and `apply`."""
+    overview = run("--help").stdout
+    for command in ("suspend", "resume", "retry", "rollback", "rollout", "apply", "history", "logs", "plan", "status"):
+        assert re.search(rf"^\W*{command}  +[A-Z]", overview, re.MULTILINE)
+        assert run(command, "--help").exit_code == 0

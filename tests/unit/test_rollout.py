@@ -1,0 +1,543 @@
+"""Rollouts over the fake systemd: soak, rollback, pre-emption, strategies, replicas, scale to zero, what is kept."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.core import names
+from reconciler.core.status import State
+from reconciler.settings import DeploySettings, Settings
+from tests.fakes.systemd import Behaviour
+from tests.unit.conftest import World
+
+BROKEN = Behaviour(works=False, status_text="cannot load the model: KeyError: 'x'; mend load_context")
+SOAK = 60
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A host whose releases have a soak, and which keeps one release to go back to."""
+    return World(tmp_path / "host", settings=deploy())
+
+
+def deploy(**changes: object) -> Settings:
+    """Settings with a soak."""
+    values: dict[str, object] = {"soak": SOAK, "keep_releases": 1, "removal_grace": 0, **changes}
+    return Settings(deploy=DeploySettings(**values))  # type: ignore[arg-type]  # validated by pydantic
+
+
+def active(world: World, name: str = "demo") -> str:
+    """The server unit that the socket names."""
+    text = (world.etc / names.socket_unit(name)).read_text()
+    return next(line.removeprefix("Service=") for line in text.splitlines() if line.startswith("Service="))
+
+
+def servers(world: World) -> dict[str, str]:
+    """What each running server does, by its version and number."""
+    found = {}
+    for unit, state in world.systemd.units().items():
+        if (parsed := names.parse_server(unit)) and state.active == "active":
+            key = f"{names.release_version(parsed[1])}.{names.replica_of(unit)}"
+            found[key] = "stands by" if state.stands_by else "serves"
+    return found
+
+
+def story(world: World, name: str = "demo") -> tuple[State, str | None, str | None, str]:
+    """State, wanted and active version, reason."""
+    one = world.status()[name]
+    return one.state, one.desired_version, one.active_version, one.reason
+
+
+def rolled_out(world: World, *versions: int) -> None:
+    """Roll versions out one after the other, each through its soak."""
+    for version in versions:
+        world.select(demo=version)
+        world.converge()
+        world.now += SOAK + 1
+        world.converge()
+        assert story(world)[:3] == (State.SERVING, str(version), str(version))
+
+
+def enabled(world: World) -> set[str]:
+    """What a boot would start."""
+    return {link.name for link in world.etc.glob("*.wants/*")}
+
+
+def test_the_first_release_has_no_soak(world: World) -> None:
+    """There is nothing to go back to."""
+    world.select(demo=1)
+    world.converge()
+    assert story(world) == (State.SERVING, "1", "1", "")
+
+
+def test_the_old_release_stands_by_until_the_new_one_has_proved_itself(world: World) -> None:
+    """Loaded, not accepting, not started by a boot; then it is stopped and its files are kept."""
+    rolled_out(world, 1)
+    world.select(demo=2)
+    world.converge()
+    assert story(world) == (State.ROLLING_OUT, "2", "2", "soaking")
+    assert servers(world) == {"1.1": "stands by", "2.1": "serves"}
+    assert enabled(world) == {active(world), "model-demo.socket"}
+    deadline = world.reconciler.next_deadline()
+    assert deadline == world.now + SOAK
+    world.now = deadline
+    world.converge()
+    assert story(world) == (State.SERVING, "2", "2", "")
+    assert servers(world) == {"2.1": "serves"}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"), [("crash", "failed-in-soak"), ("errors", "errors-in-soak"), ("fails", "failed-in-soak")]
+)
+def test_a_release_that_fails_in_its_soak_is_undone_at_once(world: World, trouble: str, reason: str) -> None:
+    """The old one resumes without being started, and the new one is not tried again."""
+    rolled_out(world, 1)
+    old = world.systemd.units()[active(world)].since
+    world.select(demo=2)
+    world.converge()
+    bad = active(world)
+    if trouble == "crash":
+        world.systemd.crash(bad, "oom-kill")
+    elif trouble == "errors":
+        world.systemd.serve(bad, 20, 3)
+    else:
+        world.failures[bad] = BROKEN
+        world.systemd.crash(bad)
+        world.systemd.settle()
+    world.reconciler.one_pass()
+    world.reconciler.one_pass()
+    assert servers(world).get("1.1") == "serves"
+    world.converge()
+    assert story(world) == (State.DEGRADED, "2", "1", reason)
+    assert servers(world) == {"1.1": "serves"}
+    assert world.systemd.units()[active(world)].since == old
+    assert enabled(world) == {active(world), "model-demo.socket"}
+    world.failures.clear()
+    world.now += 10_000
+    world.converge()
+    assert story(world) == (State.DEGRADED, "2", "1", reason)
+
+
+def test_few_errors_do_not_undo_a_release(world: World) -> None:
+    """Neither a small share nor a small number says much."""
+    rolled_out(world, 1)
+    world.select(demo=2)
+    world.converge()
+    for requests, errors in ((19, 19), (1000, 100)):
+        world.systemd.serve(active(world), requests, errors)
+        world.converge()
+        assert story(world)[3] == "soaking"
+
+
+@pytest.mark.parametrize("why", ["start-failed", "errors-in-soak"])
+def test_a_rejection_outlives_the_reconciler_and_a_reboot(world: World, why: str) -> None:
+    """What failed once is not tried by its successor."""
+    rolled_out(world, 1)
+    world.select(demo=2)
+    if why == "start-failed":
+        _fail_server(world, 2)
+        world.converge()
+    else:
+        world.converge()
+        world.systemd.serve(active(world), 100, 50)
+        world.converge()
+    world.failures.clear()
+    for restart in (world.new_reconciler, world.systemd.reboot, world.new_reconciler):
+        restart()
+        world.converge()
+        assert story(world) == (State.DEGRADED, "2", "1", why)
+        assert servers(world) == {"1.1": "serves"}
+
+
+def _fail_server(world: World, version: int, name: str = "demo", behaviour: Behaviour = BROKEN) -> None:
+    """Have the servers of a version not come up."""
+    before = world.systemd.behave
+
+    def behave(unit: str) -> Behaviour:
+        parsed = names.parse_server(unit)
+        return behaviour if parsed and parsed[1].startswith(f"{version}.") and parsed[0] == name else before(unit)
+
+    world.systemd.behave = behave
+
+
+def test_a_first_release_that_fails_is_not_tried_again(world: World) -> None:
+    """Nothing of it runs or listens, also after a boot."""
+    _fail_server(world, 1)
+    world.select(demo=1)
+    world.converge()
+    assert story(world) == (State.FAILED, "1", None, "start-failed")
+    world.now += 10_000
+    world.systemd.reboot()
+    world.converge()
+    assert servers(world) == {}
+    assert "model-demo.socket" not in world.systemd.units()
+
+
+def test_what_is_the_hosts_fault_is_tried_again(world: World) -> None:
+    """A full disk or a missing directory says nothing about a release."""
+    rolled_out(world, 1)
+    behave = world.systemd.behave
+    _fail_server(world, 2, behaviour=Behaviour(works=False, result="resources"))
+    world.select(demo=2)
+    world.converge()
+    assert story(world) == (State.DEGRADED, "2", "1", "start-failed")
+    world.systemd.behave = behave
+    world.now += 10_000
+    world.converge()
+    assert story(world)[3] == "soaking"
+
+
+def test_a_newer_promotion_cancels_a_rollout(world: World) -> None:
+    """What was loading is stopped; the good one stands by until the newest has proved itself."""
+    rolled_out(world, 1)
+    world.select(demo=2)
+    world.converge()
+    world.select(demo=3)
+    world.converge()
+    assert servers(world) == {"1.1": "stands by", "3.1": "serves"}
+    world.systemd.crash(active(world))
+    world.converge()
+    assert story(world) == (State.DEGRADED, "3", "1", "failed-in-soak")
+
+
+def test_a_candidate_that_is_no_longer_wanted_is_stopped(world: World) -> None:
+    """Promote, demote, promote: what is wanted in the end serves in the end."""
+    rolled_out(world, 1)
+    world.select(demo=2)
+    for _ in range(8):
+        world.reconciler.one_pass()
+    world.select(demo=1)
+    world.converge()
+    assert story(world)[:3] == (State.SERVING, "1", "1")
+    assert servers(world) == {"1.1": "serves"}
+
+
+def test_going_back_by_promotion_needs_no_new_proof_while_the_old_one_stands_by(world: World) -> None:
+    """The good release resumes; it is good already."""
+    rolled_out(world, 1)
+    since = world.systemd.units()[active(world)].since
+    world.select(demo=2)
+    world.converge()
+    world.now += 5
+    world.select(demo=1)
+    world.converge()
+    assert story(world) == (State.SERVING, "1", "1", "")
+    assert world.systemd.units()[active(world)].since == since
+
+
+def test_recreate_stops_the_old_release_before_it_starts_the_new_one(world: World) -> None:
+    """Never two of them in memory; the address stays, and a failure brings the old one back."""
+    world.reconciler.settings = deploy(strategy="recreate")
+    rolled_out(world, 1)
+    socket = world.systemd.units()["model-demo.socket"].invocation
+    world.select(demo=2)
+    for _ in range(40):
+        world.reconciler.one_pass()
+        loaded = [unit for unit in world.systemd.units() if names.parse_server(unit)]
+        assert len(loaded) <= 1, loaded
+        world.systemd.settle()
+    assert story(world) == (State.ROLLING_OUT, "2", "2", "soaking")
+    world.now += SOAK + 1
+    world.converge()
+    _fail_server(world, 3)
+    world.select(demo=3)
+    world.converge()
+    assert story(world) == (State.DEGRADED, "3", "2", "start-failed")
+    assert servers(world) == {"2.1": "serves"}
+    assert world.systemd.units()["model-demo.socket"].invocation == socket
+
+
+def test_replicas_share_the_address_and_are_rolled_one_by_one(world: World) -> None:
+    """At each moment somebody accepts, and at most one more than asked for is loading."""
+    world.reconciler.settings = deploy(replicas=3)
+    rolled_out(world, 1)
+    assert servers(world) == {"1.1": "serves", "1.2": "serves", "1.3": "serves"}
+    world.select(demo=2)
+    accepting = []
+    for _ in range(40):
+        world.reconciler.one_pass()
+        loading = [unit for unit, one in world.systemd.units().items() if _loads(unit, one.active)]
+        assert len(loading) <= 1
+        accepting.append(sorted(key for key, does in servers(world).items() if does == "serves"))
+        world.systemd.settle()
+    assert ["1.1", "1.2", "1.3"] in accepting
+    assert ["1.2", "1.3", "2.1"] in accepting
+    assert ["1.3", "2.1", "2.2"] in accepting
+    assert accepting[-1] == ["2.1", "2.2", "2.3"]
+    assert len(enabled(world)) == 4
+    _fail_replica(world, 3, 2)
+    world.now += SOAK + 1
+    world.converge()
+    world.select(demo=3)
+    world.converge()
+    assert story(world) == (State.DEGRADED, "3", "2", "start-failed")
+    assert servers(world) == {"2.1": "serves", "2.2": "serves", "2.3": "serves"}
+
+
+def _loads(unit: str, state: str) -> bool:
+    return names.parse_server(unit) is not None and state == "activating"
+
+
+def _fail_replica(world: World, version: int, number: int) -> None:
+    """Have one of several servers of a version not come up."""
+    before = world.systemd.behave
+
+    def behave(unit: str) -> Behaviour:
+        parsed = names.parse_server(unit)
+        hit = parsed and parsed[1].startswith(f"{version}.") and names.replica_of(unit) == number
+        return BROKEN if hit else before(unit)
+
+    world.systemd.behave = behave
+
+
+def test_scaling_rolls_nothing(world: World) -> None:
+    """More servers are added one by one, superfluous ones stopped and removed; the others are not touched."""
+    rolled_out(world, 1)
+    since = world.systemd.units()[active(world)].since
+    for replicas in (3, 2, 1):
+        world.reconciler.settings = deploy(replicas=replicas)
+        world.now += 1
+        world.converge()
+        assert servers(world) == {f"1.{number}": "serves" for number in range(1, replicas + 1)}
+        assert len(enabled(world)) == replicas + 1
+        assert len(list(world.etc.glob("model-demo@*.service"))) == replicas
+        assert world.systemd.units()[active(world)].since == since
+
+
+def test_a_failing_replica_takes_nothing_down(world: World) -> None:
+    """The others serve, and the status says what is missing."""
+    rolled_out(world, 1)
+    _fail_replica(world, 1, 2)
+    world.reconciler.settings = deploy(replicas=2)
+    world.converge()
+    assert servers(world) == {"1.1": "serves"}
+    assert "model-demo.socket" in world.systemd.units()
+    assert story(world) == (State.DEGRADED, "1", "1", "start-failed")
+
+
+def test_an_idle_server_is_not_missed(world: World) -> None:
+    """It ended because nobody asked; the address stays and nothing is started, also when a new version comes."""
+    world.reconciler.settings = deploy(idle_timeout=300)
+    rolled_out(world, 1)
+    world.systemd.stop(active(world))
+    world.systemd.settle()
+    world.converge()
+    assert story(world) == (State.IDLE, "1", "1", "")
+    assert servers(world) == {}
+    assert enabled(world) == {active(world), "model-demo.socket"}
+    world.systemd.start(active(world))
+    world.converge()
+    assert story(world)[0] is State.SERVING
+    world.systemd.stop(active(world))
+    world.systemd.settle()
+    rolled_out(world, 2)
+
+
+def test_a_failed_update_of_an_idle_release_leaves_it_idle(world: World) -> None:
+    """Degraded: the next request starts the old one."""
+    world.reconciler.settings = deploy(idle_timeout=300)
+    rolled_out(world, 1)
+    world.systemd.stop(active(world))
+    world.systemd.settle()
+    _fail_server(world, 2)
+    world.select(demo=2)
+    world.converge()
+    assert story(world)[:3] == (State.DEGRADED, "2", "1")
+    assert servers(world) == {}
+    assert "model-demo.socket" in world.systemd.units()
+
+
+def test_old_releases_are_kept_as_many_as_asked_for(world: World) -> None:
+    """Their units, files and environments; the rest is collected."""
+    for keep in (2, 0):
+        world.reconciler.settings = deploy(keep_releases=keep)
+        rolled_out(world, *range(1, 5))
+        kept = {one.rpartition("/")[2] for one in world.systemd.state_directories if "/demo/releases/" in one}
+        assert kept == {str(version) for version in range(4 - keep, 5)}
+        assert len(list(world.etc.glob("mlflow-build@*"))) == keep + 1
+        world.select()
+        world.converge()
+
+
+def test_an_unselected_release_is_kept_for_a_while(world: World) -> None:
+    """It stops at once; selected again in time, it is started without being fetched."""
+    world.reconciler.settings = deploy(removal_grace=600)
+    rolled_out(world, 1)
+    fetched = world.systemd.units()[names.fetch_unit("demo", 1)].invocation
+    world.select()
+    world.converge()
+    assert story(world) == (State.REMOVING, None, None, "kept-for-a-while")
+    assert servers(world) == {}
+    assert "model-demo.socket" not in world.systemd.units()
+    world.now += 599
+    world.select(demo=1)
+    world.converge()
+    assert story(world) == (State.SERVING, "1", "1", "")
+    assert world.systemd.units()[names.fetch_unit("demo", 1)].invocation == fetched
+    world.select()
+    world.converge()
+    world.now = world.reconciler.next_deadline() or 0
+    world.converge()
+    assert [one for one in world.listing() if "demo" in one] == []
+
+
+def test_files_are_compared_again_every_now_and_then(world: World) -> None:
+    """What was damaged is made anew, and the server goes on meanwhile."""
+    rolled_out(world, 1)
+    verify, fetch = names.verify_unit("demo", 1), names.fetch_unit("demo", 1)
+    first, since = world.systemd.units()[verify].invocation, world.systemd.units()[active(world)].since
+    world.now += 3601
+    world.converge()
+    second = world.systemd.units()[verify].invocation
+    assert second != first
+    fetched = world.systemd.units()[fetch].invocation
+    world.failures[verify] = Behaviour(works=False, status_text="cannot trust the release: model/x was changed")
+    world.now += 3601
+    world.converge()
+    assert story(world) == (State.SERVING, "1", "1", "verify-failed")
+    world.failures.clear()
+    world.now += 700
+    world.converge()
+    assert story(world) == (State.SERVING, "1", "1", "")
+    assert world.systemd.units()[fetch].invocation != fetched
+    assert world.systemd.units()[active(world)].since == since
+
+
+def test_a_drop_in_is_drift(world: World) -> None:
+    """It is removed from a release's units; the slice's belong to ops."""
+    rolled_out(world, 1)
+    for unit in (active(world), "model-demo.socket", "model-demo.slice"):
+        (world.etc / f"{unit}.d").mkdir()
+        (world.etc / f"{unit}.d" / "override.conf").write_text("[Unit]\n")
+    world.converge()
+    assert sorted(path.name for path in world.etc.glob("*.d")) == ["model-demo.slice.d"]
+
+
+def test_what_is_undone_again_and_again_is_left_to_a_person(world: World) -> None:
+    """Five repairs in five minutes; another release ends it."""
+    rolled_out(world, 1)
+    path = world.etc / active(world)
+    for _ in range(5):
+        path.write_text(path.read_text() + "# edited\n")
+        world.converge()
+        assert "# edited" not in path.read_text()
+    path.write_text(path.read_text() + "# edited\n")
+    world.converge()
+    assert story(world) == (State.STALLED, "1", "1", "mended-too-often")
+    assert "# edited" in path.read_text()
+    assert servers(world) == {"1.1": "serves"}
+    world.now += 10_000
+    world.new_reconciler()
+    world.converge()
+    assert story(world)[0] is State.STALLED
+    rolled_out(world, 2)
+
+
+def test_repairs_that_are_far_apart_do_not_add_up(world: World) -> None:
+    """The budget is for a fight, not for a year."""
+    rolled_out(world, 1)
+    path = world.etc / active(world)
+    for _ in range(12):
+        path.write_text(path.read_text() + "# edited\n")
+        world.converge()
+        world.now += 100
+    assert story(world)[0] is State.SERVING
+
+
+def test_a_masked_unit_suspends_its_deployment(world: World) -> None:
+    """Whoever masked it knows why; what is left undone is shown."""
+    rolled_out(world, 1)
+    (world.etc / "model-demo.socket").unlink()
+    (world.etc / "model-demo.socket").symlink_to("/dev/null")
+    world.select(demo=2)
+    world.converge()
+    assert story(world)[:2] == (State.SUSPENDED, "2")
+    message = world.status()["demo"].message
+    assert message.startswith("suspended, because somebody masked model-demo.socket; left undone: ")
+    assert servers(world) == {"1.1": "serves"}
+    (world.etc / "model-demo.socket").unlink()
+    world.converge()
+    assert story(world)[0] is not State.SUSPENDED
+
+
+def test_many_removals_at_once_wait_for_a_person(world: World) -> None:
+    """Three of four are held and go on serving, also after a restart; two of three are not held."""
+    world.select(a=1, b=1, c=1, d=1)
+    world.converge()
+    world.select(d=1)
+    world.converge()
+    world.new_reconciler()
+    world.converge()
+    assert {name: one.state for name, one in world.status().items()} == {
+        **dict.fromkeys("abc", State.HELD),
+        "d": State.SERVING,
+    }
+    world.systemd.stop(active(world, "a"))
+    world.systemd.settle()
+    world.converge()
+    assert len(servers_of(world)) == 4
+    world.select(d=1, a=1)
+    world.converge()
+    assert {name: one.state for name, one in world.status().items()} == {"a": State.SERVING, "d": State.SERVING}
+
+
+def servers_of(world: World) -> list[str]:
+    """The server units that run."""
+    return [unit for unit, one in world.systemd.units().items() if names.parse_server(unit) and one.active == "active"]
+
+
+def test_the_guard_never_stops_halfway(world: World) -> None:
+    """What is allowed to be removed is removed to the end, also when little is left of the others."""
+    world.reconciler.settings = deploy(removal_grace=600)
+    world.select(a=1, b=1, c=1, d=1, e=1, f=1)
+    world.converge()
+    for left in ("cdef", "def", "d"):
+        world.select(**dict.fromkeys(left, 1))
+        world.converge()
+        states = {name: one.state for name, one in world.status().items()}
+        assert {states[name] for name in states if name not in left} == {State.REMOVING}
+
+
+def test_another_registry_removes_nothing_without_a_person(world: World) -> None:
+    """Somebody pointed the agent elsewhere: one missing model is enough to ask."""
+    world.select(a=1, b=1)
+    world.converge()
+    document = {"schema": 1, "registry": "http://other", "read_at": "2026-01-01T00:00:00Z", "models": []}
+    world.write_snapshot(document)
+    world.converge()
+    assert {one.state for one in world.status().values()} == {State.HELD}
+    assert "http://other" in world.status()["a"].message
+    assert len(servers_of(world)) == 2
+
+
+def test_the_same_models_in_another_registry_are_fine(world: World) -> None:
+    """A new address of the same registry is taken note of."""
+    world.select(a=1)
+    world.converge()
+    model = {"name": "a", "version": 1, "source": "models:/m-a1", "selected_by": "stage:Production"}
+    document = {"schema": 1, "registry": "http://other", "read_at": "2026-01-01T00:00:00Z", "models": [model]}
+    world.write_snapshot(document)
+    world.converge()
+    assert world.reconciler.ledger.ledger.registry == "http://other"
+    world.write_snapshot({**document, "models": []})
+    world.converge()
+    assert "a" not in world.status()
+
+
+def test_an_unusable_ledger_is_kept_aside(world: World) -> None:
+    """Everything goes on; what failed before may be tried once more."""
+    rolled_out(world, 1)
+    (world.state / "ledger.json").write_text("{")
+    world.new_reconciler()
+    world.converge()
+    assert story(world)[:3] == (State.SERVING, "1", "1")
+    assert (world.state / "ledger.json.unusable").read_text() == "{"
+
+
+@pytest.fixture(autouse=True)
+def _one_release_is_enabled(world: World) -> Iterator[None]:
+    """Whatever happened: a boot starts one release of each deployment at most."""
+    yield
+    releases = {names.parse_server(unit) for unit in enabled(world)} - {None}
+    assert len(releases) == len({parsed[0] for parsed in releases if parsed})
