@@ -2,6 +2,13 @@
 
 import sys
 
-from modelserver.cli import main
+from modelserver.standby import Standby
 
-sys.exit(main())
+standby = Standby()
+standby.catch()
+
+from modelserver.cli import main  # noqa: E402 - takes long enough for a signal to arrive that would kill the process
+
+status = main(standby)
+standby.ignore()
+sys.exit(status)

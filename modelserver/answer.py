@@ -15,6 +15,12 @@ class Answer:
     status: int
     body: str
     media_type: str = JSON
+    model_raised: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the release is to blame, not the client; MLflow answers with 400 some of what the model raises."""
+        return self.status >= 500 or self.model_raised
 
 
 def error(status: int, code: str, message: str) -> Answer:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modelserver import describe, parts
 from modelserver.answer import JSON, Answer, error
 from modelserver.body import BodyTooLargeError, chunks, whole
+from modelserver.counters import Counters
 from modelserver.diagnosis import Diagnosis
 from modelserver.scoring import Scoring
 
@@ -40,9 +41,10 @@ class Served:
 class Endpoints:
     """The endpoints of one release."""
 
-    def __init__(self, served: Served) -> None:
-        """Endpoints of `served`."""
+    def __init__(self, served: Served, counters: Counters) -> None:
+        """Endpoints of `served`; what becomes of requests to the model goes into `counters`."""
         self._served = served
+        self._counters = counters
 
     async def ping(self, _: Request) -> Response:
         """The model is loaded, or nobody would be here to answer."""
@@ -94,22 +96,27 @@ class Endpoints:
             answer = await asyncio.wait_for(handle(request), self._served.timeout)
         except (TimeoutError, asyncio.TimeoutError):  # noqa: UP041 - two types in Python 3.10
             _log.warning("%s took longer than %g s", request.url.path, self._served.timeout)
-            return Response("Request processing time exceeded limit", 504, media_type=JSON)
+            answer = Answer(504, "Request processing time exceeded limit")
         except BodyTooLargeError:
             answer = error(413, "BAD_REQUEST", f"cannot read the request: it exceeds {self._served.max_body} bytes")
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody is there to read it
+            return Response(status_code=400)  # nobody is there to read it; such a request was never finished
+        except Exception:
+            self._counters.finished(failed=True)  # _failed() will answer
+            raise
+        # Before the answer is sent: who has it may rely on its being counted.
+        self._counters.finished(answer.failed)
         return Response(answer.body, answer.status, media_type=answer.media_type)
 
 
 class Front:
-    """Outermost: marks every answer with its release and, while draining, asks the client to reconnect elsewhere."""
+    """Outermost: marks every answer with its release and, when another one is to serve, sends the client away."""
 
     def __init__(self, application: ASGIApp, release: str) -> None:
         """Marks the answers of `application` with `release`."""
         self._application = application
         self._header = (b"model-release", release.encode())
-        self.draining = False
+        self.sends_away = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -125,7 +132,7 @@ class Front:
             if message["type"] == "http.response.start":
                 headers = [*message.get("headers", ()), self._header]
                 # A client whose body was not asked for may or may not send it: only a new connection is unambiguous.
-                if self.draining or (expects and not body_asked):
+                if self.sends_away or (expects and not body_asked):
                     headers.append((b"connection", b"close"))
                 message = {**message, "headers": headers}
             await send(message)
@@ -133,9 +140,9 @@ class Front:
         await self._application(scope, receive_noted, send_marked)
 
 
-def application(served: Served) -> Front:
+def application(served: Served, counters: Counters) -> Front:
     """The application of one release."""
-    endpoints = Endpoints(served)
+    endpoints = Endpoints(served, counters)
     routes = [
         Route(endpoint.path, getattr(endpoints, endpoint.name), methods=[endpoint.method])
         for endpoint in describe.ENDPOINTS

@@ -15,26 +15,32 @@ from pathlib import Path
 from modelserver import environment, journal, sockets
 from modelserver.app import Served, application
 from modelserver.body import size
+from modelserver.counters import Counters
 from modelserver.diagnosis import Diagnosis
 from modelserver.failure import CannotServeError, one_line
+from modelserver.idleness import Idleness
 from modelserver.loading import load
 from modelserver.notify import Notifier
 from modelserver.replay import replay
+from modelserver.reports import Reports
 from modelserver.scoring import Scoring
 from modelserver.server import Server
+from modelserver.standby import Standby
+from modelserver.watchdog import Watchdog
 
 EX_CONFIG = 78  # sysexits.h; the unit has RestartPreventExitStatus=78
 _WORKER = "predict"
 _log = logging.getLogger("modelserver")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command and returns its exit status."""
+def main(standby: Standby, arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit status; `standby` catches its signals already."""
     options = _parser().parse_args(arguments)
     journal.log_to_standard_error()
     notifier = Notifier.from_environment()
+    watchdog = Watchdog.from_environment(notifier)
     try:
-        return _serve(options, notifier)
+        return _serve(options, standby, notifier, watchdog)
     except CannotServeError as error:
         sentence = one_line(str(error))
         notifier.status(sentence)
@@ -43,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EX_CONFIG
 
 
-def _serve(options: argparse.Namespace, notifier: Notifier) -> int:
+def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, watchdog: Watchdog) -> int:
     listeners = sockets.bound(options.bind) if options.bind else sockets.inherited()
     if len(listeners) < options.sockets:
         # systemd loses those of a socket unit whose file is changed or gone while it reads the files again.
@@ -60,19 +66,27 @@ def _serve(options: argparse.Namespace, notifier: Notifier) -> int:
     scoring, diagnosis = Scoring(model), Diagnosis(model)
     notifier.status(f"replaying the logged example of {release}")
     proved = workers.submit(replay, options.model_dir, scoring, diagnosis).result()
-    ready = f"answering as {release}; loaded in {time.monotonic() - began:.1f} s, {proved}"
-    front = application(
-        Served(
-            release=release,
-            mlflow_version=sys.modules["mlflow"].__version__,
-            scoring=scoring,
-            diagnosis=diagnosis,
-            workers=workers,
-            max_body=options.max_body,
-            timeout=options.request_timeout,
-        )
+    proof = f"loaded in {time.monotonic() - began:.1f} s, {proved}"
+    counters = Counters()
+    served = Served(
+        release=release,
+        mlflow_version=sys.modules["mlflow"].__version__,
+        scoring=scoring,
+        diagnosis=diagnosis,
+        workers=workers,
+        max_body=options.max_body,
+        timeout=options.request_timeout,
     )
-    server = Server(front, listeners, notifier, ready, grace=options.drain_grace, limit=options.drain_limit)
+    server = Server(
+        application(served, counters),
+        listeners,
+        standby=standby,
+        reports=Reports(notifier, counters, release, proof, options.soak),
+        watchdog=watchdog,
+        idleness=Idleness(options.idle_timeout, options.soak),
+        grace=options.drain_grace,
+        limit=options.drain_limit,
+    )
     asyncio.run(server.serve())
     _leave(workers)
     return 0
@@ -108,6 +122,16 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "60"),
         metavar="SECONDS",
         help="how long one request may take (MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT, 60)",
+    )
+    serve.add_argument(
+        "--soak", type=int, default=0, metavar="SECONDS", help="how long after the start its counters are told often"
+    )
+    serve.add_argument(
+        "--idle-timeout",
+        type=int,
+        default=0,
+        metavar="SECONDS",
+        help="leave when idle for so long (after the soak)",
     )
     serve.add_argument(
         "--drain-grace", type=float, default=1.0, metavar="SECONDS", help="how long idle connections are kept on stop"

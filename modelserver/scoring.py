@@ -14,6 +14,7 @@ from modelserver.failure import CannotServeError, describe
 
 OLDEST_MLFLOW = "2.6"
 FIRST_WITHOUT_FLASK = (2, 21)
+_MODEL_RAISED = "Encountered an unexpected error"  # how MLflow words it; a refused schema is worded otherwise
 _log = logging.getLogger("modelserver")
 
 
@@ -67,9 +68,10 @@ class Scoring:
     def _mlflow_error(self, failure: Any) -> Answer:
         """MLflow's error without its stack trace, which goes to the journal when it is the model's."""
         content = json.loads(failure.serialize_as_json())
-        if content.pop("stack_trace", None) and content["message"].startswith("Encountered an unexpected error"):
+        raised = bool(content.pop("stack_trace", None)) and content["message"].startswith(_MODEL_RAISED)
+        if raised:
             _log.warning("/invocations: the model raised %s", describe(failure), exc_info=failure)
-        return Answer(failure.get_http_status_code(), json.dumps(content))
+        return Answer(failure.get_http_status_code(), json.dumps(content), model_raised=raised)
 
 
 def scoring_server() -> Any:

@@ -19,6 +19,8 @@ class Behaviour:
     status_text: str = ""
     result: str = "exit-code"
     """What systemd calls the failure when it does not work."""
+    obeys: bool = True
+    """Whether a server steps aside and comes back when it is told to."""
 
 
 WORKS = Behaviour()
@@ -87,7 +89,7 @@ class FakeSystemd:
         if unit in self._units and self._units[unit].active in ("active", "activating"):
             self._units[unit] = replace(self._units[unit], active="deactivating", sub="stop-sigterm")
 
-    def stand_by(self, unit: str, patience: float) -> None:  # noqa: ARG002 - it obeys at once
+    def stand_by(self, unit: str, patience: float) -> None:  # noqa: ARG002 - whether it obeys is known at once
         """Close a server's listeners."""
         self._say(unit, "standing by")
 
@@ -99,6 +101,9 @@ class FakeSystemd:
         state = self._units.get(unit, Unit(unit))
         if state.active != "active":
             raise SystemdError(f"cannot do KillUnit {unit}: no process runs")
+        if not self.behave(unit).obeys:
+            self.stop(unit)
+            return
         counters = state.status_text.partition("; requests=")
         self._units[unit] = replace(state, status_text=f"{word} as {unit}{counters[1]}{counters[2]}")
 

@@ -13,7 +13,8 @@ from tests.host.host import CHECKOUT_INSIDE, Host
 from tests.host.image import INSTALL_SECONDS, prepared_environments
 from tests.host.installed import configure
 from tests.host.registry import Registry
-from tests.system.site import SCIENTIST, Site
+from tests.load import Load
+from tests.system.site import SCIENTIST, Site, code
 
 if TYPE_CHECKING:
     from pipeline import Example
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 NAME = "pauses"
 EXAMPLE = "/opt/mlflow-reconciler/examples/pauses"
 MODEL = ("--name", NAME, "--model", f"{EXAMPLE}/pauses.py:Pauses")
+SETTINGS = "[deploy]\nsoak = 10\n"
+CONNECTIONS = 8
+MORE = 300  # requests before and after a change
+WRONG = "self.n = getattr(self, 'n', 0) + 1; return ([], 'inconclusive') if self.n % 2 else 1 // 0"
 STRICTER = ("--artifact", f"thresholds={EXAMPLE}/strict.json", "--update")
 SERVING_SECONDS = 600  # a cold cache of packages behind a slow line; some 20 s are usual
 
@@ -58,7 +63,7 @@ def demo(*, keep: bool) -> None:
         host = Host("demo", seed=seed)
     try:
         with timeline.step("boot a host over this machine's own root: systemd, D-Bus, journal"):
-            configure(host)
+            configure(host, SETTINGS)
             host.boot()
         with timeline.step("./dev install"):
             host.run([f"{CHECKOUT_INSIDE}/dev", "install"], timeout=INSTALL_SECONDS, live=True)
@@ -71,8 +76,10 @@ def demo(*, keep: bool) -> None:
         register(site, timeline, "version 1")
         promote_and_ask(site, timeline, 1)
         register(site, timeline, "version 2, with stricter thresholds", STRICTER)
-        promote_and_ask(site, timeline, 2)
+        hand_over(site, timeline, 2)
+        undo(site, timeline, 3)
         show(host, ["reconciler", "status"])
+        show(host, ["reconciler", "history", NAME])
         if not keep:
             remove(site, timeline, before)
             show(host, ["reconciler", "status"])
@@ -94,12 +101,58 @@ def promote_and_ask(site: Site, timeline: Timeline, version: int) -> None:
     """Do what the MLflow UI does to promote, wait until that version serves, and send it the seed's input."""
     with timeline.step(f"version {version}: to Production, until it serves"):
         site.registry.promote(NAME, version, archive=True)
-        status = site.wait_for(NAME, "serving", version, deadline=SERVING_SECONDS)
-    example = seed_example()
+        site.wait_for(NAME, "serving", version, deadline=SERVING_SECONDS)
+    ask(site, timeline, version)
+
+
+def ask(site: Site, timeline: Timeline, version: int) -> None:
+    """Send the seed's input."""
+    status, example = site.statuses()[NAME], seed_example()
     with timeline.step(f"version {version}: POST {status['url']}/predict with {', '.join(example.parts)}"):
         answer = site.predict(NAME, example.metadata, {part: content for part, (_, content) in example.parts.items()})
         indent(f"{answer.status_code} {answer.headers['Model-Release']}: {answer.text}")
         answer.raise_for_status()
+
+
+def hand_over(site: Site, timeline: Timeline, version: int) -> None:
+    """Replace the version that serves while clients ask all the time, and count what they lost."""
+    with (
+        timeline.step(f"version {version}: to Production under load, until it has proved itself"),
+        load(site) as asking,
+    ):
+        asking.wait_for_more(MORE)
+        site.registry.promote(NAME, version, archive=True)
+        site.wait_for(NAME, "serving", version, deadline=SERVING_SECONDS)
+        asking.wait_for_more(MORE, release=str(version))
+    totals = asking.totals
+    indent(f"{totals.requests} requests over {CONNECTIONS} connections; lost: {len(totals.harm())}")
+    if harm := totals.harm():
+        raise RuntimeError(f"a hand-over lost requests: {harm}")
+    ask(site, timeline, version)
+
+
+def undo(site: Site, timeline: Timeline, version: int) -> None:
+    """Promote a version that pipeline.py would have refused, and show that it undoes itself."""
+    site.register({"name": NAME, "code": code(on_predict=WRONG)})
+    with timeline.step(f"version {version}, which fails every other request: until it is undone"), load(site) as asking:
+        asking.wait_for_more(MORE)
+        site.registry.promote(NAME, version, archive=True)
+        status = site.wait_for(NAME, "degraded", version, deadline=SERVING_SECONDS)
+        asking.wait_for_more(MORE, release=status["active_version"])
+    totals = asking.totals
+    wrong = sum(totals.wrong.values())
+    indent(
+        f"{totals.requests} requests; answered with an error by version {version}: {wrong}; lost otherwise:"
+        f" {sum(totals.failed.values()) + totals.closed_unannounced}"
+    )
+    indent(f"state {status['state']}, version {status['active_version']} serves: {status['message']}")
+
+
+def load(site: Site) -> Load:
+    """Clients that ask without a recording, all the time; every version answers that it cannot tell."""
+    port = int(site.statuses()[NAME]["url"].rpartition(":")[2])
+    answer = {"output": [], "diagnosis": "inconclusive"}
+    return Load({"1": answer, "2": answer, "3": answer}, tcp=("127.0.0.1", port), connections=CONNECTIONS)
 
 
 def seed_example() -> "Example":

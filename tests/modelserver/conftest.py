@@ -117,6 +117,17 @@ def ridge(models: Path, short: Path) -> Iterator[Address]:
     yield from _served(short / "r", models / "ridge")
 
 
+@pytest.fixture
+def processes() -> Iterator[list[ServerProcess]]:
+    """Servers that are ended whatever happens."""
+    started: list[ServerProcess] = []
+    yield started
+    for server in started:
+        server.process.kill()
+        server.process.wait()
+        server.notifications.close()
+
+
 @pytest.fixture(scope="session")
 def reference(models: Path, short: Path) -> Iterator[httpx.Client]:
     """The same scikit-learn model, served by what `mlflow models serve` runs."""

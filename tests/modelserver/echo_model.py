@@ -1,5 +1,8 @@
 """A diagnosis model for tests: its numbers depend on every byte it is given, and its metadata tells it to misbehave."""
 
+import ctypes
+import os
+import signal
 import time
 import zlib
 from pathlib import Path
@@ -7,6 +10,8 @@ from pathlib import Path
 import mlflow
 import numpy as np
 from mlflow.pyfunc.model import PythonModel
+
+main_thread_waits_for: list[Path] = []
 
 
 class Echo(PythonModel):
@@ -28,6 +33,16 @@ class Echo(PythonModel):
             raise ValueError("no breath was found\nin the recording")
         if behave == "leave":
             raise SystemExit(0)
+        if behave == "hold the interpreter":  # as an extension does that computes without letting go of it
+            with Path(metadata["until"]).open("rb") as pipe:
+                ctypes.PyDLL(None).read(pipe.fileno(), ctypes.create_string_buffer(1), 1)
+        if behave == "hold the main thread":
+            main_thread_waits_for.append(Path(metadata["until"]))
+            os.kill(os.getpid(), signal.SIGVTALRM)
+        if behave == "look around":
+            return [
+                float(name in os.environ) for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+            ], "negative"
         if behave in MISBEHAVIOUR:
             return MISBEHAVIOUR[behave]
         output = [float(metadata.get("age", 0))]
@@ -50,4 +65,6 @@ MISBEHAVIOUR = {
     "table": {"output": [0.1]},
     "nothing": None,
 }
+# Handlers run in the main thread, between two steps of the event loop.
+signal.signal(signal.SIGVTALRM, lambda *_: main_thread_waits_for.pop().read_bytes())
 mlflow.models.set_model(Echo())

@@ -9,9 +9,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -24,7 +25,7 @@ ENVIRONMENT = {
     # MLflow prints sets in its messages; the same seed puts them in the same order in both servers.
     "PYTHONHASHSEED": "0",
 }
-_AS_SYSTEMD = 'export LISTEN_PID=$$; exec "$@"'
+_AS_SYSTEMD = 'export LISTEN_PID=$$ WATCHDOG_PID=${WATCHDOG_PID:-$$}; exec "$@"'
 
 
 def listen(address: str | tuple[str, int] = ("127.0.0.1", 0)) -> socket.socket:
@@ -61,11 +62,11 @@ class ServerProcess:
     output: Path
     told: list[str] = field(default_factory=list)
 
-    def wait_for(self, text: str) -> str:
-        """The first notification with `text` in it; fails when the process ends without it."""
+    def wait_for(self, text: str, after: int = 0) -> str:
+        """The first notification with `text` in it, not among the first `after`; fails when the process ends first."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            if found := next((message for message in self.told if text in message), None):
+            if found := next((message for message in self.told[after:] if text in message), None):
                 return found
             ended = self.process.poll() is not None
             if not self.listen_to_it(0.05) and ended:
@@ -81,6 +82,24 @@ class ServerProcess:
             return False
         return True
 
+    def hear(self) -> int:
+        """How many notifications have arrived, those included that were not listened to yet."""
+        while self.listen_to_it(0.01):
+            pass
+        return len(self.told)
+
+    def send(self, number: int, text: str) -> str:
+        """Sends a signal and returns the first notification after it with `text` in it."""
+        heard = self.hear()
+        self.process.send_signal(number)
+        return self.wait_for(text, heard)
+
+    def catches(self, number: int) -> bool:
+        """Whether it has a handler for a signal."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
     def end(self) -> int:
         """Asks it to stop, as systemd does, and returns its exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -92,8 +111,7 @@ class ServerProcess:
             status = self.process.wait(PATIENCE)
         finally:
             self.process.kill()
-        while self.listen_to_it(0.01):
-            pass
+        self.hear()
         return status
 
     def printed(self) -> str:
@@ -107,6 +125,7 @@ def start(
     listeners: Sequence[socket.socket] = (),
     arguments: Sequence[str] = (),
     release: str = "1.0badcafe",
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> ServerProcess:
     """Starts a server of `model`; it is not ready yet. `directory` takes its notification socket and its output."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -123,7 +142,12 @@ def start(
             process = subprocess.Popen(
                 ["bash", "-c", moves + _AS_SYSTEMD, "bash", *command],
                 cwd=ROOT,
-                env={**ENVIRONMENT, "LISTEN_FDS": str(len(high)), "NOTIFY_SOCKET": str(directory / "notify")},
+                env={
+                    **ENVIRONMENT,
+                    "LISTEN_FDS": str(len(high)),
+                    "NOTIFY_SOCKET": str(directory / "notify"),
+                    **environment,
+                },
                 pass_fds=high,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

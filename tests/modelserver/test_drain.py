@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
-from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,63 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.modelserver.load import Load
 from tests.modelserver.process import PATIENCE, ServerProcess, listen, start, url, wait_until
-
-
-class Load:
-    """Clients that never pause: some connect anew for each request, some keep their connection."""
-
-    def __init__(self, base_url: str, uds: str) -> None:
-        """Talks to one server over both of its sockets."""
-        self.answers: Counter[str] = Counter()
-        self.failures: list[str] = []
-        self._stop = threading.Event()
-        self._base_url = base_url
-        self._threads = [
-            threading.Thread(target=self._ask, args=(keep, path))
-            for keep in (False, True)
-            for path in (None, None, uds)
-        ]
-
-    def __enter__(self) -> Load:
-        """Starts asking."""
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stops asking."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-
-    def wait_for_more(self, release: str) -> None:
-        """Waits until `release` has given more answers."""
-        enough = self.answers[release] + 50
-        wait_until(lambda: self.answers[release] > enough, f"{release} serves")
-
-    def _ask(self, keep: bool, uds: str | None) -> None:
-        limits = httpx.Limits(max_keepalive_connections=1 if keep else 0)
-        transport = httpx.HTTPTransport(uds=uds, limits=limits)
-        with httpx.Client(base_url=self._base_url, transport=transport, timeout=PATIENCE) as client:
-            while not self._stop.is_set():
-                try:
-                    answer = client.post("/predict", files={"metadata": (None, "{}"), "frase": b"x" * 9000})
-                    answer.raise_for_status()
-                    self.answers[answer.headers["model-release"]] += 1
-                except httpx.HTTPError as error:
-                    self.failures.append(repr(error))
-
-
-@pytest.fixture
-def processes() -> Iterator[list[ServerProcess]]:
-    """Servers that are ended whatever happens."""
-    started: list[ServerProcess] = []
-    yield started
-    for server in started:
-        server.process.kill()
-        server.process.wait()
-        server.notifications.close()
 
 
 def test_releases_are_swapped_under_load_without_losing_a_request(
@@ -133,13 +75,14 @@ def test_a_request_that_takes_too_long_is_answered_as_mlflow_answers_it(
 ) -> None:
     """504 after the time limit; others are answered on, and the stuck prediction does not hold the process."""
     with listen() as tcp:
-        server = start(tmp_path / "s", models / "echo", [tcp], ["--request-timeout", "0.5"])
+        server = start(tmp_path / "s", models / "echo", [tcp], ["--request-timeout", "0.5", "--soak", "600"])
         processes.append(server)
         server.wait_for("READY=1")
         metadata = json.dumps({"wait_for": str(tmp_path / "go")})
         answer = httpx.post(f"{url(tcp)}/predict", files={"metadata": (None, metadata)}, timeout=PATIENCE)
         assert (answer.status_code, answer.text) == (504, "Request processing time exceeded limit")
         assert httpx.get(f"{url(tcp)}/ping", timeout=PATIENCE).status_code == 200
+        server.wait_for("; requests=1 errors=1")
         assert server.end() == 0
 
 

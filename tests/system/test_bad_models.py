@@ -43,7 +43,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "odd-scheme": {"code": GOOD},
     "odd-tag": {"code": GOOD, "settings": {"environment": "host", "start_timeout": "soon\nExecStart=/bin/sh"}},
     "denied-tag": {"code": GOOD, "settings": {"environment": "host", "max_body": "1G"}},
-    "unknown-tag": {"code": GOOD, "settings": {"environment": "host", "replicas": "3"}},
+    "unknown-tag": {"code": GOOD, "settings": {"environment": "host", "colour": "red"}},
 }
 REASONS = {
     "hang": r"cannot start version 1 of hang: it did not get ready within its start timeout "
@@ -61,7 +61,7 @@ REASONS = {
     "odd-scheme": r"cannot download version 1 of odd-scheme: its files are at dbfs:, this host downloads from ",
     "odd-tag": r"cannot use the tag deploy.start_timeout='soon ExecStart=/bin/sh': it should be a whole number of ",
     "denied-tag": r"cannot use the tag deploy.max_body: this host's policy does not allow it; remove the tag",
-    "unknown-tag": r"cannot use the tag 'deploy.replicas': no such setting; this host knows deploy.cpu_quota, ",
+    "unknown-tag": r"cannot use the tag 'deploy.colour': no such setting; this host knows deploy.cpu_quota, ",
 }
 # One for each way in which a deployment is held back: each costs a start.
 MENDED = ("hang", "import", "lost", "odd-tag")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.apply.quote import quote_argument
 from reconciler.core import names
 from reconciler.core.observed import Unit
 from reconciler.ports.systemd import Systemd, SystemdError
@@ -19,6 +20,7 @@ pytestmark = [pytest.mark.timeout(300)]
 STEP = names.fetch_unit("contract", 1)
 SERVER = names.server_unit("contract", "1.00000000")
 SOCKET = names.socket_unit("contract")
+OBEDIENT = names.server_unit("contract", "2.00000000")
 DIRECTORY = "mlflow-deploy/model_deploys/contract/releases/1"
 SAYS = "fetched 1 files, 1 B; environment=host"
 FAILS = "cannot fetch: it is a test; do nothing"
@@ -56,6 +58,17 @@ def server() -> str:
     )
 
 
+def obedient(obeys: bool) -> str:
+    """A server that steps aside and comes back, or does neither."""
+    stand_by, resume = ("standing by", "answering") if obeys else ("busy", "busy")
+    script = (
+        f"""trap 'systemd-notify --status="{stand_by} as x; requests=3 errors=1"' USR1; """
+        f"""trap 'systemd-notify --status="{resume} as x; requests=3 errors=1"' USR2; """
+        """systemd-notify --ready --status="answering as x; requests=3 errors=1"; while :; do sleep 0.1; done"""
+    )
+    return f"[Service]\nType=notify\nNotifyAccess=all\nExecStart=/bin/sh -c {quote_argument(script)}\n"
+
+
 def listening(port: int) -> str:
     """A socket for the server."""
     return f"[Socket]\nListenStream=127.0.0.1:{port}\nService={SERVER}\n[Install]\nWantedBy=sockets.target\n"
@@ -66,8 +79,11 @@ def fake_world(directory: Path) -> World:
     texts: dict[str, str] = {}
 
     def behave(unit: str) -> Behaviour:
-        if "exit 1" in texts.get(unit, ""):
+        text = texts.get(unit, "")
+        if "exit 1" in text:
             return Behaviour(works=False, status_text=FAILS)
+        if "USR1" in text:
+            return Behaviour(status_text="answering as x; requests=3 errors=1", obeys="standing by" in text)
         return Behaviour(status_text=SAYS if unit == STEP else "")
 
     fake = FakeSystemd(directory, behave)
@@ -224,10 +240,40 @@ def test_a_port_that_somebody_holds_fails_the_socket_for_want_of_resources(world
     assert (unit.active, unit.result) == ("failed", "resources")
 
 
+def test_a_server_stands_by_and_resumes_as_it_is_told(world: World) -> None:
+    """What it says of itself tells which, and how many requests it answered; it runs all the time."""
+    world.write(OBEDIENT, obedient(obeys=True))
+    world.systemd.reload()
+    world.systemd.start(OBEDIENT)
+    first = world.settle(OBEDIENT, "active")
+    assert (first.is_up, first.stands_by, first.requests_and_errors) == (True, False, (3, 1))
+    world.systemd.stand_by(OBEDIENT, 20)
+    second = world.systemd.units()[OBEDIENT]
+    assert (second.is_up, second.stands_by, second.requests_and_errors) == (False, True, (3, 1))
+    world.systemd.resume(OBEDIENT, 20)
+    third = world.systemd.units()[OBEDIENT]
+    assert (third.is_up, third.stands_by) == (True, False)
+    assert first.since == third.since > 0
+    world.systemd.stop(OBEDIENT)
+    assert world.settle(OBEDIENT, "inactive").is_down
+    with pytest.raises(SystemdError):
+        world.systemd.stand_by(OBEDIENT, 20)
+
+
+def test_a_server_that_does_not_step_aside_is_stopped(world: World) -> None:
+    """It must not go on answering beside the one that takes over."""
+    world.write(OBEDIENT, obedient(obeys=False))
+    world.systemd.reload()
+    world.systemd.start(OBEDIENT)
+    assert world.settle(OBEDIENT, "active").is_up
+    world.systemd.stand_by(OBEDIENT, 0.5)
+    assert world.settle(OBEDIENT, "inactive").is_down
+
+
 def test_what_is_removed_is_gone_after_a_reload(world: World) -> None:
     """No unit of the contract is shown any more."""
     world.systemd.reset_failed(SOCKET)
-    for unit in (STEP, SERVER, SOCKET):
+    for unit in (STEP, SERVER, SOCKET, OBEDIENT):
         world.remove(unit)
     world.systemd.reload()
     assert not {STEP, SERVER, SOCKET} & set(world.systemd.units())
