@@ -44,7 +44,7 @@ class Agent:
         self._registry = registry
         self._failures = 0
         self._content = _read_own(registry_file)
-        self._written = _parse(self._content)
+        self._written = self._told = _parse(self._content)
 
     def use(self, settings: Settings, registry: Registry) -> None:
         """Take new settings, and a registry that was made from them."""
@@ -74,11 +74,12 @@ class Agent:
         content = snapshot.model_dump_json(by_alias=True, indent=1).encode()
         if len(content) > MAX_SNAPSHOT_BYTES:
             raise InconsistentReadingError("it selects more than the snapshot may hold")
-        before, self._written = self._written, None
+        # Told first: whoever acts on the file tells the rest of the story, and may be faster than we are.
+        for change in changes(self._told, snapshot):
+            log.info(change.sentence, MODEL=change.name, MODEL_VERSION=change.version)
+        self._told, self._written = snapshot, None
         replace_file(self._file, content, 0o644)
         self._content, self._written = content, snapshot
-        for change in changes(before, snapshot):
-            log.info(change.sentence, MODEL=change.name, MODEL_VERSION=change.version)
 
     def _failed(self, error: Exception) -> None:
         why = one_line(str(error), 200) if not isinstance(error, ValidationError) else "its answer makes no snapshot"
