@@ -9,7 +9,7 @@ import pytest
 
 from tests.host import Layers, Registry, installed_host
 from tests.load import Load
-from tests.system.site import Site, code
+from tests.system.site import SCIENTIST, Site, code
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
@@ -96,8 +96,14 @@ def test_updates_under_load_lose_no_request(site: Site, moving: str, hand_overs:
 CRASH = "self.n = getattr(self, 'n', 0) + 1; import os; self.n < 300 or os._exit(3); return [1.0], 'negative'"
 HALF = "self.n = getattr(self, 'n', 0) + 1; return ([1.0], 'negative') if self.n % 2 else 1 // 0"
 HOST = {"environment": "host"}
+LIBRARY = f"/home/{SCIENTIST}/lib"
+OF_ADA = f"import sys\nsys.path.insert(0, {LIBRARY!r})\nimport adas_helpers\n"  # which is only on her own machine
 BAD: dict[str, tuple[dict[str, Any], str, bool]] = {
-    "import": ({"code": "import nowhere\n" + good(1)}, r"cannot load the model: ModuleNotFoundError", False),
+    "import": (
+        {"code": f"{OF_ADA}{good(1)}"},
+        r"cannot load the model: ModuleNotFoundError: No module named 'ada",
+        False,
+    ),
     "load": ({"code": code(on_load="raise KeyError('weights')")}, r"cannot load the model: KeyError: 'weights'", False),
     "example": (
         {"code": code(on_predict="1 // 0"), "replay": REPLAY},
@@ -130,6 +136,7 @@ BAD: dict[str, tuple[dict[str, Any], str, bool]] = {
 @pytest.fixture(scope="module")
 def bad_site(site: Site) -> Site:
     """A deployment for each kind of bad version; a good first version is registered of all."""
+    site.host.write(f"{LIBRARY}/adas_helpers.py", "")
     site.register(*({"name": f"bad-{kind}", "code": good(1)} for kind in BAD))
     site.register(*({"name": f"bad-{kind}", **model} for kind, (model, _, _) in BAD.items()))
     return site
