@@ -40,7 +40,7 @@ def why_failed(unit: Unit) -> str:
     said = one_line(unit.status_text, MAX_REASON)
     if said.startswith("cannot ") and unit.result != "timeout":
         return said
-    what = _subject(unit.name)
+    what = _subject(unit)
     if unit.has_finished_well:
         return f"cannot {what}: it did not say which environment the version needs; see journalctl -u {unit.name}"
     reason = _RESULTS.get(unit.result, f"systemd says {unit.result!r}")
@@ -49,17 +49,25 @@ def why_failed(unit: Unit) -> str:
     if unit.result == "timeout" and names.parse_server(unit.name) is None:
         reason = "it was not done before its deadline"
     if unit.active != "failed" and unit.result != "timeout":
-        last = f", the last time {reason}" if unit.result in _RESULTS else ""
-        reason = f"it ended {unit.ends} times before it got ready{last}"
-    doing = f" (it last said: {said})" if said else ""
+        reason = _how_often(unit, reason if unit.result in _RESULTS else "")
+    doing = f" (it last said: {said})" if said and not unit.ever_active else ""
     return f"cannot {what}: {reason}{doing}; see journalctl -u {unit.name}"
 
 
-def _subject(unit: str) -> str:
-    if step := names.parse_step(unit):
+def _how_often(unit: Unit, reason: str) -> str:
+    """Say how often a unit ended that systemd starts again and again, and why the last time, if that is known."""
+    when = "while it served" if unit.ever_active else "before it got ready"
+    if unit.ends == 1:
+        return f"{reason} {when}" if reason else f"it ended {when}"
+    return f"it ended {unit.ends} times {when}" + (f", the last time {reason}" if reason else "")
+
+
+def _subject(unit: Unit) -> str:
+    if step := names.parse_step(unit.name):
         return f"{step[0]} version {step[2]} of {step[1]}"
-    if server := names.parse_server(unit):
-        return f"start version {names.release_version(server[1])} of {server[0]}"
-    if names.parse_build(unit):
+    if server := names.parse_server(unit.name):
+        verb = "keep" if unit.ever_active else "start"
+        return f"{verb} version {names.release_version(server[1])} of {server[0]}"
+    if names.parse_build(unit.name):
         return "build the environment"
-    return f"start {unit}"
+    return f"start {unit.name}"

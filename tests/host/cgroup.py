@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+MEMORY_V1 = CGROUP_ROOT / "memory"
 
 
 def systemd_is_pid_1() -> bool:
@@ -30,6 +31,8 @@ class HostCgroups:
             _, controllers, path = line.split(":", 2)
             if controllers == "name=systemd":
                 mount = CGROUP_ROOT / "systemd"
+            elif controllers == "memory":
+                mount = MEMORY_V1
             elif controllers == "":
                 mount = CGROUP_ROOT / "unified" if (CGROUP_ROOT / "unified").is_dir() else CGROUP_ROOT
             else:

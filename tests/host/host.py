@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
-from tests.host.cgroup import HostCgroups, systemd_is_pid_1
+from tests.host.cgroup import CGROUP_ROOT, MEMORY_V1, HostCgroups, systemd_is_pid_1
 from tests.host.layers import Layers
 from tests.host.ports import PortBlock
 
@@ -258,6 +258,14 @@ class Host:
             deadline,
             f"{unit} to be {state}",
         )
+
+    def enforce_memory_limits(self) -> None:
+        """Have its systemd enforce them, under cgroup v1 too, of which nspawn shows the controller read-only."""
+        if not MEMORY_V1.is_dir():
+            return
+        self.run(f"for one in {CGROUP_ROOT} {MEMORY_V1}; do mount -o remount,bind,rw $one; done")
+        self.run(["systemctl", "daemon-reexec"])
+        self.wait_for(lambda: self._systemctl_says_active("multi-user.target"), 60, "its systemd to be back")
 
     def power_off(self, deadline: float = 60) -> None:
         """Shut down in order, as a person would; the file system stays mounted and complete."""

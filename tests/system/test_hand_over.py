@@ -17,7 +17,7 @@ SETTINGS = """
 [deploy]
 soak = 2
 [policy]
-tags = ["environment", "start_timeout", "soak", "strategy", "replicas", "idle_timeout"]
+tags = ["environment", "start_timeout", "soak", "strategy", "replicas", "idle_timeout", "memory_max", "watchdog"]
 [reconcile]
 retry_min = 1
 retry_max = 5
@@ -93,8 +93,12 @@ def test_updates_under_load_lose_no_request(site: Site, moving: str, hand_overs:
 
 
 # Bad versions: what registers them beside their code, the reason in the status, and whether it shows only in the soak.
-CRASH = "self.n = getattr(self, 'n', 0) + 1; import os; self.n < 300 or os._exit(3); return [1.0], 'negative'"
-HALF = "self.n = getattr(self, 'n', 0) + 1; return ([1.0], 'negative') if self.n % 2 else 1 // 0"
+COUNT = "self.n = getattr(self, 'n', 0) + 1"
+CRASH = f"{COUNT}; import os; self.n < 300 or os._exit(3); return [1.0], 'negative'"
+GROW = "self.n = getattr(self, 'n', []); self.n.append(b'x' * (8 << 20)); return [1.0], 'negative'"
+# A search that takes for ever, in C and with Python's lock held: nothing else of the process runs.
+STUCK = f"{COUNT}; import re; self.n < 300 or re.match('(a+)+b', 'a' * 60); return [1.0], 'negative'"
+HALF = f"{COUNT}; return ([1.0], 'negative') if self.n % 2 else 1 // 0"
 HOST = {"environment": "host"}
 LIBRARY = f"/home/{SCIENTIST}/lib"
 OF_ADA = f"import sys\nsys.path.insert(0, {LIBRARY!r})\nimport adas_helpers\n"  # which is only on her own machine
@@ -122,7 +126,18 @@ BAD: dict[str, tuple[dict[str, Any], str, bool]] = {
     ),
     "crash": (
         {"code": code(on_predict=CRASH), "settings": {**HOST, "soak": "120"}},
-        r"cannot start version 2 of bad-crash: it ended with an error|.* it ended 1 times",
+        r"cannot keep version 2 of bad-crash: it ended (with an error )?while it served; see journalctl -u model-",
+        True,
+    ),
+    "grow": (
+        {"code": code(on_predict=GROW), "settings": {**HOST, "soak": "120", "memory_max": "600M"}},
+        # With cgroup v1 systemd cannot tell whose signal it was.
+        r"cannot keep version 2 of bad-grow: it (was killed (for using more memory .*|by a signal)|ended) while it",
+        True,
+    ),
+    "stuck": (
+        {"code": code(on_predict=STUCK), "settings": {**HOST, "soak": "120", "watchdog": "2"}},
+        r"cannot keep version 2 of bad-stuck: it (no longer answered systemd's watchdog|ended|crashed) while it served",
         True,
     ),
     "errors": (
@@ -136,6 +151,7 @@ BAD: dict[str, tuple[dict[str, Any], str, bool]] = {
 @pytest.fixture(scope="module")
 def bad_site(site: Site) -> Site:
     """A deployment for each kind of bad version; a good first version is registered of all."""
+    site.host.enforce_memory_limits()
     site.host.write(f"{LIBRARY}/adas_helpers.py", "")
     site.register(*({"name": f"bad-{kind}", "code": good(1)} for kind in BAD))
     site.register(*({"name": f"bad-{kind}", **model} for kind, (model, _, _) in BAD.items()))

@@ -57,6 +57,27 @@ def test_a_server_that_could_not_speak_is_spoken_for(unit: Unit, why: str) -> No
     assert why_failed(unit) == f"cannot start version 3 of demo: {why}; see journalctl -u {SERVER}"
 
 
+@pytest.mark.parametrize(
+    ("unit", "why"),
+    [
+        (replace(ENDED, result="exit-code"), "it ended with an error while it served"),
+        (replace(ENDED, result="watchdog"), "it no longer answered systemd's watchdog while it served"),
+        (Unit(SERVER, active="active", restarts=1), "it ended while it served"),
+        (
+            replace(ENDED, restarts=1, result="signal"),
+            "it ended 2 times while it served, the last time it was killed by a signal",
+        ),
+        (Unit(SERVER, active="failed", result="oom-kill"), "it was killed for using more memory than it may"),
+    ],
+)
+def test_a_server_that_served_already_cannot_be_kept(unit: Unit, why: str) -> None:
+    """Its start is not what failed."""
+    assert (
+        why_failed(replace(unit, ever_active=True))
+        == f"cannot keep version 3 of demo: {why}; see journalctl -u {SERVER}"
+    )
+
+
 def test_a_step_that_takes_too_long_is_said_to() -> None:
     """A download has a deadline, not a start timeout."""
     why = why_failed(Unit("mlflow-fetch@demo.3.service", active="failed", result="timeout"))

@@ -1,0 +1,168 @@
+"""Drift: what somebody does to a deployment behind the reconciler's back is mended at once, up to a budget."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.host import Layers, Registry, installed_host
+from tests.load import Load
+from tests.system.site import Site, code
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+SETTINGS = """
+[deploy]
+verify_interval = 5
+[reconcile]
+mend_budget = 100
+retry_min = 1
+retry_max = 5
+"""
+NAME = "drifting"
+UNITS = "/etc/systemd/system"
+FILES = f"/var/lib/mlflow-deploy/model_deploys/{NAME}/releases/1"
+SOCKET = f"model-{NAME}.socket"
+
+
+@pytest.fixture(scope="module")
+def site(image: Layers) -> Iterator[Site]:
+    """A site on which one model serves."""
+    with installed_host(image, "drift", settings=SETTINGS) as host:
+        registry = Registry(host, host.registry_port)
+        registry.start()
+        site = Site(host, registry)
+        site.serve({"name": NAME, "code": code()})
+        yield site
+
+
+def server(site: Site) -> str:
+    """The unit of the server."""
+    (unit,) = site.host.output(f"cd {UNITS}; ls -d model-{NAME}@*.service").splitlines()
+    return unit
+
+
+def files(site: Site) -> str:
+    """Everything that there is of the deployment on disk, with its content, and which units are up."""
+    return site.host.output(
+        f"cd {UNITS}; ls -d model-{NAME}* mlflow-*@{NAME}* *.wants/model-{NAME}*; "
+        f"cat $(ls -d model-{NAME}*.* mlflow-*@{NAME}*.* | grep -v 'slice.d'); cd {FILES}; find . | sort; "
+        "find . -type f ! -name .incoming | sort | xargs sha256sum; "
+        f"systemctl list-units --plain --no-legend 'model-{NAME}*' 'mlflow-*@{NAME}*' | awk '{{print $1, $2, $3, $4}}'"
+    )
+
+
+def is_steady(site: Site, before: str) -> bool:
+    """Whether everything is as it was and nothing is to be done."""
+    status = site.statuses()[NAME]
+    return status["state"] == "serving" and not status["reason"] and files(site) == before
+
+
+DROP_IN = "mkdir -p {units}/{unit}.d; echo '[Unit]\nDescription=Changed' >{units}/{unit}.d/90.conf; {reload}"
+RELOAD = "systemctl daemon-reload"
+HARMLESS = {
+    "an edited server": f"sed -i /^MemoryDenyWriteExecute/d {UNITS}/{{server}}; {RELOAD}",
+    "a deleted server": f"rm {UNITS}/{{server}}; {RELOAD}",
+    "a server with a drop-in": DROP_IN.format(units=UNITS, unit="{server}", reload=RELOAD),
+    "a socket with a drop-in": DROP_IN.format(units=UNITS, unit=SOCKET, reload=RELOAD),
+    "a deleted slice": f"rm {UNITS}/model-{NAME}.slice",
+    "a disabled server": "systemctl disable {server}",
+    "a deleted verification": f"rm {UNITS}/mlflow-verify@{NAME}.1.service",
+    "a changed artifact": f"echo '# changed' >>{FILES}/model/MLmodel",
+    "an additional file": f"touch {FILES}/model/more",
+    "a deleted release": f"rm -r {FILES}",
+}
+RESTARTED = {
+    "a stopped server": "systemctl stop {server}",
+    "a crashed server": "systemctl kill --signal=SEGV {server}",
+    "a stopped socket": f"systemctl stop {SOCKET}",
+    "an edited socket": f"sed -i s/ListenStream=127/ListenStream=126/ {UNITS}/{SOCKET}; {RELOAD}",
+    "a deleted socket": f"rm {UNITS}/{SOCKET}; {RELOAD}; systemctl stop {SOCKET}",
+}
+
+
+@pytest.mark.parametrize("what", list(HARMLESS))
+def test_files_are_mended_and_no_request_is_lost(site: Site, what: str) -> None:
+    """Nothing is restarted."""
+    unit, before = server(site), files(site)
+    asked = ["systemctl", "show", "--property=InvocationID,MainPID", unit, SOCKET]
+    started = site.host.output(asked)
+    port = int(site.statuses()[NAME]["url"].rpartition(":")[2])
+    with Load({"1": {"output": [0.5], "diagnosis": "negative"}}, tcp=("127.0.0.1", port), rate=100) as load:
+        load.wait_for_more(10)
+        site.host.run(HARMLESS[what].format(server=unit))
+        site.host.wait_for(lambda: is_steady(site, before) or None, 90, f"{what} to be mended")
+        load.wait_for_more(10)
+    assert load.totals.harm() == []
+    assert site.host.output(asked) == started
+
+
+@pytest.mark.parametrize("what", list(RESTARTED))
+def test_what_was_stopped_serves_again(site: Site, what: str) -> None:
+    """At the same address."""
+    unit, before, url = server(site), files(site), site.statuses()[NAME]["url"]
+    site.host.run(RESTARTED[what].format(server=unit))
+    site.host.wait_for(lambda: is_steady(site, before) or None, 90, f"{what} to be mended")
+    assert site.statuses()[NAME]["url"] == url
+    assert site.predict(NAME, {}, {}).status_code == 200
+
+
+def test_a_limit_that_ops_put_on_the_slice_stays(site: Site) -> None:
+    """The slice is theirs to limit, whichever release runs."""
+    limit = f"{UNITS}/model-{NAME}.slice.d/50-ops.conf"
+    site.host.write(limit, "[Slice]\nTasksMax=500\n")
+    site.host.run(f"{RELOAD}; systemctl reload mlflow-reconciler")
+    assert site.host.run(["reconciler", "plan"]).returncode == 0
+    assert site.host.output(["systemctl", "show", "--property=TasksMax", "--value", f"model-{NAME}.slice"]) == "500"
+    site.host.run(["rm", "-r", limit.rpartition("/")[0]])
+
+
+def test_a_masked_unit_suspends_the_deployment(site: Site) -> None:
+    """Whoever masked it is obeyed until it is unmasked."""
+    unit, before = server(site), files(site)
+    site.host.run(f"ln -sf /dev/null {UNITS}/{unit}; {RELOAD}; systemctl stop {SOCKET} {unit}")
+    status = site.wait_for(NAME, "suspended", 1)
+    assert status["message"].startswith(f"suspended, because somebody masked {unit}")
+    site.host.run(f"rm {UNITS}/{unit}; {RELOAD}")
+    site.host.wait_for(lambda: is_steady(site, before) or None, 90, "the deployment to serve again")
+
+
+def test_what_is_undone_again_and_again_is_left_to_a_person(site: Site) -> None:
+    """After so many repairs in so many seconds; it says so, and `retry` mends it."""
+    site.host.write("/etc/mlflow-reconciler/config.d/70-budget.toml", "[reconcile]\nmend_budget = 3\n")
+    before, unit = files(site), server(site)
+    damage = f"sed -i /^MemoryDenyWriteExecute/d {UNITS}/{unit}; {RELOAD}"
+
+    def stalled() -> bool:
+        if files(site) == before:
+            site.host.run(damage)
+        return bool(site.statuses()[NAME]["state"] == "stalled")
+
+    site.host.wait_for(lambda: stalled() or None, 120, "the budget to be used up")
+    message = site.statuses()[NAME]["message"]
+    assert message.startswith(f"cannot keep {NAME} as it should be: something undoes every repair (the last: restored ")
+    assert message.endswith(f"reconciler retry {NAME}")
+    assert site.predict(NAME, {}, {}).status_code == 200
+    site.host.run(["systemctl", "restart", "mlflow-reconciler"], timeout=60)
+    assert site.statuses()[NAME]["state"] == "stalled"
+    site.host.run(["reconciler", "retry", NAME], timeout=60)
+    site.host.wait_for(lambda: is_steady(site, before) or None, 90, "the deployment to be mended")
+
+
+def test_another_registry_removes_nothing_until_it_is_confirmed(site: Site) -> None:
+    """A wrong address in the settings must not empty the host."""
+    site.serve({"name": "second", "code": code()})
+    site.host.run(["systemctl", "stop", "mlflow-registry-agent"])
+    site.registry.promote("second", 1, "Archived")
+    setting = "/etc/mlflow-reconciler/config.d/80-registry.toml"
+    other = site.registry.uri.replace("127.0.0.1", "localhost")
+    site.host.write(setting, f"[registry]\nuri = '{other}'\n")
+    site.host.run(["systemctl", "start", "mlflow-registry-agent"])
+    status = site.wait_for("second", "held")
+    assert (
+        f"it is not selected by the registry at {other}, but came from the one at {site.registry.uri}; "
+        in (status["message"])
+    )
+    assert site.predict("second", {}, {}).status_code == 200
+    assert site.statuses()[NAME]["state"] == "serving"
+    site.host.run(["reconciler", "apply", "--confirm-prune"], timeout=60)
+    site.wait_until_gone("second")
