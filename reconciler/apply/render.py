@@ -61,7 +61,11 @@ class Renderer:
 
 def mark(facts: Mapping[str, str]) -> str:
     """Write the section that says whose unit this is and what it was rendered from."""
-    lines = [SECTION, "# Written by mlflow-reconciler, which restores it when it is changed. Use a drop-in instead."]
+    lines = [
+        SECTION,
+        "# Written by mlflow-reconciler, which undoes what is changed here. It is changed in /etc/mlflow-reconciler:",
+        "# by settings in config.toml, or by a template of your own in templates/.",
+    ]
     return "\n".join([*lines, *(f"{key}={value}" for key, value in facts.items())]) + "\n"
 
 

@@ -15,7 +15,14 @@ _STATES = {
     State.FAILED: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e15",
     State.REMOVING: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e16",
     State.NOT_DEPLOYABLE: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e17",
+    State.IDLE: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e18",
+    State.STALLED: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e19",
+    State.HELD: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e1a",
+    State.SUSPENDED: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e1b",
+    State.PENDING: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e1c",
 }
+_OF_A_NEW_RELEASE = frozenset({"failed-in-soak", "errors-in-soak", "rolled-back"})
+"""Reasons that only a release can have in whose place another one serves."""
 
 
 def message_id(state: State) -> str | None:
@@ -29,6 +36,11 @@ def sentence(outlook: Outlook) -> str:
         case State.SERVING:
             line = f"version {outlook.active_version} of {outlook.name} is serving at {outlook.url}"
             return f"{line}: {outlook.message}" if outlook.reason else line
+        case State.DEGRADED if outlook.desired_version == outlook.active_version:
+            version = f"version {outlook.desired_version} of {outlook.name}"
+            if outlook.reason in _OF_A_NEW_RELEASE:
+                return f"the new release of {version} is not serving, the one before it still is: {outlook.message}"
+            return f"{version} still serves, but not as it is wanted now: {outlook.message}"
         case State.DEGRADED:
             return (
                 f"version {outlook.desired_version} of {outlook.name} is not serving, "
