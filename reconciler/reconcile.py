@@ -121,6 +121,7 @@ class Reconciler:
             unselected=self.memory.unselected,
             exhausted=self.memory.exhausted(rhythm.mend_budget, now, rhythm.mend_window),
             holds=self.memory.backoff.active(now),
+            failed=frozenset(self.memory.backoff.holds),
             refused_ports=frozenset(self.memory.refused_ports),
             paused=frozenset(self.memory.paused(now)),
             reload_due=self.memory.reload_due,
@@ -141,7 +142,7 @@ class Reconciler:
             return facts(wanted(reading.snapshot, self.settings, ledger), seen, situation)
 
         for name in self.people.listen(self.ledger, standing, self.teller, self._moment()):
-            self.memory = self.memory.forgive(name)
+            self.memory = self.memory.forgive(name, seen.builds_of(name))
 
     def _moment(self) -> datetime:
         return datetime.fromtimestamp(self.chance.wall(), UTC)

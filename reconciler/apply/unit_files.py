@@ -56,10 +56,10 @@ class UnitFiles:
     def remove_drop_ins(self, unit: str) -> None:
         """Remove what was put beside a unit to change it."""
         directory = self._units / f"{unit}.d"
-        if directory.is_symlink():
-            directory.unlink()
-        elif directory.is_dir():
+        if directory.is_dir() and not directory.is_symlink():
             shutil.rmtree(directory)
+        else:
+            directory.unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove what an interrupted write left."""
@@ -113,7 +113,7 @@ def _with_drop_ins(directory: Path) -> set[str]:
 
 
 def _is_masked(path: Path) -> bool:
-    """Tell whether a unit's file is a link to nothing, or empty: both are systemd's ways to say that it is masked."""
+    """Tell whether a unit's file is a link to /dev/null. An empty one masks, too, but may be what a full disk left."""
     try:
         return path.is_symlink() and os.path.realpath(path) == "/dev/null"
     except OSError:

@@ -189,6 +189,18 @@ class Forget(Note):
 
 
 @dataclass(frozen=True)
+class Unconfirm(Note):
+    """Take note that a deployment whose removal was confirmed is selected again before it was removed."""
+
+    def __str__(self) -> str:
+        return f"keep {self.deployment}, which is selected again"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """Another removal needs another confirmation."""
+        return ledger.model_copy(update={"prune_confirmed": ledger.prune_confirmed - {self.deployment}})
+
+
+@dataclass(frozen=True)
 class Know(Note):
     """Take note of the registry that this host goes by."""
 

@@ -50,6 +50,8 @@ class Situation:
     """Deployments that were mended too often of late."""
     holds: Mapping[str, str] = field(default_factory=dict)
     """Units that failed and must not be tried yet, with the reason."""
+    failed: frozenset[str] = frozenset()
+    """Units that failed and have not worked since."""
     refused_ports: frozenset[int] = frozenset()
     """Ports that somebody else holds."""
     paused: frozenset[str] = frozenset()
@@ -142,6 +144,10 @@ class Draft:
         servers = self.servers(release)
         return bool(servers) and all(self.seen.unit(unit).is_up for unit in servers)
 
+    def is_partly_up(self, release: str) -> bool:
+        """Whether any server of a release accepts requests."""
+        return any(self.seen.unit(unit).is_up for unit in self.servers(release))
+
     def is_idle(self, release: str) -> bool:
         """Whether a release may end when nobody asks it anything, has done so, and will be started by its address."""
         return (
@@ -154,6 +160,11 @@ class Draft:
     def note(self, unit: str, what: str) -> None:
         """Take note that something is mended that nobody asked the registry for."""
         self.mends.append(f"{what} {unit}")
+
+    def note_start(self, unit: str) -> None:
+        """Take note that a unit is started that somebody stopped: it is not under way, and not tried again either."""
+        if self.seen.unit(unit).active == "inactive" and unit not in self.situation.failed:
+            self.note(unit, "started")
 
     def stop(self, unit: str) -> bool:
         """Have a unit stopped and its failure cleared; True when it is already down."""

@@ -46,9 +46,19 @@ def settle(draft: Draft, target: Target) -> Outlook:
 
 def point_to(draft: Draft, target: Target) -> None:
     """Have the socket name the target, and a boot start the target and nothing else."""
-    servers = [unit for unit in target.units(draft.name) if unit in draft.seen.files]
-    stale = {unit for release in draft.releases() for unit in draft.servers(release)} - set(servers)
+    disable_others(draft, target)
+    name_in_socket(draft, target)
+
+
+def disable_others(draft: Draft, target: Target) -> None:
+    """Have a boot start nothing but the target; before the socket names it, so that no two releases ever disagree."""
+    stale = {unit for release in draft.releases() for unit in draft.servers(release)} - set(target.units(draft.name))
     draft.before += [act.Disable(draft.name, unit) for unit in sorted(stale & draft.seen.enabled)]
+
+
+def name_in_socket(draft: Draft, target: Target) -> None:
+    """Have the socket name the target, and a boot start both."""
+    servers = [unit for unit in target.units(draft.name) if unit in draft.seen.files]
     if draft.active_release != target.id and draft.socket not in draft.shared:
         port = draft.port or draft.choose_port()
         if port:
@@ -90,6 +100,6 @@ def _steady(draft: Draft, target: Target) -> Outlook:
 
 def _scale_down(draft: Draft, target: Target) -> None:
     """Have the servers removed that are more than the target's number."""
-    for unit in set(draft.servers(target.id)) - set(target.units(draft.name)):
+    for unit in sorted(set(draft.servers(target.id)) - set(target.units(draft.name))):
         if draft.stop(unit) and unit not in draft.seen.enabled:
             draft.before.append(act.Remove(draft.name, unit))

@@ -1,7 +1,7 @@
 """What a host must not forget: which releases proved themselves, which failed, and what people asked for.
 
-Only what cannot be observed is in it. It is kept in one file, replaced as a whole; losing it costs a release its second
-chance (a rejected one is tried once more) and the known good one its place, nothing else.
+Only what cannot be observed is in it. It is kept in one file, replaced as a whole. Losing it stops nothing that serves;
+what failed is tried once more, and what people said is forgotten: suspensions, confirmations, rollouts on purpose.
 """
 
 from collections.abc import Mapping

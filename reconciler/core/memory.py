@@ -74,10 +74,14 @@ class Memory:
             name for name, at in self.mended.items() if sum(1 for one in at if one > now - window) >= budget
         )
 
-    def forgive(self, name: str) -> "Memory":
-        """Let everything of a deployment be tried at once."""
-        holds = {unit: hold for unit, hold in self.backoff.holds.items() if names.deployment_of(unit) != name}
-        pauses = {key: pause for key, pause in self.pauses.items() if key != name}
+    def forgive(self, name: str, shared: Collection[str] = ()) -> "Memory":
+        """Let everything of a deployment be tried at once, and the units that it shares with others."""
+        holds = {
+            unit: hold
+            for unit, hold in self.backoff.holds.items()
+            if names.deployment_of(unit) != name and unit not in shared
+        }
+        pauses = {key: pause for key, pause in self.pauses.items() if key != name and key not in shared}
         mended = {key: at for key, at in self.mended.items() if key != name}
         return replace(self, backoff=Backoff(holds), pauses=pauses, mended=mended)
 

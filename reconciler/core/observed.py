@@ -118,6 +118,12 @@ class Observed:
     foreign: frozenset[str] = frozenset()
     """Files that have a name of ours and not our mark: somebody else's, never touched."""
 
+    def builds_of(self, name: str) -> set[str]:
+        """The units that make the environments which the versions of a deployment need."""
+        steps = [unit for unit in self.files if names.parse_step(unit) and names.deployment_of(unit) == name]
+        needed = {self.unit(unit).environment for unit in steps} - {None, names.HOST_ENVIRONMENT}
+        return {names.build_unit(str(one)) for one in needed}
+
     def unit(self, name: str) -> Unit:
         """A unit that systemd has not loaded is one that does not run."""
         return self.units.get(name) or Unit(name, load="not-found")

@@ -40,6 +40,7 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     holds = held(wanted, seen, situation.ledger, situation.registry, situation.keeping)
     if situation.ledger.registry != situation.registry and not holds:
         before.append(act.Know("", "", situation.registry))
+    before += [act.Unconfirm(name, "") for name in sorted(situation.ledger.prune_confirmed & set(wanted))]
     for name in sorted(_observed(seen) | set(wanted)):
         draft = Draft(name, seen, situation, dict(shared))
         outlooks.append(_plan_one(draft, wanted.get(name), holds.get(name)))

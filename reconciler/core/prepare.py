@@ -71,6 +71,12 @@ def _step(draft: Draft, want: Release, render: act.Render, step: str, doing: str
     return underway
 
 
+def verify_again(draft: Draft, version: int) -> Outlook:
+    """Have the files of a release compared with their digests once more, before anything else is tried with them."""
+    draft.stop(names.verify_unit(draft.name, version))
+    return draft.outlook(State.PREPARING, version, "verifying", f"looking version {version} over again")
+
+
 def restore(draft: Draft, version: int, environment: str | None) -> Outlook | None:
     """Have the files of a release that is here verified, and made anew if that fails; None when they are as they were.
 

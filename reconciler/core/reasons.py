@@ -57,7 +57,7 @@ def why_failed(unit: Unit) -> str:
 def _how_often(unit: Unit, reason: str) -> str:
     """Say how often a unit ended that systemd starts again and again, and why the last time, if that is known."""
     when = "while it served" if unit.ever_active else "before it got ready"
-    if unit.ends == 1:
+    if unit.ends <= 1:
         return f"{reason} {when}" if reason else f"it ended {when}"
     return f"it ended {unit.ends} times {when}" + (f", the last time {reason}" if reason else "")
 

@@ -91,6 +91,10 @@ def carry_out(ledger: Ledger, request: Request, facts: Facts, now: datetime) -> 
     if request.name is None:
         return _confirm_prune(ledger, facts)
     name = request.name
+    if name not in facts.deployments and not facts.registry:
+        raise RefusedRequestError(
+            f"{request.cannot}: no snapshot of the registry was accepted yet; see reconciler status"
+        )
     if name not in facts.deployments and name not in ledger.records:
         raise RefusedRequestError(f"{request.cannot}: there is no such deployment; {_hint(name, facts)}")
     record, standing = ledger.record(name), facts.deployments.get(name, Standing())

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from reconciler.core import actions as act
 from reconciler.core import names, units
 from reconciler.core.draft import Draft
-from reconciler.core.hand_over import point_to, settle
-from reconciler.core.prepare import prepare, restore, start_over
-from reconciler.core.reasons import DEAF, is_the_hosts_fault
-from reconciler.core.soak import why_bad
+from reconciler.core.hand_over import disable_others, name_in_socket, point_to, settle
+from reconciler.core.observed import RESTARTS_THAT_ARE_ENOUGH
+from reconciler.core.prepare import prepare, restore, start_over, verify_again
+from reconciler.core.reasons import DEAF, is_the_hosts_fault, why_failed
+from reconciler.core.soak import why_bad, why_ended
 from reconciler.core.status import Outlook, State
 from reconciler.core.target import Target, of_files
 
@@ -16,8 +17,8 @@ from reconciler.core.target import Target, of_files
 def towards(draft: Draft, target: Target) -> Outlook:
     """Take a deployment one step closer to a release that serves it, and keep what serves serving until then."""
     active, good = draft.active_release, draft.good_release
-    for release in {target.id, active, good} - {None}:
-        draft.mend(draft.servers(str(release)))
+    for release in dict.fromkeys(one for one in (target.id, active, good) if one):
+        draft.mend(draft.servers(release))
     draft.mend([draft.socket, names.slice_unit(draft.name)])
     if active == target.id and good not in (None, target.id) and (bad := _failed_in_soak(draft, target)):
         return bad
@@ -39,6 +40,8 @@ def _failed_in_soak(draft: Draft, target: Target) -> Outlook | None:
     """Reject a release that took over and did not prove itself."""
     servers = [draft.seen.unit(unit) for unit in draft.servers(target.id)]
     bad = why_bad(servers, target.rollout.max_error_rate)
+    if bad is None and any(draft.seen.unit(unit).stands_by for unit in draft.servers(str(draft.good_release))):
+        bad = why_ended(servers)  # by itself or by a person's hand: what stands by is there to take over
     if bad is None or not any(unit.ever_active for unit in servers):
         return None
     draft.before.append(act.Reject(draft.name, servers[0].name, target.id, *bad))
@@ -57,7 +60,7 @@ def _has_a_base(draft: Draft, target: Target) -> bool:
     if active in (None, target.id) or draft.record.rejection(active) or not draft.servers(active):
         return False
     held = any(unit in draft.situation.holds for unit in draft.servers(active))
-    return draft.is_up(active) or (active == draft.good_release and not held)
+    return draft.is_partly_up(active) or (active == draft.good_release and not held)
 
 
 def _failed(draft: Draft, target: Target) -> Outlook | None:
@@ -115,17 +118,27 @@ def _in_place(draft: Draft, target: Target) -> Outlook:
     underway = draft.outlook(State.ROLLING_OUT, target.version, waits, f"version {target.version} is loading")
     if not going_back and (outlook := _make_ready(draft, target)):
         return outlook
+    disable_others(draft, target)
     if deaf := _listen(draft, target):
         return draft.blocked(target.version, deaf.reason, deaf.why) if deaf.reason else underway
-    point_to(draft, target)
+    name_in_socket(draft, target)
     others = [unit for release in draft.releases() if release != target.id for unit in draft.running(release)]
+    if draft.active_release == target.id:  # in its soak: what is to take over again goes on standing by
+        others = [unit for unit in others if not draft.seen.unit(unit).stands_by]
     for unit in others:
         draft.stop_after_reload(unit)
     if going_back and (outlook := _make_ready(draft, target)):
         return outlook
     if not others or target.rollout.strategy == "hand-over":
         _start_next(draft, target)
-    return underway
+    return _ending(draft, target) or underway
+
+
+def _ending(draft: Draft, target: Target) -> Outlook | None:
+    """Tell of a release that served and ends again and again: systemd goes on starting it, and so do we."""
+    servers = [draft.seen.unit(unit) for unit in target.units(draft.name)]
+    bad = [unit for unit in servers if unit.ever_active and not unit.is_up and unit.ends >= RESTARTS_THAT_ARE_ENOUGH]
+    return draft.blocked(target.version, "start-failed", why_failed(bad[0])) if bad else None
 
 
 def _make_ready(draft: Draft, target: Target) -> Outlook | None:
@@ -133,6 +146,9 @@ def _make_ready(draft: Draft, target: Target) -> Outlook | None:
     first = draft.servers(target.id)[:1]
     if any(not draft.seen.unit(unit).is_down for unit in first):
         outlook = None  # it is being started: its files are in use
+    elif target.release is None and first and draft.seen.unit(first[0]).active == "failed":
+        draft.stop(first[0])
+        return verify_again(draft, target.version)
     elif target.release is None:
         return restore(draft, target.version, draft.fact(target.id, "Environment"))
     elif first and draft.seen.unit(first[0]).active == "failed":
@@ -159,6 +175,8 @@ def _start_next(draft: Draft, target: Target) -> None:
         elif not unit.is_up:
             if unit.is_down and server in known:
                 draft.start(server)
+                if draft.active_release == draft.good_release == target.id:
+                    draft.note_start(server)
             return
 
 
@@ -170,14 +188,18 @@ def _keep_serving(draft: Draft, active: str, aside: int = 0) -> None:
     draft.mend([*servers, draft.socket, names.slice_unit(draft.name)])
     if _listen(draft, of_files(draft, active)) is not None:
         return
-    for server in servers[aside:]:
-        unit = draft.seen.unit(server)
-        if unit.stands_by:
-            draft.before.append(act.Resume(draft.name, server))
-        elif unit.is_down and server not in draft.situation.holds:
+    seen = {server: draft.seen.unit(server) for server in servers[aside:]}
+    draft.before += [act.Resume(draft.name, server) for server, unit in seen.items() if unit.stands_by]
+    down = [server for server, unit in seen.items() if unit.is_down and server not in draft.situation.holds]
+    version = names.release_version(active)
+    if failed := [server for server in down if seen[server].active == "failed"]:
+        for server in failed:
+            draft.stop(server)
+        verify_again(draft, version)
+    elif down and restore(draft, version, draft.fact(active, "Environment")) is None:
+        for server in down:
             draft.start(server)
-            if unit.active == "inactive":
-                draft.note(server, "started")
+            draft.note_start(server)
 
 
 @dataclass(frozen=True)
@@ -209,4 +231,6 @@ def _listen(draft: Draft, target: Target) -> _Deaf | None:
     elif draft.active_release != target.id:
         draft.write(units.socket(draft.name, target.id, target.runtime, draft.port))
     draft.start(draft.socket)
+    if draft.socket in draft.seen.enabled:
+        draft.note_start(draft.socket)
     return None

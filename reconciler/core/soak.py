@@ -27,6 +27,12 @@ def why_bad(units: Iterable[Unit], max_error_rate: int) -> tuple[str, str] | Non
     return None
 
 
+def why_ended(units: Iterable[Unit]) -> tuple[str, str] | None:
+    """Say which server of a release ended as if it had been told to; None when none did."""
+    ended = (unit for unit in units if unit.ever_active and unit.active == "inactive")
+    return next((("failed-in-soak", why_failed(unit)) for unit in ended), None)
+
+
 def _release(units: Iterable[Unit]) -> str:
     for unit in units:
         if server := names.parse_server(unit.name):

@@ -1,5 +1,6 @@
 """systemd in memory, over real unit files; jobs end when the test says `settle`."""
 
+import contextlib
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -51,8 +52,16 @@ class FakeSystemd:
         self._units: dict[str, Unit] = {}
 
     def units(self) -> Mapping[str, Unit]:
-        """Show what is loaded: systemd forgets units that neither run nor failed."""
-        return {name: unit for name, unit in self._units.items() if names.is_ours(name) and unit.active != "inactive"}
+        """Show what is loaded: systemd forgets units that neither run nor failed, unless a socket names them."""
+        return {
+            name: unit for name, unit in self._units.items() if names.is_ours(name) and not self._is_forgotten(unit)
+        }
+
+    def _is_forgotten(self, unit: Unit) -> bool:
+        if unit.active != "inactive":
+            return False
+        listening = [one for one, state in self._units.items() if one.endswith(".socket") and state.active == "active"]
+        return unit.name not in map(self.service_of, listening)
 
     def status_text(self, unit: str) -> str:
         """Read what a unit last said."""
@@ -70,19 +79,33 @@ class FakeSystemd:
             return
         self._make_directories(unit, text)
         self._started[unit] = text
-        self._units[unit] = Unit(unit, active="activating", sub="start", invocation=secrets.token_hex(16))
+        self._units[unit] = Unit(
+            unit,
+            active="activating",
+            sub="start",
+            invocation=secrets.token_hex(16),
+            ever_active=state.ever_active and not self._is_forgotten(state),
+        )
 
     def start_and_wait(self, unit: str) -> None:
         """Start and settle at once."""
         if self._units.get(unit, Unit(unit)).active == "active":
             return
-        service = re.search(r"^Service=(.*)$", self._text(unit), re.MULTILINE)
-        if service and self._units.get(service[1], Unit(service[1])).active == "active":
+        service = self.service_of(unit)
+        if service and self._units.get(service, Unit(service)).active == "active":
             raise SystemdError(f"cannot start {unit}: its service is active already")
         self.start(unit)
         self._settle(unit)
         if self._units[unit].active != "active":
             raise SystemdError(f"cannot start {unit}: its job ended with 'failed'")
+
+    def service_of(self, socket: str) -> str | None:
+        """The service that a connection to the socket starts, as far as systemd has read; None without such a unit."""
+        try:
+            service = re.search(r"^Service=(.*)$", self._text(socket), re.MULTILINE)
+        except SystemdError:
+            return None
+        return service[1] if service else None
 
     def stop(self, unit: str) -> None:
         """Begin to stop."""
@@ -141,7 +164,11 @@ class FakeSystemd:
     def reset_failed(self, unit: str) -> None:
         """Forget a failure."""
         if unit in self._units and self._units[unit].active == "failed":
-            del self._units[unit]
+            self._end(unit)
+
+    def _end(self, unit: str) -> None:
+        state = self._units[unit]
+        self._units[unit] = Unit(unit, ever_active=state.ever_active, since=state.since, status_text=state.status_text)
 
     def clean(self, unit: str) -> None:
         """Remove the unit's directories and all that is below them."""
@@ -166,15 +193,17 @@ class FakeSystemd:
     def reboot(self) -> None:
         """Forget everything that runs, and start what is enabled."""
         self._units.clear()
+        self._started.clear()
         self.reload()
         for link in sorted(self.directory.glob("*.wants/*")):
-            (self.start_and_wait if link.name.endswith(".socket") else self.start)(link.name)
+            with contextlib.suppress(SystemdError):
+                (self.start_and_wait if link.name.endswith(".socket") else self.start)(link.name)
         self.settle()
 
     def _settle(self, unit: str) -> None:
         state = self._units[unit]
         if state.active == "deactivating":
-            del self._units[unit]
+            self._end(unit)
         elif state.active == "activating":
             behaviour = self.behave(unit)
             if self._ports(unit) & self.taken_ports:

@@ -42,11 +42,11 @@ def server(site: Site) -> str:
 
 
 def files(site: Site) -> str:
-    """Everything that there is of the deployment on disk, with its content, and which units are up."""
+    """Everything that there is of the deployment on disk, by its digest, and which units are in which state."""
     return site.host.output(
         f"cd {UNITS}; ls -d model-{NAME}* mlflow-*@{NAME}* *.wants/model-{NAME}*; "
-        f"cat $(ls -d model-{NAME}*.* mlflow-*@{NAME}*.* | grep -v 'slice.d'); cd {FILES}; find . | sort; "
-        "find . -type f ! -name .incoming | sort | xargs sha256sum; "
+        f"sha256sum $(ls -d model-{NAME}*.* mlflow-*@{NAME}*.* | grep -v '\\.d$'); "
+        f"{{ find {FILES} -type f || true; }} | sort | xargs --no-run-if-empty sha256sum; "
         f"systemctl list-units --plain --no-legend 'model-{NAME}*' 'mlflow-*@{NAME}*' | awk '{{print $1, $2, $3, $4}}'"
     )
 

@@ -212,6 +212,13 @@ def test_a_socket_does_not_start_while_its_service_runs(world: World) -> None:
     world.systemd.start_and_wait(SOCKET)
 
 
+def test_a_stopped_service_that_a_socket_names_is_known_to_have_served(world: World) -> None:
+    """Another one is forgotten once it is stopped."""
+    unit = world.systemd.units()[SERVER]
+    assert (unit.active, unit.ever_active) == ("inactive", True)
+    assert STEP not in world.systemd.units()
+
+
 def test_enabling_links_and_disabling_unlinks(world: World) -> None:
     """Both may be repeated."""
     for _ in range(2):
