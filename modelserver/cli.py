@@ -15,6 +15,7 @@ from pathlib import Path
 from modelserver import environment, journal, sockets
 from modelserver.app import Served, application
 from modelserver.body import size
+from modelserver.complaints import Complaints
 from modelserver.counters import Counters
 from modelserver.diagnosis import Diagnosis
 from modelserver.failure import CannotServeError, one_line
@@ -63,7 +64,8 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
     notifier.status(f"loading {release}")
     model = load(options.model_dir)
     workers = ThreadPoolExecutor(thread_name_prefix=_WORKER)
-    scoring, diagnosis = Scoring(model), Diagnosis(model)
+    complaints = Complaints()
+    scoring, diagnosis = Scoring(model, complaints), Diagnosis(model, complaints)
     notifier.status(f"replaying the logged example of {release}")
     proved = workers.submit(replay, options.model_dir, scoring, diagnosis).result()
     proof = f"loaded in {time.monotonic() - began:.1f} s, {proved}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import numbers
 from collections.abc import Mapping
@@ -11,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelserver.answer import Answer, error
+from modelserver.complaints import Complaints
 from modelserver.failure import describe, one_line
 
 DIAGNOSES = ("positive", "negative", "inconclusive")
 _WANTED = f"(a list of numbers, one of {', '.join(DIAGNOSES)})"
-_log = logging.getLogger("modelserver")
 
 
 class ContractError(Exception):
@@ -41,9 +40,10 @@ class File:
 class Diagnosis:
     """One loaded model behind the contract of /predict."""
 
-    def __init__(self, model: Any) -> None:
-        """Notes whether `model` is of a kind that can keep the contract."""
+    def __init__(self, model: Any, complaints: Complaints) -> None:
+        """Notes whether `model` is of a kind that can keep the contract; what it raises goes to `complaints`."""
         self._model = model
+        self._complaints = complaints
         loader = model.metadata.flavors.get("python_function", {}).get("loader_module", "")
         # MLflow's other flavours take tables or tensors, whatever a list of dictionaries would do to them.
         other = loader.startswith("mlflow.") and not loader.startswith("mlflow.pyfunc.")
@@ -67,10 +67,10 @@ class Diagnosis:
         try:
             result = self.call(parsed, files)
         except ContractError as failure:
-            _log.error("/predict: %s", failure)
+            self._complaints.refused("/predict", failure)
             return error(500, "INTERNAL_ERROR", str(failure))
         except (Exception, SystemExit) as failure:  # noqa: BLE001 - foreign code: whatever comes is answered
-            _log.exception("/predict: the model raised")
+            self._complaints.raised("/predict", failure)
             return error(500, "INTERNAL_ERROR", f"cannot answer: the model raised {describe(failure, where=False)}")
         return Answer(200, json.dumps({"output": result.output, "diagnosis": result.diagnosis}))
 

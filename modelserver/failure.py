@@ -40,6 +40,13 @@ def cause(error: BaseException) -> BaseException:
     return next((link for link in _chain(error) if _own_frame(link) is not None), error)
 
 
+def origin(error: BaseException) -> tuple[str, str]:
+    """The type of what the model raised, and where: the same for failures with one reason."""
+    named = cause(error)
+    frame = _own_frame(named)
+    return type(named).__name__, f"{frame.filename}:{frame.lineno}" if frame else ""
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """`error`, then what it was raised from, outermost first."""
     link: BaseException | None = error

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from modelserver.answer import JSON, Answer, error
+from modelserver.complaints import Complaints
 from modelserver.failure import CannotServeError, describe
 
 OLDEST_MLFLOW = "2.6"
@@ -21,9 +22,10 @@ _log = logging.getLogger("modelserver")
 class Scoring:
     """One loaded model behind `mlflow.pyfunc.scoring_server.invocations()`, which MLflow has since 2.6."""
 
-    def __init__(self, model: Any) -> None:
-        """Finds MLflow's scoring code for `model`. Raises CannotServeError."""
+    def __init__(self, model: Any, complaints: Complaints) -> None:
+        """Finds MLflow's scoring code for `model`; what that raises goes to `complaints`. Raises CannotServeError."""
         self._model = model
+        self._complaints = complaints
         self._input_schema = model.metadata.get_input_schema()
         self._server = scoring_server()
         # There, MLflow decodes the body before it calls invocations().
@@ -70,7 +72,7 @@ class Scoring:
         content = json.loads(failure.serialize_as_json())
         raised = bool(content.pop("stack_trace", None)) and content["message"].startswith(_MODEL_RAISED)
         if raised:
-            _log.warning("/invocations: the model raised %s", describe(failure), exc_info=failure)
+            self._complaints.raised("/invocations", failure)
         return Answer(failure.get_http_status_code(), json.dumps(content), model_raised=raised)
 
 

@@ -79,6 +79,9 @@ class SystemdOverDbus:
                 ever_active=True,
                 since=self._moment(path, "ActiveEnterTimestampMonotonic"),
             )
+        if active == "inactive" and names.parse_server(name):
+            since = self._moment(path, "ActiveEnterTimestampMonotonic")
+            return Unit(name, load, active, sub, ever_active=since > 0, since=since)
         kind = "Service" if name.endswith(".service") else "Socket" if name.endswith(".socket") else None
         if kind is None or active in ("inactive", "deactivating") or (active == "active" and sub != "exited"):
             return plain

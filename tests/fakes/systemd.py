@@ -53,15 +53,19 @@ class FakeSystemd:
 
     def units(self) -> Mapping[str, Unit]:
         """Show what is loaded: systemd forgets units that neither run nor failed, unless a socket names them."""
+        named = self._named_by_sockets()
         return {
-            name: unit for name, unit in self._units.items() if names.is_ours(name) and not self._is_forgotten(unit)
+            name: unit
+            for name, unit in self._units.items()
+            if (unit.active != "inactive" or name in named) and names.is_ours(name)
         }
 
-    def _is_forgotten(self, unit: Unit) -> bool:
-        if unit.active != "inactive":
-            return False
-        listening = [one for one, state in self._units.items() if one.endswith(".socket") and state.active == "active"]
-        return unit.name not in map(self.service_of, listening)
+    def _named_by_sockets(self) -> set[str | None]:
+        return {
+            self.service_of(unit)
+            for unit, state in self._units.items()
+            if unit.endswith(".socket") and state.active == "active"
+        }
 
     def status_text(self, unit: str) -> str:
         """Read what a unit last said."""
@@ -84,7 +88,7 @@ class FakeSystemd:
             active="activating",
             sub="start",
             invocation=secrets.token_hex(16),
-            ever_active=state.ever_active and not self._is_forgotten(state),
+            ever_active=state.ever_active and (state.active != "inactive" or unit in self._named_by_sockets()),
         )
 
     def start_and_wait(self, unit: str) -> None:
@@ -167,7 +171,9 @@ class FakeSystemd:
             self._end(unit)
 
     def _end(self, unit: str) -> None:
-        state = self._units[unit]
+        state = self._units.pop(unit)
+        if unit not in self._named_by_sockets():
+            return
         self._units[unit] = Unit(unit, ever_active=state.ever_active, since=state.since, status_text=state.status_text)
 
     def clean(self, unit: str) -> None:
@@ -221,9 +227,9 @@ class FakeSystemd:
 
     def _text(self, unit: str) -> str:
         """A unit's text; a new file needs no reload, a changed one does."""
-        path = self.directory / unit
         if unit in self._known:
             return self._known[unit]
+        path = self.directory / unit
         if path.is_file():
             return path.read_text()
         if unit in self._started:

@@ -84,6 +84,16 @@ def test_a_model_that_raises_is_a_500_without_a_stack_trace(echo: Address) -> No
     assert "Traceback" in echo.process.printed()
 
 
+def test_a_model_that_fails_every_request_does_not_flood_the_journal(echo: Address) -> None:
+    """The trace once, later how often; what else goes wrong is told, too."""
+    for behave in ("raise", "word"):
+        for _ in range(12):
+            assert _predict(echo.client, {"behave": behave}).status_code == 500
+    for sentence in ("/predict: the model raised ValueError: no breath", "/predict: cannot use the model's answer"):
+        told = [line for line in echo.process.printed().splitlines() if sentence in line]
+        assert ["(10 times so far)" in line for line in told] == [False, True]
+
+
 @pytest.mark.parametrize("path", ["/predict", "/invocations"])
 def test_a_model_that_wants_to_leave_does_not_take_the_server_with_it(path: str, echo: Address) -> None:
     """`sys.exit()` in a prediction fails that request only."""

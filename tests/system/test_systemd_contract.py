@@ -214,6 +214,10 @@ def test_a_socket_does_not_start_while_its_service_runs(world: World) -> None:
 
 def test_a_stopped_service_that_a_socket_names_is_known_to_have_served(world: World) -> None:
     """Another one is forgotten once it is stopped."""
+    world.systemd.start(SERVER)
+    assert world.settle(SERVER, "active").is_up
+    world.systemd.stop(SERVER)
+    assert world.settle(SERVER, "inactive").is_down
     unit = world.systemd.units()[SERVER]
     assert (unit.active, unit.ever_active) == ("inactive", True)
     assert STEP not in world.systemd.units()
