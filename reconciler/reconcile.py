@@ -11,7 +11,7 @@ from reconciler.apply.render import RenderError
 from reconciler.apply.snapshots import Reading, Snapshots
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core import actions as act
-from reconciler.core import backoff, memory, names
+from reconciler.core import backoff, memory
 from reconciler.core.actions import Action
 from reconciler.core.draft import Situation
 from reconciler.core.ledger import Ledger
@@ -148,9 +148,8 @@ class Reconciler:
         return datetime.fromtimestamp(self.chance.wall(), UTC)
 
     def _note_selection(self, seen: Observed, snapshot: Snapshot) -> None:
-        present = {name for unit in seen.files if (name := names.deployment_of(unit))}
         selected = {model.name for model in snapshot.models}
-        self.memory = self.memory.note_selection(present, selected, self.chance.monotonic())
+        self.memory = self.memory.note_selection(seen.by_deployment.keys(), selected, self.chance.monotonic())
 
     def _note_mended(self, decided: Plan) -> None:
         window = float(self.settings.reconcile.mend_window)

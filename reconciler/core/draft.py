@@ -1,6 +1,6 @@
 """One deployment while it is being planned: what is seen of it, and the actions decided so far."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.core import actions as act
@@ -117,9 +117,9 @@ class Draft:
         """Whether the deployment has its address."""
         return self.seen.unit(self.socket).active == "active"
 
-    def files(self) -> list[str]:
+    def files(self) -> Sequence[str]:
         """Every unit of this deployment that has a file."""
-        return sorted(unit for unit in self.seen.files if names.deployment_of(unit) == self.name)
+        return self.seen.by_deployment.get(self.name, ())
 
     def releases(self) -> list[str]:
         """Every release of this deployment that has a server unit."""
@@ -184,6 +184,11 @@ class Draft:
             self.after.append(act.Stop(self.name, unit))
         return seen.is_down
 
+    def disable(self, units_: Iterable[str]) -> None:
+        """Have a boot not start units."""
+        doing = [act.Disable(self.name, unit) for unit in units_ if unit in self.seen.enabled]
+        self.before += [one for one in doing if one not in self.before]
+
     def start(self, unit: str) -> None:
         """Have a unit started once systemd has read the files."""
         if self.seen.unit(unit).active == "failed":
@@ -200,7 +205,7 @@ class Draft:
         """Have the files restored that somebody changed or removed, and drop-ins removed."""
         for unit in wanted:
             file = self.seen.files.get(unit)
-            if file is None:
+            if file is None or act.Install(self.name, unit) in self.before:
                 continue
             if not file.intact:
                 self.before.append(act.Install(self.name, unit))

@@ -18,7 +18,7 @@ def settle(draft: Draft, target: Target) -> Outlook:
         if active and good is None and draft.running(active) and record.rejection(active) is None:
             good = active
             draft.before.append(act.Accept(draft.name, draft.servers(active)[0], active))
-        _set_aside(draft, {active, good} - {None, target.id})
+        set_aside(draft, {active, good} - {None, target.id})
         point_to(draft, target)
         return draft.outlook(State.ROLLING_OUT, target.version, "taking-over", f"version {target.version} takes over")
     point_to(draft, target)
@@ -33,7 +33,7 @@ def settle(draft: Draft, target: Target) -> Outlook:
     if draft.situation.now >= ends:
         draft.before.append(act.Accept(draft.name, servers[0].name, target.id))
         return _steady(draft, target)
-    _set_aside(draft, {good})
+    set_aside(draft, {good})
     draft.deadlines.append(ends)
     before = names.release_version(good)
     return draft.outlook(
@@ -53,7 +53,7 @@ def point_to(draft: Draft, target: Target) -> None:
 def disable_others(draft: Draft, target: Target) -> None:
     """Have a boot start nothing but the target; before the socket names it, so that no two releases ever disagree."""
     stale = {unit for release in draft.releases() for unit in draft.servers(release)} - set(target.units(draft.name))
-    draft.before += [act.Disable(draft.name, unit) for unit in sorted(stale & draft.seen.enabled)]
+    draft.disable(sorted(stale))
 
 
 def name_in_socket(draft: Draft, target: Target) -> None:
@@ -66,7 +66,7 @@ def name_in_socket(draft: Draft, target: Target) -> None:
     draft.after += [act.Enable(draft.name, one) for one in (draft.socket, *servers) if one not in draft.seen.enabled]
 
 
-def _set_aside(draft: Draft, releases: set[str | None]) -> None:
+def set_aside(draft: Draft, releases: set[str | None]) -> None:
     """Have the servers of other releases stop accepting; they stay loaded."""
     for release in sorted(str(one) for one in releases):
         up = [unit for unit in draft.servers(release) if draft.seen.unit(unit).is_up]
@@ -83,19 +83,37 @@ def _steady(draft: Draft, target: Target) -> Outlook:
         more = f" and {len(release.also_matching) - MANY} more" if len(release.also_matching) > MANY else ""
         message = f"{release.selected_by} also has version {versions}{more}; the highest serves"
         outlook = draft.outlook(State.SERVING, target.version, "several-selected", message)
+    verify = names.verify_unit(draft.name, target.version)
+    draft.mend([names.fetch_unit(draft.name, target.version), verify])
     if (interval := draft.situation.keeping.verify_interval) == 0:
         return outlook
-    verify = names.verify_unit(draft.name, target.version)
+    environment = draft.fact(target.id, "Environment")
     seen = draft.seen.unit(verify)
-    if seen.has_finished_well and draft.situation.now >= seen.since + interval:
+    changed = not draft.seen.unit(names.changed_unit(draft.name, target.version)).is_down
+    if seen.has_finished_well and (changed or draft.situation.now >= seen.since + interval):
         draft.stop(verify)
+        if changed:
+            draft.mends.append(f"verified the files of version {target.version}, which somebody changed")
     elif seen.has_finished_well:
         draft.deadlines.append(seen.since + interval)
+        _watch(draft, target.version, environment or names.HOST_ENVIRONMENT)
     elif verify in draft.seen.files:
-        doing = restore(draft, target.version, draft.fact(target.id, "Environment"))
+        doing = restore(draft, target.version, environment)
         if doing is not None and doing.reason.endswith("-failed"):
             return draft.outlook(State.SERVING, target.version, doing.reason, doing.message)
     return outlook
+
+
+def _watch(draft: Draft, version: int, environment: str) -> None:
+    """Have systemd tell when somebody changes the files that were verified."""
+    render = units.watch(draft.name, version, environment)
+    file = draft.seen.files.get(render.unit)
+    if file is None or file.facts.get("Digest") != render.facts["Digest"]:
+        draft.write(render)
+    else:
+        draft.mend([render.unit])
+    if draft.seen.unit(render.unit).is_down:
+        draft.start(render.unit)
 
 
 def _scale_down(draft: Draft, target: Target) -> None:

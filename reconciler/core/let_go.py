@@ -3,6 +3,7 @@
 from reconciler.core import actions as act
 from reconciler.core import names
 from reconciler.core.draft import Draft, clean
+from reconciler.core.prepare import stop_watching
 from reconciler.core.status import Outlook, State
 from reconciler.core.target import Target, keeps
 
@@ -15,16 +16,19 @@ def let_go(draft: Draft, target: Target | None) -> None:
     may_run = {target.id if target else None, active, good if proving else None}
     versions = {names.release_version(release) for release in kept}
     for release in draft.releases():
+        if release not in may_run or draft.record.rejection(release):
+            draft.disable(draft.servers(release))
         if release in may_run:
             continue
         for unit in draft.servers(release):
-            if unit in draft.seen.enabled:
-                draft.before.append(act.Disable(draft.name, unit))
             if not draft.stop(unit):
                 versions.add(names.release_version(release))
             elif release not in kept and unit not in draft.seen.enabled:
                 draft.before.append(act.Remove(draft.name, unit))
     for unit in draft.files():
+        watch = names.parse_watch(unit)
+        if watch and watch[1] != names.release_version(active or "0") and stop_watching(draft, watch[1]):
+            draft.before.append(act.Remove(draft.name, unit))
         step = names.parse_step(unit)
         if step is None or step[2] in versions or not draft.stop(unit):
             continue
@@ -37,12 +41,14 @@ def let_go(draft: Draft, target: Target | None) -> None:
 def take_down(draft: Draft) -> Outlook:
     """Stop everything of a deployment; after a while have its directory removed, and forget its units."""
     files = draft.files()
-    draft.before += [act.Disable(draft.name, unit) for unit in files if unit in draft.seen.enabled]
+    draft.disable(files)
     slices = [unit for unit in files if names.parse_slice(unit)]
     steps = [unit for unit in files if names.parse_step(unit)]
     # The socket first: one that outlives its server would start it again.
-    serving = sorted(set(files) - set(slices) - set(steps), key=lambda unit: (unit != draft.socket, unit))
+    watches = {unit: watch[1] for unit in files if (watch := names.parse_watch(unit))}
+    serving = sorted(set(files) - {*slices, *steps, *watches}, key=lambda unit: (unit != draft.socket, unit))
     down = [draft.stop(unit) for unit in serving]
+    down += [stop_watching(draft, version) for version in watches.values()]
     down += [all(down) and draft.stop(unit) for unit in slices]
     ends = draft.situation.unselected.get(draft.name, draft.situation.now) + draft.situation.keeping.removal_grace
     if all(down) and draft.situation.now < ends and draft.releases():

@@ -18,6 +18,8 @@ MAX_REPLICAS = 99
 _SERVER = re.compile(rf"model-({NAME_PATTERN})@({RELEASE_PATTERN})(?:\.([2-9]|[1-9][0-9]))?\.service")
 _SOCKET = re.compile(rf"model-({NAME_PATTERN})\.socket")
 _STEP = re.compile(rf"mlflow-(fetch|verify)@({NAME_PATTERN})\.([1-9][0-9]{{0,9}})\.service")
+_WATCH = re.compile(rf"mlflow-verify@({NAME_PATTERN})\.([1-9][0-9]{{0,9}})\.path")
+_CHANGED = re.compile(rf"mlflow-changed@({NAME_PATTERN})\.[1-9][0-9]{{0,9}}\.service")
 _SLICE = re.compile(r"model-((?:[a-zA-Z0-9_]|\\x2d)+)\.slice")
 _BUILD = re.compile(rf"mlflow-build@({ENVIRONMENT_PATTERN})\.service")
 
@@ -28,6 +30,7 @@ UNIT_GLOBS = (
     "mlflow-fetch@*",
     "mlflow-build@*",
     "mlflow-verify@*",
+    "mlflow-changed@*",
 )
 
 
@@ -67,6 +70,16 @@ def verify_unit(name: str, version: int) -> str:
     return f"mlflow-verify@{name}.{version}.service"
 
 
+def watch_unit(name: str, version: int) -> str:
+    """Name the unit that notices changes of a fetched model version's files."""
+    return f"mlflow-verify@{name}.{version}.path"
+
+
+def changed_unit(name: str, version: int) -> str:
+    """Name the instance of a shipped unit that is active from such a change on, until it is stopped."""
+    return f"mlflow-changed@{name}.{version}.service"
+
+
 def build_unit(environment: str) -> str:
     """Name the unit that builds an environment, and whose file marks that its directory may exist."""
     return f"mlflow-build@{environment}.service"
@@ -101,6 +114,12 @@ def parse_step(unit: str) -> tuple[str, str, int] | None:
     return (match[1], match[2], int(match[3])) if match else None
 
 
+def parse_watch(unit: str) -> tuple[str, int] | None:
+    """Read (name, version) from the name of a unit that notices changes."""
+    match = _WATCH.fullmatch(unit)
+    return (match[1], int(match[2])) if match else None
+
+
 def parse_slice(unit: str) -> str | None:
     """Read the name from a slice unit's name."""
     match = _SLICE.fullmatch(unit)
@@ -120,6 +139,8 @@ def deployment_of(unit: str) -> str | None:
         return server[0]
     if step := parse_step(unit):
         return step[1]
+    if changes := _WATCH.fullmatch(unit) or _CHANGED.fullmatch(unit):
+        return changes[1]
     return parse_socket(unit) or parse_slice(unit)
 
 

@@ -1,8 +1,9 @@
 """What the file system and systemd show, as values."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from reconciler.core import names
 
@@ -118,9 +119,18 @@ class Observed:
     foreign: frozenset[str] = frozenset()
     """Files that have a name of ours and not our mark: somebody else's, never touched."""
 
+    @cached_property
+    def by_deployment(self) -> Mapping[str, Sequence[str]]:
+        """The units of each deployment that have a file, sorted."""
+        found: dict[str, list[str]] = {}
+        for unit in sorted(self.files):
+            if name := names.deployment_of(unit):
+                found.setdefault(name, []).append(unit)
+        return found
+
     def builds_of(self, name: str) -> set[str]:
         """The units that make the environments which the versions of a deployment need."""
-        steps = [unit for unit in self.files if names.parse_step(unit) and names.deployment_of(unit) == name]
+        steps = [unit for unit in self.by_deployment.get(name, ()) if names.parse_step(unit)]
         needed = {self.unit(unit).environment for unit in steps} - {None, names.HOST_ENVIRONMENT}
         return {names.build_unit(str(one)) for one in needed}
 

@@ -41,7 +41,7 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     if situation.ledger.registry != situation.registry and not holds:
         before.append(act.Know("", "", situation.registry))
     before += [act.Unconfirm(name, "") for name in sorted(situation.ledger.prune_confirmed & set(wanted))]
-    for name in sorted(_observed(seen) | set(wanted)):
+    for name in sorted({*seen.by_deployment, *wanted}):
         draft = Draft(name, seen, situation, dict(shared))
         outlooks.append(_plan_one(draft, wanted.get(name), holds.get(name)))
         if name not in situation.paused:
@@ -58,10 +58,6 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     reload = [act.Reload("", "")] if changed or situation.reload_due else []
     deadline = min(deadlines, default=None)
     return Plan((*before, *reload, *after), tuple(outlooks), frozenset(mended), deadline)
-
-
-def _observed(seen: Observed) -> set[str]:
-    return {name for unit in seen.files if (name := names.deployment_of(unit))}
 
 
 def _plan_one(draft: Draft, want: Release | Refused | None, held_because: str | None) -> Outlook:
@@ -150,8 +146,7 @@ def _instead(draft: Draft, version: int, release: str | None, reason: str, why: 
     if target is None:
         # A release that does not come up must not answer with silence.
         if release and draft.active_release == release:
-            if draft.socket in draft.seen.enabled:
-                draft.before.append(act.Disable(draft.name, draft.socket))
+            draft.disable([draft.socket])
             if not draft.seen.unit(draft.socket).is_down:
                 draft.stop(draft.socket)
         for unit in draft.servers(release) if release else ():
@@ -172,7 +167,7 @@ def _instead(draft: Draft, version: int, release: str | None, reason: str, why: 
 def without_snapshot(seen: Observed, situation: Situation) -> Plan:
     """Decide nothing about anything, and tell what is there: no snapshot is not an empty one."""
     why = "no snapshot of the registry was ever accepted, so nothing is changed"
-    drafts = [Draft(name, seen, situation, {}) for name in sorted(_observed(seen))]
+    drafts = [Draft(name, seen, situation, {}) for name in sorted(seen.by_deployment)]
     return Plan(
         (),
         tuple(
@@ -191,7 +186,10 @@ def _collect_environments(wanted: Wanted, seen: Observed, starting: set[str]) ->
     found: list[Action] = []
     for unit in sorted(seen.files):
         environment = names.parse_build(unit)
-        if environment is None or environment in used or unit in starting:
+        if environment is None or unit in starting:
+            continue
+        if environment in used:
+            found += [] if seen.files[unit].intact else [act.Install("", unit)]
             continue
         state = seen.unit(unit)
         if state.active == "failed":

@@ -6,6 +6,9 @@ from reconciler.core.draft import Draft
 from reconciler.core.release import Release
 from reconciler.core.status import Outlook, State
 
+LATELY = 60.0
+"""Seconds: files that were made so lately and are wrong again have another trouble than somebody's hand."""
+
 
 def prepare(draft: Draft, want: Release) -> Outlook | None:
     """Take the next step towards a release that can start; None when it can."""
@@ -47,6 +50,7 @@ def _step(draft: Draft, want: Release, render: act.Render, step: str, doing: str
     is_for_this = file is not None and file.facts.get("For") == render.facts["For"]
     if unit.has_finished_well and (is_for_this or (file is not None and names.parse_build(render.unit))):
         return None
+    stop_watching(draft, want.version)  # what a step changes nobody need be told
     if render.unit in draft.seen.foreign:
         why = f"cannot use the unit name {render.unit}: somebody else's unit has it; move that unit away"
         return draft.blocked(want.version, "unit-not-ours", why)
@@ -71,6 +75,12 @@ def _step(draft: Draft, want: Release, render: act.Render, step: str, doing: str
     return underway
 
 
+def stop_watching(draft: Draft, version: int) -> bool:
+    """Have systemd no longer tell when the files of a version change; True when it does not."""
+    down = draft.stop(names.watch_unit(draft.name, version))
+    return draft.stop(names.changed_unit(draft.name, version)) and down
+
+
 def verify_again(draft: Draft, version: int) -> Outlook:
     """Have the files of a release compared with their digests once more, before anything else is tried with them."""
     draft.stop(names.verify_unit(draft.name, version))
@@ -91,11 +101,13 @@ def restore(draft: Draft, version: int, environment: str | None) -> Outlook | No
     underway = draft.outlook(State.PREPARING, version, "verifying", f"verifying version {version}")
     if unit.has_finished_well:
         return None
+    stop_watching(draft, version)
     if unit.active != "failed":
         if unit.is_down:
             draft.start(verify)
         return underway
-    if verify in draft.situation.holds:
+    made = max(draft.seen.unit(name).since for _, name in steps)
+    if verify in draft.situation.holds and made <= unit.ended < made + LATELY:
         return draft.blocked(version, "verify-failed", draft.situation.holds[verify])
     for step, name in steps:
         if outlook := _again(draft, version, step, name, unit.ended):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reconciler.core import actions as act
 from reconciler.core import names, units
 from reconciler.core.draft import Draft
-from reconciler.core.hand_over import disable_others, name_in_socket, point_to, settle
+from reconciler.core.hand_over import disable_others, name_in_socket, point_to, set_aside, settle
 from reconciler.core.observed import RESTARTS_THAT_ARE_ENOUGH
 from reconciler.core.prepare import prepare, restore, start_over, verify_again
 from reconciler.core.reasons import DEAF, is_the_hosts_fault, why_failed
@@ -51,7 +51,7 @@ def _failed_in_soak(draft: Draft, target: Target) -> Outlook | None:
 def _fails(draft: Draft, release: str) -> bool:
     servers = [draft.seen.unit(unit) for unit in draft.servers(release)]
     bad = why_bad(servers, draft.situation.rollout.max_error_rate)
-    return draft.record.rejection(release) is not None or bad is not None or not draft.is_up(release)
+    return draft.record.rejection(release) is not None or bad is not None or not draft.is_partly_up(release)
 
 
 def _has_a_base(draft: Draft, target: Target) -> bool:
@@ -99,6 +99,8 @@ def _beside(draft: Draft, target: Target) -> Outlook:
     others = draft.servers(active)
     aside = min(ready, len(others) - 1) if target.rollout.strategy == "hand-over" else 0
     draft.before += [act.StandBy(draft.name, unit) for unit in others[:aside] if draft.seen.unit(unit).is_up]
+    # It may have been told to resume for a promotion that something newer came after.
+    set_aside(draft, {draft.good_release} - {None, active, target.id})
     _keep_serving(draft, active, aside)
     if target.rollout.strategy == "recreate":
         return _in_place(draft, target)

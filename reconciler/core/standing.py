@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 
-from reconciler.core import names
 from reconciler.core.draft import Draft, Situation
 from reconciler.core.observed import Observed
 from reconciler.core.plan import Wanted
@@ -15,9 +14,8 @@ from reconciler.core.rollback import Standing
 def facts(wanted: Wanted, seen: Observed, situation: Situation) -> Facts:
     """What has to be known of each deployment to carry out a request."""
     holds = held(wanted, seen, situation.ledger, situation.registry, situation.keeping)
-    seen_names = {name for unit in seen.files if (name := names.deployment_of(unit))}
     found = {}
-    for name in seen_names | set(wanted):
+    for name in {*seen.by_deployment, *wanted}:
         draft, want = Draft(name, seen, situation, {}), wanted.get(name)
         found[name] = Standing(
             releases=draft.releases(),

@@ -100,6 +100,18 @@ def verify(release: Release, environment: str) -> Render:
     return _render(release.name, unit, "release/verify.service.j2", values, _about(release.source, environment))
 
 
+def watch(name: str, version: int, environment: str) -> Render:
+    """The unit through which systemd tells that somebody changed what was verified."""
+    values: dict[str, Value] = {
+        "name": name,
+        "version": version,
+        "release_dir": f"/var/lib/{places.release_state(name, version)}",
+        "environment_dir": _environment_dir(environment),
+        "changed": names.changed_unit(name, version),
+    }
+    return _render(name, names.watch_unit(name, version), "release/watch.path.j2", values)
+
+
 def server(release: Release, environment: str, replica: int = 1) -> Render:
     """The service that answers predictions, or one of several."""
     parameters = release.parameters

@@ -162,8 +162,9 @@ class FakeSystemd:
 
     def disable(self, unit: str) -> None:
         """Remove its links."""
-        for link in self.directory.glob(f"*.wants/{unit}"):
-            link.unlink()
+        for link in self.directory.glob("*.wants/*"):  # a link to a deleted unit, too
+            if link.name == unit:
+                link.unlink()
 
     def reset_failed(self, unit: str) -> None:
         """Forget a failure."""

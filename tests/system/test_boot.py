@@ -6,6 +6,8 @@ import re
 import httpx
 import pytest
 
+from tests.host.host import CHECKOUT_INSIDE
+from tests.host.image import INSTALL_SECONDS
 from tests.system.site import Site, code
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
@@ -102,6 +104,19 @@ def test_a_reexecution_of_systemd_is_survived(site: Site, urls: dict[str, str]) 
     assert before.items() >= invocations(site, "model-staying*").items()
 
 
+def test_an_upgrade_of_the_reconciler_restarts_the_reconciler_only(site: Site) -> None:
+    """A checkout with one line changed is another version; the models go on as they are."""
+    site.host.run(f"mkdir /root/newer; cd {CHECKOUT_INSIDE}; tar -c --exclude='./.*' . | tar -x -C /root/newer")
+    site.host.run("echo '# newer' >>/root/newer/reconciler/__init__.py")
+    before, pid = invocations(site), main_pid(site, RECONCILER)
+    site.host.run(["/root/newer/dev", "install"], timeout=INSTALL_SECONDS)
+    wait_for_another(site, RECONCILER, pid)
+    site.host.wait_for(lambda: nothing_to_do(site) or None, 120, "an empty plan")
+    assert invocations(site) == before
+    move(site, 2, 1)
+    move(site, 1, 2)
+
+
 def test_a_killed_agent_and_a_killed_reconciler_come_back(site: Site) -> None:
     """However often; the models do not notice."""
     before = invocations(site)
@@ -168,9 +183,52 @@ def test_damage_done_while_the_host_was_off_is_repaired_without_the_registry(sit
     assert not site.registry_status()["reachable"]
 
 
-def test_after_all_that_the_registry_is_followed_again(site: Site) -> None:
-    """It comes back, and a demotion leaves nothing of either model."""
+def test_a_boot_in_the_middle_of_a_soak_goes_on_with_the_release_that_had_taken_over(
+    site: Site, urls: dict[str, str]
+) -> None:
+    """It is watched anew; when it fails, the one before it is started again."""
     site.registry.start()
+    site.host.write("/etc/mlflow-reconciler/config.d/70-soak.toml", "[deploy]\nsoak = 600\n")
+    site.registry.promote("moving", 2, archive=True)
+
+    def soaks() -> bool | None:
+        one = site.statuses()["moving"]
+        return (one["reason"], one["active_version"]) == ("soaking", "2") or None
+
+    site.host.wait_for(soaks, 120, "version 2 to be watched")
+    site.host.power_off()
+    site.host.boot()
+    site.registry.start()
+    site.host.wait_for(soaks, 120, "version 2 to be watched again")
+    assert release(urls["moving"]) == "moving@2"
+    site.host.run("systemctl kill --signal=KILL 'model-moving@2*'")
+    status = site.wait_for("moving", "degraded", 2)
+    assert (status["active_version"], status["reason"]) == ("1", "failed-in-soak")
+    assert release(urls["moving"]) == "moving@1"
+    site.registry.promote("moving", 1, archive=True)
+    site.wait_for("moving", "serving", 1)
+    site.host.run("rm /etc/mlflow-reconciler/config.d/70-soak.toml")
+
+
+def test_an_idle_model_is_started_by_the_first_request_after_a_boot(site: Site) -> None:
+    """The reconciler is not needed for it."""
+    site.register({"name": "sleeper", "code": code(), "settings": {"environment": "host", "idle_timeout": "3"}})
+    site.registry.promote("sleeper", 1)
+    url = site.wait_for("sleeper", "idle", 1)["url"]
+    site.host.run(["systemctl", "mask", RECONCILER])
+    site.host.power_off()
+    site.host.boot()
+    idle = "systemctl list-units --no-legend --state=active,activating 'model-sleeper@*'"
+    site.host.wait_for(lambda: not site.host.output(idle) or None, 120, "the model to be idle")
+    assert release(url) == "sleeper@1"
+    site.host.run(["systemctl", "unmask", RECONCILER])
+    site.host.run(["systemctl", "start", RECONCILER])
+    site.registry.start()
+    site.demote("sleeper")
+
+
+def test_after_all_that_the_registry_is_followed_again(site: Site) -> None:
+    """A demotion leaves nothing of either model."""
     site.demote("moving", "staying")
     assert json.loads(site.host.output(["reconciler", "plan", "--json"]))["actions"] == []
     assert site.host.output(f"ls {UNITS} | grep -E '^(model-|mlflow-.*@)' || true") == ""

@@ -6,19 +6,22 @@ import pytest
 
 from tests.host import Layers, Registry, installed_host
 from tests.load import Load
+from tests.system.killer import settled
 from tests.system.site import Site, code
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 SETTINGS = """
-[deploy]
-verify_interval = 5
 [reconcile]
 mend_budget = 100
 retry_min = 1
 retry_max = 5
 """
 NAME = "drifting"
+REPLAY = {
+    "request.json": {"schema": 1, "metadata": {}, "parts": {}},
+    "response.json": {"output": [0.5], "diagnosis": "negative"},
+}
 UNITS = "/etc/systemd/system"
 FILES = f"/var/lib/mlflow-deploy/model_deploys/{NAME}/releases/1"
 SOCKET = f"model-{NAME}.socket"
@@ -31,7 +34,8 @@ def site(image: Layers) -> Iterator[Site]:
         registry = Registry(host, host.registry_port)
         registry.start()
         site = Site(host, registry)
-        site.serve({"name": NAME, "code": code()})
+        site.serve({"name": NAME, "code": code(), "replay": REPLAY})
+        settled(site)
         yield site
 
 
@@ -57,7 +61,7 @@ def is_steady(site: Site, before: str) -> bool:
     return status["state"] == "serving" and not status["reason"] and files(site) == before
 
 
-DROP_IN = "mkdir -p {units}/{unit}.d; echo '[Unit]\nDescription=Changed' >{units}/{unit}.d/90.conf; {reload}"
+DROP_IN = "mkdir /etc/new.d; echo '[Unit]' >/etc/new.d/90.conf; mv /etc/new.d {units}/{unit}.d; {reload}"
 RELOAD = "systemctl daemon-reload"
 HARMLESS = {
     "an edited server": f"sed -i /^MemoryDenyWriteExecute/d {UNITS}/{{server}}; {RELOAD}",
@@ -104,6 +108,17 @@ def test_what_was_stopped_serves_again(site: Site, what: str) -> None:
     site.host.wait_for(lambda: is_steady(site, before) or None, 90, f"{what} to be mended")
     assert site.statuses()[NAME]["url"] == url
     assert site.predict(NAME, {}, {}).status_code == 200
+
+
+def test_a_change_deep_below_is_found_by_the_periodic_verification(site: Site) -> None:
+    """systemd watches the directories at the top only."""
+    settings = "/etc/mlflow-reconciler/config.d/70-often.toml"
+    before = files(site)
+    site.host.run(f"echo ' ' >>{FILES}/model/artifacts/replay/response.json")
+    assert is_steady(site, files(site))
+    site.host.write(settings, "[deploy]\nverify_interval = 5\n")
+    site.host.wait_for(lambda: is_steady(site, before) or None, 90, "the change to be undone")
+    site.host.run(["rm", settings])
 
 
 def test_a_limit_that_ops_put_on_the_slice_stays(site: Site) -> None:

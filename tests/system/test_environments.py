@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 HOME = "/var/lib/mlflow-deploy"
 ARTIFACTS = "/var/lib/test-mlflow-server/artifacts"
+SERVER = "/etc/systemd/system/model-{}@*.service"
 WHEELS = "/srv/test-packages"
 PACKAGES = ("numpy", "mlflow-skinny", "starlette")
 # A model that answers which versions it runs with.
@@ -177,6 +178,26 @@ def test_models_whose_packages_contradict_each_other_and_ours_all_serve(promoted
     own = f"from importlib.metadata import version; print({VERSIONS})"
     assert str(versions_in(promoted, "ours")) == promoted.host.output([PYTHON, "-I", "-c", own])
     assert versions_in(promoted, "ours")[0] not in (1.26, 2.2)
+
+
+def test_an_environment_that_somebody_changed_is_built_again(promoted: Site) -> None:
+    """It is noticed, reported, and made anew; the model that runs in it goes on."""
+    (digest,) = set(re.findall(r"environments/([0-9a-f]{32})", promoted.host.output(f"cat {SERVER.format('new')}")))
+    file = f"{HOME}/environments/{digest}/venv/pyvenv.cfg"
+    asked = "systemctl show --property=InvocationID 'model-new@*'"
+    started, text = promoted.host.output(asked), promoted.host.read(file)
+    promoted.host.run(f"echo changed >>{file}")
+
+    def mended() -> bool:
+        one = promoted.statuses()["new"]
+        same = promoted.host.run(f"cat {file}", check=False).stdout == text
+        return same and (one["state"], one["reason"]) == ("serving", "")
+
+    promoted.host.wait_for(lambda: mended() or None, 180, "the environment to be as it was")
+    told = [str(entry["MESSAGE"]) for entry in promoted.story("new")]
+    assert any("cannot verify version 1 of new: " in line for line in told)
+    assert promoted.host.output(asked) == started
+    assert versions_in(promoted, "new") == [2.2, 3.1, 0.37]
 
 
 def test_models_that_need_the_same_share_an_environment_until_the_last_is_gone(promoted: Site) -> None:

@@ -1,9 +1,11 @@
 """A whole reconciler over the fake systemd and real files in a temporary directory."""
 
+import contextlib
 import datetime
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from tests.fakes.systemd import Behaviour, FakeSystemd
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENOUGH_PASSES = 60
+RENDERER = Renderer([CHECKOUT / "templates"], lambda _unit, _text: None)
+"""One for all hosts: it remembers nothing but the templates."""
 
 
 @dataclass
@@ -49,18 +53,19 @@ class World:
         self.systemd = FakeSystemd(self.etc, self._behave, lambda: self.now)
         shipped = CHECKOUT / "systemd" / "mlflow-deploy-directory@.service"
         self.systemd.shipped["mlflow-deploy-directory"] = shipped.read_text()
+        changed = CHECKOUT / "systemd" / "mlflow-changed@.service"
+        self.systemd.shipped["mlflow-changed"] = changed.read_text()
         self.reconciler = self.new_reconciler()
 
     def new_reconciler(self) -> Reconciler:
         """Start the reconciler anew, as after a crash."""
         files = UnitFiles(self.etc, self.state / "rendered")
-        renderer = Renderer([CHECKOUT / "templates"], lambda _unit, _text: None)
         ledger = LedgerFile(self.state / "ledger.json")
         snapshots = Snapshots(self.directory / "registry.json", self.state / "snapshot.json", os.getuid)
         self.reconciler = Reconciler(
             systemd=self.systemd,
             files=files,
-            executor=Executor(self.systemd, files, renderer, ledger),
+            executor=Executor(self.systemd, files, RENDERER, ledger),
             snapshots=snapshots,
             ledger=ledger,
             people=People(Requests(self.state / "requests", os.getuid()), HistoryFile(self.state / "history.json")),
@@ -120,6 +125,21 @@ class World:
 
 def _moment() -> str:
     return datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).isoformat()
+
+
+@contextlib.contextmanager
+def in_memory() -> Iterator[Path]:
+    """A directory that goes with the test, and in which fsync costs nothing."""
+    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory in memory."""
+    with in_memory() as directory:
+        yield directory
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """From any state to any snapshot: what is planned and applied ends with nothing more to plan, and nothing left over."""
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from reconciler.core.observed import Unit
 from reconciler.core.status import State
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
-from tests.unit.conftest import World
+from tests.unit.conftest import World, in_memory
 
 NAMES = ("a", "b-c", "b")
 selections = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 3), max_size=3)
@@ -175,8 +173,7 @@ def forgive(world: World) -> None:
 
 def converge(history: list[tuple[str, object]], final: dict[str, int], kind: str) -> None:
     """Play a history, let everything work again, and compare the end with what was selected last."""
-    directory = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108 - mkdtemp
-    try:
+    with in_memory() as directory:
         world = World(directory / "host", settings=settings_of(kind))
         for operation in history:
             play(world, operation)
@@ -196,8 +193,6 @@ def converge(history: list[tuple[str, object]], final: dict[str, int], kind: str
         if world.settings.deploy.keep_releases == 0:
             assert leftovers(world, final) == set()
         assert enabled_releases(world) == sorted(final)
-    finally:
-        shutil.rmtree(directory)
 
 
 def enabled_releases(world: World) -> list[str]:
@@ -215,42 +210,3 @@ def leftovers(world: World, final: dict[str, int]) -> set[str]:
     units = {unit for unit in world.systemd.units() if names.deployment_of(unit) not in (None, *final)}
     files = {path.name for path in world.etc.rglob("*.*") if names.deployment_of(path.name) not in (None, *final)}
     return directories | units | files
-
-
-def test_a_kill_after_any_action_ends_in_the_same_state(tmp_path: Path) -> None:
-    """For every action of a deployment, an update and a removal: die right after it, start again, end the same."""
-    total = count_actions(World(tmp_path / "count"))
-    assert total > 30
-    ends = set()
-    for number in range(1, total + 1):
-        one = World(tmp_path / f"host{number}")
-        story(one, number)
-        ends.add(tuple(sorted(one.listing())))
-    assert len(ends) == 1
-
-
-def count_actions(world: World) -> int:
-    """How many actions the story has when nobody dies."""
-    return story(world, None)
-
-
-def story(world: World, killed_after: int | None) -> int:
-    """Deploy two models, update one, remove the other; the reconciler dies once."""
-    done = 0
-
-    def after(_number: int, _action: Action) -> None:
-        nonlocal done
-        done += 1
-        if done == killed_after:
-            raise KilledError
-
-    for selection in ({"a": 1, "b": 1}, {"a": 2, "b": 1}, {"a": 2}):
-        world.select(**selection)
-        while True:
-            world.reconciler.after_action = after
-            try:
-                world.converge()
-                break
-            except KilledError:
-                world.new_reconciler()
-    return done

@@ -254,3 +254,44 @@ def test_a_good_release_that_ends_again_and_again_is_said_to(world: World) -> No
     world.systemd.settle()
     world.converge()
     assert story(world)[0] is State.SERVING
+
+
+def test_files_that_somebody_changed_are_verified_again_at_once(world: World) -> None:
+    """systemd watches those of the release that serves, from their verification on; nobody else's."""
+    rolled_out(world, 1)
+    watch, verify = names.watch_unit("demo", 1), names.verify_unit("demo", 1)
+    verified = world.systemd.units()[verify].invocation
+    assert world.systemd.units()[watch].active == "active"
+    world.systemd.start(names.changed_unit("demo", 1))
+    world.systemd.settle()
+    world.failures[verify] = Behaviour(works=False, status_text="cannot verify version 1 of demo: a file is gone")
+    world.now += 601
+    for _ in range(3):
+        world.reconciler.one_pass()
+        world.systemd.settle()
+    assert not {watch, names.changed_unit("demo", 1)} & set(world.systemd.units())
+    assert world.systemd.units()[verify].active == "failed"
+    world.failures.clear()
+    world.now += 1
+    world.converge()
+    assert world.systemd.units()[verify].invocation != verified
+    assert story(world) == (State.SERVING, "1", "1", "")
+    assert world.systemd.units()[watch].active == "active"
+    rolled_out(world, 2)
+    assert not (world.etc / watch).exists()
+    assert {unit for unit in world.systemd.units() if unit.endswith(".path")} == {names.watch_unit("demo", 2)}
+    world.select()
+    world.converge()
+    assert not list(world.etc.glob("*.path"))
+
+
+@pytest.mark.parametrize("which", ["fetch", "build", "verify"])
+def test_the_units_of_the_steps_are_mended_too(world: World, which: str) -> None:
+    """At once, though they may be needed much later."""
+    rolled_out(world, 1)
+    (path,) = world.etc.glob(f"mlflow-{which}@*.service")
+    text = path.read_text()
+    for damage in (path.unlink, lambda: path.write_text("[Service]\nExecStart=/bin/false\n")):
+        damage()
+        world.converge()
+        assert path.read_text() == text

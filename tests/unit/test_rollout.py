@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.core import names
+from reconciler.core.actions import Action
 from reconciler.core.status import State
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
@@ -174,6 +175,38 @@ def test_a_first_release_that_fails_is_not_tried_again(world: World) -> None:
     assert "model-demo.socket" not in world.systemd.units()
 
 
+def test_a_boot_does_not_try_a_rejected_release(world: World) -> None:
+    """Not even one that nothing served before, and that was enabled while it loaded."""
+    _fail_server(world, 1)
+    world.select(demo=1)
+    while len(enabled(world)) < 2:
+        world.reconciler.one_pass()
+        if not any(_loads(unit, one.active) for unit, one in world.systemd.units().items()):
+            world.systemd.settle()
+    world.converge()
+    assert story(world) == (State.FAILED, "1", None, "start-failed")
+    assert enabled(world) == set()
+
+
+def test_a_boot_starts_what_the_socket_names_at_any_moment(world: World) -> None:
+    """Also while a release takes the place of one that is down."""
+    rolled_out(world, 1)
+    _fail_server(world, 1)
+    world.systemd.crash(active(world))
+    world.systemd.settle()
+    world.select(demo=2)
+    seen = []
+
+    def after(_number: int, _action: Action) -> None:
+        seen.append(enabled(world) - {"model-demo.socket"})
+        assert seen[-1] <= {active(world)}
+
+    world.reconciler.after_action = after
+    world.converge()
+    assert len({frozenset(one) for one in seen}) == 3
+    assert story(world)[2] == "2"
+
+
 def test_what_is_the_hosts_fault_is_tried_again(world: World) -> None:
     """A full disk or a missing directory says nothing about a release."""
     rolled_out(world, 1)
@@ -199,6 +232,19 @@ def test_a_newer_promotion_cancels_a_rollout(world: World) -> None:
     world.systemd.crash(active(world))
     world.converge()
     assert story(world) == (State.DEGRADED, "3", "1", "failed-in-soak")
+
+
+def test_a_release_that_should_resume_stands_by_again_when_something_newer_is_promoted(world: World) -> None:
+    """While that is made ready, one release answers and not two."""
+    rolled_out(world, 1)
+    world.select(demo=2)
+    world.converge()
+    world.select(demo=1)
+    world.reconciler.one_pass()
+    assert servers(world) == {"1.1": "serves", "2.1": "serves"}
+    world.select(demo=3)
+    world.reconciler.one_pass()
+    assert servers(world) == {"1.1": "stands by", "2.1": "serves"}
 
 
 def test_a_candidate_that_is_no_longer_wanted_is_stopped(world: World) -> None:
@@ -273,6 +319,35 @@ def test_replicas_share_the_address_and_are_rolled_one_by_one(world: World) -> N
     world.converge()
     assert story(world) == (State.DEGRADED, "3", "2", "start-failed")
     assert servers(world) == {"2.1": "serves", "2.2": "serves", "2.3": "serves"}
+
+
+def test_a_first_release_serves_with_the_replicas_it_has_until_the_next_one_is_ready(world: World) -> None:
+    """Something newer is promoted before all of them have started."""
+    world.reconciler.settings = deploy(replicas=3)
+    world.select(demo=1)
+    while servers(world) != {"1.1": "serves", "1.2": "serves"}:
+        world.reconciler.one_pass()
+        world.systemd.settle()
+    world.select(demo=2)
+    for _ in range(40):
+        world.reconciler.one_pass()
+        assert "serves" in servers(world).values()
+        world.systemd.settle()
+    assert set(servers(world)) >= {"2.1", "2.2", "2.3"}
+
+
+def test_replicas_of_a_release_in_its_soak_make_way_one_by_one(world: World) -> None:
+    """Those that were told to stand by do not count as failed, so the good release is not called back."""
+    world.reconciler.settings = deploy(replicas=3)
+    rolled_out(world, 1)
+    world.select(demo=2)
+    world.converge()
+    world.select(demo=3)
+    for _ in range(40):
+        world.reconciler.one_pass()
+        assert {servers(world).get(f"1.{number}") for number in (1, 2, 3)} == {"stands by"}
+        world.systemd.settle()
+    assert story(world) == (State.ROLLING_OUT, "3", "3", "soaking")
 
 
 def _loads(unit: str, state: str) -> bool:
