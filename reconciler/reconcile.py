@@ -67,6 +67,8 @@ class Reconciler:
     progress: Callable[[], None] = lambda: None
     """Called after each action, whether it worked or not."""
     memory: Memory = field(default_factory=Memory)
+    failed: frozenset[str] = frozenset()
+    """Deployments and shared units of which an action failed in the last pass."""
     done: int = 0
     """Actions carried out since the start."""
     deadline: float | None = None
@@ -153,7 +155,7 @@ class Reconciler:
 
     def _note_mended(self, decided: Plan) -> None:
         window = float(self.settings.reconcile.mend_window)
-        self.memory = self.memory.note_mended(decided.mended, self.chance.monotonic(), window)
+        self.memory = self.memory.note_mended(decided.mended - self.failed, self.chance.monotonic(), window)
 
     def _note_failures(self, seen: Observed) -> Memory:
         rhythm, now = self.settings.reconcile, self.chance.monotonic()
@@ -203,6 +205,7 @@ class Reconciler:
             self.done += 1
             self.teller.tell_action(action)
             self.after_action(self.done, action)
+        self.failed = frozenset(failed)
         for name in worked - failed:
             self.memory = self.memory.forget_pause(name)
         return bool(worked or noted)
@@ -252,7 +255,7 @@ def _needs_reload(action: Action) -> bool:
 
 def _with_pause(outlook: Outlook, paused: dict[str, str]) -> Outlook:
     why = paused.get(outlook.name)
-    if why is None:
+    if why is None or outlook.state in (State.SUSPENDED, State.STALLED, State.HELD):
         return outlook
     state = State.DEGRADED if outlook.active_version else State.FAILED
     if outlook.state is State.REMOVING:

@@ -1,7 +1,7 @@
 """One deployment while it is being planned: what is seen of it, and the actions decided so far."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.core import actions as act
 from reconciler.core import addresses, names, units
@@ -76,6 +76,22 @@ class Draft:
     deadlines: list[float] = field(default_factory=list)
     """When, on the monotonic clock, it is worth looking again although nothing happened."""
 
+    def fork(self) -> "Draft":
+        """Begin an attempt that may be given up."""
+        return replace(
+            self,
+            shared=dict(self.shared),
+            before=list(self.before),
+            after=list(self.after),
+            mends=list(self.mends),
+            deadlines=list(self.deadlines),
+        )
+
+    def join(self, attempt: "Draft") -> None:
+        """Do as an attempt would."""
+        self.shared, self.before, self.after = attempt.shared, attempt.before, attempt.after
+        self.mends, self.deadlines = attempt.mends, attempt.deadlines
+
     @property
     def socket(self) -> str:
         """The deployment's socket unit."""
@@ -106,11 +122,9 @@ class Draft:
 
     @property
     def serving_release(self) -> str | None:
-        """The active release, if it runs."""
+        """The active release, if it answers, or would be started to."""
         release = self.active_release
-        if release and any(self.seen.unit(unit).active == "active" for unit in self.servers(release)):
-            return release
-        return None
+        return release if release and (self.is_partly_up(release) or self.is_idle(release)) else None
 
     @property
     def listens(self) -> bool:
@@ -163,7 +177,8 @@ class Draft:
 
     def note_start(self, unit: str) -> None:
         """Take note that a unit is started that somebody stopped: it is not under way, and not tried again either."""
-        if self.seen.unit(unit).active == "inactive" and unit not in self.situation.failed:
+        stopped = self.seen.unit(unit).active == "inactive" and self.socket in self.seen.enabled
+        if stopped and unit not in self.situation.failed:
             self.note(unit, "started")
 
     def stop(self, unit: str) -> bool:

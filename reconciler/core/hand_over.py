@@ -3,9 +3,9 @@
 from reconciler.core import actions as act
 from reconciler.core import names, units
 from reconciler.core.draft import Draft
-from reconciler.core.prepare import restore
 from reconciler.core.status import Outlook, State
 from reconciler.core.target import Target
+from reconciler.core.upkeep import look_after
 
 MANY = 10
 """How many versions a sentence names."""
@@ -83,37 +83,10 @@ def _steady(draft: Draft, target: Target) -> Outlook:
         more = f" and {len(release.also_matching) - MANY} more" if len(release.also_matching) > MANY else ""
         message = f"{release.selected_by} also has version {versions}{more}; the highest serves"
         outlook = draft.outlook(State.SERVING, target.version, "several-selected", message)
-    verify = names.verify_unit(draft.name, target.version)
-    draft.mend([names.fetch_unit(draft.name, target.version), verify])
-    if (interval := draft.situation.keeping.verify_interval) == 0:
-        return outlook
-    environment = draft.fact(target.id, "Environment")
-    seen = draft.seen.unit(verify)
-    changed = not draft.seen.unit(names.changed_unit(draft.name, target.version)).is_down
-    if seen.has_finished_well and (changed or draft.situation.now >= seen.since + interval):
-        draft.stop(verify)
-        if changed:
-            draft.mends.append(f"verified the files of version {target.version}, which somebody changed")
-    elif seen.has_finished_well:
-        draft.deadlines.append(seen.since + interval)
-        _watch(draft, target.version, environment or names.HOST_ENVIRONMENT)
-    elif verify in draft.seen.files:
-        doing = restore(draft, target.version, environment)
-        if doing is not None and doing.reason.endswith("-failed"):
-            return draft.outlook(State.SERVING, target.version, doing.reason, doing.message)
+    doing = look_after(draft, target.version, draft.fact(target.id, "Environment"))
+    if doing is not None and doing.reason.endswith("-failed"):
+        return draft.outlook(State.SERVING, target.version, doing.reason, doing.message)
     return outlook
-
-
-def _watch(draft: Draft, version: int, environment: str) -> None:
-    """Have systemd tell when somebody changes the files that were verified."""
-    render = units.watch(draft.name, version, environment)
-    file = draft.seen.files.get(render.unit)
-    if file is None or file.facts.get("Digest") != render.facts["Digest"]:
-        draft.write(render)
-    else:
-        draft.mend([render.unit])
-    if draft.seen.unit(render.unit).is_down:
-        draft.start(render.unit)
 
 
 def _scale_down(draft: Draft, target: Target) -> None:

@@ -37,10 +37,21 @@ def let_go(draft: Draft, target: Target | None) -> None:
         elif names.verify_unit(draft.name, step[2]) not in draft.seen.files:
             draft.before += clean(draft.name, unit, draft.seen.files[unit])
 
+    going = [one for one in draft.before if isinstance(one, act.Remove)]
+    if going and {one.unit for one in going} >= set(draft.files()):
+        # Without a file the deployment is not seen any more, and neither is its directory.
+        draft.before.insert(draft.before.index(going[0]), act.Clean(draft.name, names.directory_unit(draft.name)))
+
 
 def take_down(draft: Draft) -> Outlook:
     """Stop everything of a deployment; after a while have its directory removed, and forget its units."""
     files = draft.files()
+    # What is disabled has to be there.
+    draft.before += [
+        act.Install(draft.name, unit)
+        for unit in files
+        if unit in draft.seen.enabled and not draft.seen.files[unit].intact
+    ]
     draft.disable(files)
     slices = [unit for unit in files if names.parse_slice(unit)]
     steps = [unit for unit in files if names.parse_step(unit)]

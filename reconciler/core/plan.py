@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.core import actions as act
-from reconciler.core import names
+from reconciler.core import names, units
 from reconciler.core.actions import Action
 from reconciler.core.draft import Draft, Situation, clean
 from reconciler.core.ledger import Rejected
 from reconciler.core.let_go import let_go, take_down
 from reconciler.core.observed import Observed
-from reconciler.core.prune import held
+from reconciler.core.prune import held, missing
 from reconciler.core.release import Refused, Release
 from reconciler.core.rollout import towards
 from reconciler.core.status import Outlook, State
@@ -38,7 +38,7 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     after: list[Action] = []
     outlooks, mended, deadlines = [], set(), []
     holds = held(wanted, seen, situation.ledger, situation.registry, situation.keeping)
-    if situation.ledger.registry != situation.registry and not holds:
+    if situation.ledger.registry != situation.registry and not missing(wanted, seen, situation.ledger):
         before.append(act.Know("", "", situation.registry))
     before += [act.Unconfirm(name, "") for name in sorted(situation.ledger.prune_confirmed & set(wanted))]
     for name in sorted({*seen.by_deployment, *wanted}):
@@ -67,7 +67,7 @@ def _plan_one(draft: Draft, want: Release | Refused | None, held_because: str | 
     stalled = draft.record.stalled
     if why := _left_alone(draft):
         outlook = draft.outlook(State.SUSPENDED, version, "suspended", f"{why}{_drift(draft)}")
-    elif stalled is not None and stalled.release == _id(want):
+    elif stalled is not None and stalled.release == _id(want) and (want is not None or held_because is not None):
         outlook = draft.outlook(State.STALLED, version, "mended-too-often", stalled.message)
     elif draft.mends and draft.name in draft.situation.exhausted:
         why = (
@@ -115,11 +115,24 @@ def _decide(draft: Draft, want: Release | Refused | None, held_because: str | No
     if foreign := [unit for unit in _units_of(draft, want) if unit in draft.seen.foreign]:
         why = f"cannot use the unit name {foreign[0]}: somebody else's unit has it; move that unit away"
         return draft.blocked(want.version, "unit-not-ours", why)
+    if _is_taken(draft, want):
+        why = (
+            f"cannot roll out version {want.version} of {draft.name}: another model had that number and serves from "
+            "the same directory; register the model once more, which gives it a number of its own"
+        )
+        return _instead(draft, want.version, None, "number-used-again", why)
     if rejected := draft.record.rejection(want.id):
         return _instead_of_rejected(draft, want, rejected)
     outlook = towards(draft, of_release(want))
     let_go(draft, of_release(want))
     return outlook
+
+
+def _is_taken(draft: Draft, want: Release) -> bool:
+    """Whether the files of what serves would be overwritten by a version that has its number and other files."""
+    needed = [one for one in (draft.active_release, draft.good_release) if one and not draft.record.rejection(one)]
+    same = [one for one in needed if names.release_version(one) == want.version and one != want.id]
+    return any(draft.fact(one, "Source") not in (None, units.source_of(want)) for one in same)
 
 
 def _units_of(draft: Draft, want: Release) -> list[str]:
@@ -145,12 +158,12 @@ def _instead(draft: Draft, version: int, release: str | None, reason: str, why: 
     target = fallback(draft, release)
     if target is None:
         # A release that does not come up must not answer with silence.
-        if release and draft.active_release == release:
-            draft.disable([draft.socket])
-            if not draft.seen.unit(draft.socket).is_down:
-                draft.stop(draft.socket)
-        for unit in draft.servers(release) if release else ():
-            draft.stop(unit)
+        draft.disable([draft.socket])
+        if not draft.seen.unit(draft.socket).is_down:
+            draft.stop(draft.socket)
+        for one in dict.fromkeys((release, draft.active_release)):
+            for unit in draft.servers(one) if one else ():
+                draft.stop(unit)
         let_go(draft, None)
         return draft.blocked(version, reason, why)
     outlook = towards(draft, target)

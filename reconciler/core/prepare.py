@@ -6,7 +6,7 @@ from reconciler.core.draft import Draft
 from reconciler.core.release import Release
 from reconciler.core.status import Outlook, State
 
-LATELY = 60.0
+LATELY = 660.0
 """Seconds: files that were made so lately and are wrong again have another trouble than somebody's hand."""
 
 
@@ -76,9 +76,15 @@ def _step(draft: Draft, want: Release, render: act.Render, step: str, doing: str
 
 
 def stop_watching(draft: Draft, version: int) -> bool:
-    """Have systemd no longer tell when the files of a version change; True when it does not."""
+    """Have systemd no longer tell when the files of a version change; True when it does not.
+
+    What it told already is not lost: the files count as not verified from then on.
+    """
     down = draft.stop(names.watch_unit(draft.name, version))
-    return draft.stop(names.changed_unit(draft.name, version)) and down
+    unchanged = draft.stop(names.changed_unit(draft.name, version))
+    if not unchanged:
+        draft.stop(names.verify_unit(draft.name, version))
+    return unchanged and down
 
 
 def verify_again(draft: Draft, version: int) -> Outlook:

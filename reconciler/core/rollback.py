@@ -18,6 +18,8 @@ class Standing:
     active: str | None = None
     wanted: str | None = None
     """The release that the registry wants; None when it wants none, or one that this host refuses."""
+    selected: bool = True
+    """Whether the registry selects it at all."""
     held: bool = False
     """Whether its removal waits for a person."""
 
@@ -31,6 +33,8 @@ def roll_back(record: Record, name: str, standing: Standing, version: int | None
 
     While a release is being rolled out, that one is taken back and what it was to replace stays.
     """
+    if not standing.selected and not standing.held:
+        raise NothingToGoBackToError("the registry no longer selects it; promote a version instead")
     active, wanted = standing.active, standing.wanted
     tried = [one for one in (wanted, active) if one and not record.rejection(one)]
     current = tried[0] if tried else None

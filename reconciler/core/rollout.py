@@ -12,6 +12,7 @@ from reconciler.core.reasons import DEAF, is_the_hosts_fault, why_failed
 from reconciler.core.soak import why_bad, why_ended
 from reconciler.core.status import Outlook, State
 from reconciler.core.target import Target, of_files
+from reconciler.core.upkeep import look_after
 
 
 def towards(draft: Draft, target: Target) -> Outlook:
@@ -27,8 +28,9 @@ def towards(draft: Draft, target: Target) -> Outlook:
     if target.id == active == good and draft.is_idle(target.id):
         point_to(draft, target)  # for its enablement only
         return draft.outlook(State.IDLE, target.version, "", "nobody asks it anything; the next request starts it")
-    if good and active and active not in (target.id, good) and target.id != good and _fails(draft, active):
-        return towards(draft, of_files(draft, good))  # pre-empted before it proved itself, and no base to go on from
+    preempted = good and active and active not in (target.id, good) and target.id != good and _fails(draft, active)
+    if preempted and (outlook := _call_back(draft, target, str(active), str(good))):
+        return outlook
     if outlook := _failed(draft, target):
         return outlook
     if _has_a_base(draft, target):
@@ -36,11 +38,26 @@ def towards(draft: Draft, target: Target) -> Outlook:
     return _in_place(draft, target)
 
 
+def _call_back(draft: Draft, target: Target, active: str, good: str) -> Outlook | None:
+    """Have the good release serve again in place of one that failed while a newer one came; None if it cannot."""
+    rejected = draft.record.rejection(active) is not None
+    outlook = None if rejected else _failed_in_soak(draft, of_files(draft, active))
+    if outlook is None:
+        attempt = draft.fork()
+        outlook = towards(attempt, of_files(draft, good))
+        if outlook.state is State.FAILED:
+            return None  # what is wanted now is what is left to be tried
+        draft.join(attempt)
+    return outlook.model_copy(update={"desired_version": str(target.version)})
+
+
 def _failed_in_soak(draft: Draft, target: Target) -> Outlook | None:
-    """Reject a release that took over and did not prove itself."""
-    servers = [draft.seen.unit(unit) for unit in draft.servers(target.id)]
+    """Reject a release that took over and did not prove itself; what is the host's fault is another matter."""
+    seen = [draft.seen.unit(unit) for unit in draft.servers(target.id)]
+    servers = [unit for unit in seen if unit.active != "failed" or unit.restarts or not is_the_hosts_fault(unit)]
     bad = why_bad(servers, target.rollout.max_error_rate)
-    if bad is None and any(draft.seen.unit(unit).stands_by for unit in draft.servers(str(draft.good_release))):
+    standby = any(draft.seen.unit(unit).stands_by for unit in draft.servers(str(draft.good_release)))
+    if bad is None and standby and draft.fact(target.id, "Idle") != "yes":
         bad = why_ended(servers)  # by itself or by a person's hand: what stands by is there to take over
     if bad is None or not any(unit.ever_active for unit in servers):
         return None
@@ -70,10 +87,17 @@ def _failed(draft: Draft, target: Target) -> Outlook | None:
         return None
     unit, why = draft.seen.unit(failed[0]), draft.situation.holds[failed[0]]
     unproven = target.id not in (draft.record.good, *draft.record.before)
-    if unproven and not is_the_hosts_fault(unit) and unit.has_failed:
+    good = draft.good_release
+    # Some servers of a first release are better than none.
+    serves = draft.is_partly_up(target.id)
+    alone = serves and good is None and draft.active_release in (None, target.id)
+    if unproven and not is_the_hosts_fault(unit) and unit.has_failed and not alone:
         draft.before.append(act.Reject(draft.name, failed[0], target.id, "start-failed", why))
         return draft.blocked(target.version, "start-failed", why)
-    _hold(draft, target, failed[0])
+    if draft.active_release == target.id and good not in (None, target.id) and not serves:
+        towards(draft, of_files(draft, str(good)))  # a boot in its soak started it alone
+    else:
+        _hold(draft, target, failed[0])
     return draft.blocked(target.version, "start-failed", why)
 
 
@@ -95,15 +119,21 @@ def _hold(draft: Draft, target: Target, server: str) -> None:
 def _beside(draft: Draft, target: Target) -> Outlook:
     """Make the target ready while the active release serves; replicas one by one, each taking the place of one."""
     active = str(draft.active_release)
+    if target.rollout.strategy == "recreate":
+        outlook = _make_ready(draft, target)
+        if outlook:
+            _keep_serving(draft, active)
+        return outlook or _replace(draft, target)
     ready = sum(draft.seen.unit(unit).is_up for unit in target.units(draft.name))
     others = draft.servers(active)
-    aside = min(ready, len(others) - 1) if target.rollout.strategy == "hand-over" else 0
+    aside = min(ready, len(others) - 1)
     draft.before += [act.StandBy(draft.name, unit) for unit in others[:aside] if draft.seen.unit(unit).is_up]
     # It may have been told to resume for a promotion that something newer came after.
     set_aside(draft, {draft.good_release} - {None, active, target.id})
     _keep_serving(draft, active, aside)
-    if target.rollout.strategy == "recreate":
-        return _in_place(draft, target)
+    version = names.release_version(active)
+    if version != target.version and draft.is_up(active):
+        look_after(draft, version, draft.fact(active, "Environment"))
     if outlook := _make_ready(draft, target):
         return outlook
     underway = draft.outlook(State.ROLLING_OUT, target.version, "starting", f"version {target.version} is loading")
@@ -114,12 +144,33 @@ def _beside(draft: Draft, target: Target) -> Outlook:
 
 
 def _in_place(draft: Draft, target: Target) -> Outlook:
-    """Give the target the address at once, and have everything else stopped: requests wait until it is ready."""
+    """Have the target take the address, made ready before that or, where the one that has it is rejected, after it."""
     going_back = draft.record.rejection(draft.active_release or "") is not None and target.release is None
+    if not going_back and (outlook := _make_ready(draft, target)):
+        _close_what_nobody_answers(draft, target)
+        return outlook
+    return _replace(draft, target, going_back)
+
+
+def _close_what_nobody_answers(draft: Draft, target: Target) -> None:
+    """While a release is made ready: an address behind which there is nothing but what failed must not be open."""
+    active = draft.active_release
+    if active is None or active == target.id:
+        return
+    rejected = draft.record.rejection(active) is not None
+    if not rejected and (draft.running(active) or draft.is_idle(active)):
+        return
+    if rejected:
+        draft.disable([draft.socket])
+    for unit in (draft.socket, *draft.servers(active)):
+        if not draft.seen.unit(unit).is_down:
+            draft.stop(unit)
+
+
+def _replace(draft: Draft, target: Target, going_back: bool = False) -> Outlook:
+    """Give the target the address, and have everything else stopped: requests wait until it is ready."""
     waits = "going-back" if going_back else "starting"
     underway = draft.outlook(State.ROLLING_OUT, target.version, waits, f"version {target.version} is loading")
-    if not going_back and (outlook := _make_ready(draft, target)):
-        return outlook
     disable_others(draft, target)
     if deaf := _listen(draft, target):
         return draft.blocked(target.version, deaf.reason, deaf.why) if deaf.reason else underway
@@ -131,7 +182,8 @@ def _in_place(draft: Draft, target: Target) -> Outlook:
         draft.stop_after_reload(unit)
     if going_back and (outlook := _make_ready(draft, target)):
         return outlook
-    if not others or target.rollout.strategy == "hand-over":
+    standby = any(draft.seen.unit(unit).stands_by for unit in target.units(draft.name))
+    if not others or standby or target.rollout.strategy == "hand-over":
         _start_next(draft, target)
     return _ending(draft, target) or underway
 
@@ -233,6 +285,5 @@ def _listen(draft: Draft, target: Target) -> _Deaf | None:
     elif draft.active_release != target.id:
         draft.write(units.socket(draft.name, target.id, target.runtime, draft.port))
     draft.start(draft.socket)
-    if draft.socket in draft.seen.enabled:
-        draft.note_start(draft.socket)
+    draft.note_start(draft.socket)
     return None

@@ -21,6 +21,7 @@ def facts(wanted: Wanted, seen: Observed, situation: Situation) -> Facts:
             releases=draft.releases(),
             active=draft.active_release,
             wanted=want.id if isinstance(want, Release) else None,
+            selected=name in wanted,
             held=name in holds,
         )
     return Facts(situation.registry, found)

@@ -54,6 +54,11 @@ def _about(*what: str) -> dict[str, str]:
     return {"For": hashlib.sha256("\0".join(what).encode(errors="replace")).hexdigest()[:16]}
 
 
+def source_of(release: Release) -> str:
+    """Tell one origin of a version's files from another: a registry may give a number again."""
+    return _about(release.source)["For"]
+
+
 def fetch(release: Release, settings: StepSettings) -> Render:
     """The unit that downloads the release's artifacts and works out its environment's digest."""
     values = _release_values(release) | {
@@ -137,6 +142,7 @@ def server(release: Release, environment: str, replica: int = 1) -> Render:
     unit = names.server_unit(release.name, release.id, replica)
     facts = {
         **{"Release": release.id, "Environment": environment, "Runtime": parameters.runtime},
+        **{"Source": source_of(release)},
         **({"Idle": "yes"} if parameters.idle_timeout else {}),
         **({"Strategy": "recreate"} if release.rollout.strategy == "recreate" else {}),
     }

@@ -20,6 +20,9 @@ from reconciler.release.environment import (
 from reconciler.release.manifest import Environment
 from reconciler.release.outcome import StepError, say
 
+NEW, OLD = f"{VENV}.new", f"{VENV}.old"
+"""What is being made, and what it replaces."""
+
 
 @dataclass(frozen=True)
 class Ordered:
@@ -57,17 +60,20 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
             f"cannot build the environment: {human_size(free)} are free on this host and "
             f"{human_size(order.keep_free)} stay free; make room on the host"
         )
-    # The record goes first: without it nothing else counts.
-    for leftover in (COMPLETE, unfinished(Path(COMPLETE)), VENV):
+    # The record goes first: without it nothing else counts. What is there is not touched before there is better: if
+    # somebody damaged it, a server may still run in it.
+    for leftover in (COMPLETE, unfinished(Path(COMPLETE)), NEW, OLD):
         tree.remove(environment / leftover)
     sync_directory(environment)
     python = uv.find_python(wanted.python, environment)
-    _install(environment, wanted, python, order.sources)
-    server = _add_server(environment)
-    _compile(environment)
-    packages = _packages(environment)
+    venv = environment / NEW
+    _install(venv, wanted, python, order.sources)
+    server = _add_server(venv)
+    _compile(venv)
+    packages = _packages(venv)
     for leftover in ("requirements.txt", "cache", ".cache", ".config", ".local"):
         tree.remove(environment / leftover)
+    _take_the_place(environment)
     tree.sync_below(environment)
     complete = built.record(environment, order.digest, python, packages, server)
     return (
@@ -75,23 +81,31 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
     )
 
 
-def _install(environment: Path, wanted: Environment, python: str, sources: uv.Sources) -> None:
+def _take_the_place(environment: Path) -> None:
+    if (environment / VENV).exists():
+        (environment / VENV).rename(environment / OLD)
+    (environment / NEW).rename(environment / VENV)
+    tree.remove(environment / OLD)
+
+
+def _install(venv: Path, wanted: Environment, python: str, sources: uv.Sources) -> None:
+    environment = venv.parent
     own, server = environment / "requirements.txt", server_package() / SERVER_REQUIREMENTS
     own.write_text("".join(f"{line}\n" for line in wanted.requirements))
-    venv = environment / VENV
     try:
-        uv.run("venv", "--no-project", "--python", python, str(venv), cwd=environment)
+        uv.run("venv", "--no-project", "--relocatable", "--python", python, str(venv), cwd=environment)
         install = ["pip", "install", "--python", str(venv / "bin" / "python"), *sources.arguments()]
         uv.run(*install, "--requirement", str(own), "--requirement", str(server), cwd=environment)
     except uv.UvError as error:
         if uv.is_conflict(error):
-            _blame_the_server(error, environment, own, server, sources)
+            _blame_the_server(error, venv, own, server, sources)
         raise uv.explain(error, "the model's requirements", sources) from error
 
 
-def _blame_the_server(error: uv.UvError, environment: Path, own: Path, server: Path, sources: uv.Sources) -> None:
+def _blame_the_server(error: uv.UvError, venv: Path, own: Path, server: Path, sources: uv.Sources) -> None:
     """Raise StepError when the model's requirements can be met, only not together with the server's own few."""
-    resolve = ["pip", "compile", "--quiet", "--no-header", "--python", str(environment / VENV / "bin" / "python")]
+    environment = venv.parent
+    resolve = ["pip", "compile", "--quiet", "--no-header", "--python", str(venv / "bin" / "python")]
     resolve += sources.arguments()
     try:
         uv.run(*resolve, str(own), cwd=environment)
@@ -117,10 +131,10 @@ def _resolves_with(line: str, environment: Path, own: Path, resolve: list[str]) 
     return True
 
 
-def _add_server(environment: Path) -> str:
+def _add_server(venv: Path) -> str:
     """Copy the installed model server into the environment; return its digest."""
     package = server_package()
-    target = next((environment / VENV / "lib").glob("python3.*")) / "site-packages" / "modelserver"
+    target = next((venv / "lib").glob("python3.*")) / "site-packages" / "modelserver"
     if target.exists():
         raise StepError("cannot build the environment: a package of the model brings its own 'modelserver'; rename it")
     for path in server_sources(package):
@@ -129,15 +143,15 @@ def _add_server(environment: Path) -> str:
     return server_digest(target)
 
 
-def _compile(environment: Path) -> None:
-    python = environment / VENV / "bin" / "python"
+def _compile(venv: Path) -> None:
+    python = venv / "bin" / "python"
     # -S: with `site` loaded, the .pth files of foreign packages would run here.
     command = [str(python), "-I", "-S", "-m", "compileall", "-q", "-j", "0", "lib"]
-    done = subprocess.run(command, cwd=environment / VENV, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
+    done = subprocess.run(command, cwd=venv, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
     if done.returncode != 0:  # templates and examples in packages need not be Python; they are never imported
         say(f"some files were not compiled to bytecode: {done.stdout.strip().splitlines()[-1:] or done.stderr[-200:]}")
 
 
-def _packages(environment: Path) -> tuple[str, ...]:
-    frozen = uv.run("pip", "freeze", "--python", str(environment / VENV / "bin" / "python"), cwd=environment)
+def _packages(venv: Path) -> tuple[str, ...]:
+    frozen = uv.run("pip", "freeze", "--python", str(venv / "bin" / "python"), cwd=venv.parent)
     return tuple(line for line in frozen.splitlines() if line and not line.startswith("#"))

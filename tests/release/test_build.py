@@ -207,7 +207,7 @@ def test_a_build_killed_while_uv_works_is_finished_by_the_next(tmp_path: Path, h
     process = subprocess.Popen(
         command(*arguments(made, house)), cwd=ROOT, env=environment(state), start_new_session=True
     )
-    wait_until(lambda: (state / "venv/pyvenv.cfg").exists(), "uv has begun the environment")
+    wait_until(lambda: (state / "venv.new/pyvenv.cfg").exists(), "uv has begun the environment")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(PATIENCE)
     assert built.why_incomplete(state, made[1]) is not None

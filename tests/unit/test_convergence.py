@@ -138,7 +138,7 @@ def kill_after(world: World, count: int) -> None:
 histories = given(history=st.lists(operations, max_size=12), final=selections, kind=hosts)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @histories
 def test_any_state_converges_to_any_snapshot(
     history: list[tuple[str, object]], final: dict[str, int], kind: str

@@ -497,16 +497,24 @@ def test_a_failed_verification_has_everything_looked_over_again(world: World) ->
     assert world.systemd.units()[names.fetch_unit("demo", 1)].invocation != first
 
 
-def test_a_version_registered_anew_under_its_old_number_is_another_release(world: World) -> None:
-    """Its source differs: it is fetched and verified again."""
+def test_a_version_registered_anew_under_its_old_number_does_not_overwrite_what_serves(world: World) -> None:
+    """Both would have one directory; taken out of Production and in again, the new one is fetched."""
     world.select(demo=1)
     world.converge()
     first, fetched = server(world, "demo"), world.systemd.units()[names.fetch_unit("demo", 1)].invocation
     model = {"name": "demo", "version": 1, "source": "models:/m-other", "selected_by": "stage:Production"}
-    world.write_snapshot({"schema": 1, "registry": "r", "read_at": "2026-01-01T00:00:00Z", "models": [model]})
+    anew = {"schema": 1, "registry": "http://r", "read_at": "2026-01-01T00:00:00Z", "models": [model]}
+    world.write_snapshot(anew)
+    world.converge()
+    status = world.status()["demo"]
+    assert (status.state, status.active_version, status.reason) == (State.DEGRADED, "1", "number-used-again")
+    assert running_servers(world) == [server(world, "demo")] == [first]
+    assert world.systemd.units()[names.fetch_unit("demo", 1)].invocation == fetched
+    world.select()
+    world.converge()
+    world.write_snapshot(anew)
     world.converge()
     assert running_servers(world) == [server(world, "demo")] != [first]
-    assert world.systemd.units()[names.fetch_unit("demo", 1)].invocation != fetched
     assert "m-other" in (world.etc / names.fetch_unit("demo", 1)).read_text()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.core import names
 from reconciler.core.actions import Action
+from reconciler.core.ledger import Rejected
 from reconciler.core.status import State
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
@@ -175,6 +176,23 @@ def test_a_first_release_that_fails_is_not_tried_again(world: World) -> None:
     assert "model-demo.socket" not in world.systemd.units()
 
 
+def test_the_address_closes_when_everything_is_rejected(world: World) -> None:
+    """Also when the release that it names is not the wanted one: nobody waits for an answer that nobody gives."""
+    rolled_out(world, 1)
+    one = (names.parse_server(active(world)) or ("", ""))[1]
+    _fail_server(world, 2)
+    world.select(demo=2)
+    world.converge()
+    ledger = world.reconciler.ledger
+    rejected = Rejected(release=one, reason="failed-in-soak", message="cannot keep it: it is a test")
+    ledger.write(ledger.ledger.with_record("demo", ledger.ledger.record("demo").reject(rejected)))
+    world.converge()
+    assert story(world)[:3] == (State.FAILED, "2", None)
+    assert servers(world) == {}
+    assert "model-demo.socket" not in world.systemd.units()
+    assert enabled(world) == set()
+
+
 def test_a_boot_does_not_try_a_rejected_release(world: World) -> None:
     """Not even one that nothing served before, and that was enabled while it loaded."""
     _fail_server(world, 1)
@@ -292,6 +310,25 @@ def test_recreate_stops_the_old_release_before_it_starts_the_new_one(world: Worl
     assert story(world) == (State.DEGRADED, "3", "2", "start-failed")
     assert servers(world) == {"2.1": "serves"}
     assert world.systemd.units()["model-demo.socket"].invocation == socket
+
+
+def test_recreate_does_not_start_what_it_is_about_to_replace(world: World) -> None:
+    """The old release is down when the new one can be started: there are still never two of them in memory."""
+    world.reconciler.settings = deploy(strategy="recreate")
+    rolled_out(world, 1)
+    world.select(demo=2)
+    while not any(unit == names.verify_unit("demo", 2) for unit in world.systemd.units()):
+        world.reconciler.one_pass()
+        world.systemd.settle()
+    world.systemd.stop(active(world))
+    world.systemd.settle()
+    for _ in range(10):
+        world.reconciler.one_pass()
+        assert (
+            sum(one.active != "inactive" for unit, one in world.systemd.units().items() if names.parse_server(unit)) < 2
+        )
+        world.systemd.settle()
+    assert story(world)[:3] == (State.ROLLING_OUT, "2", "2")
 
 
 def test_replicas_share_the_address_and_are_rolled_one_by_one(world: World) -> None:

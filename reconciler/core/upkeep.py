@@ -1,0 +1,39 @@
+"""The part of the plan that sees to it that the files of what serves stay as they were verified."""
+
+from reconciler.core import names, units
+from reconciler.core.draft import Draft
+from reconciler.core.prepare import restore, stop_watching
+from reconciler.core.status import Outlook
+
+
+def look_after(draft: Draft, version: int, environment: str | None) -> Outlook | None:
+    """Have files verified again when their time has come or somebody changed them; None when they are as they were."""
+    verify = names.verify_unit(draft.name, version)
+    draft.mend([names.fetch_unit(draft.name, version), verify])
+    if (interval := draft.situation.keeping.verify_interval) == 0:
+        stop_watching(draft, version)
+        return None
+    seen = draft.seen.unit(verify)
+    if not draft.seen.unit(names.changed_unit(draft.name, version)).is_down and seen.has_finished_well:
+        stop_watching(draft, version)
+        draft.mends.append(f"verified the files of version {version}, which somebody changed")
+    elif seen.has_finished_well and draft.situation.now >= seen.since + interval:
+        draft.stop(verify)
+    elif seen.has_finished_well:
+        draft.deadlines.append(seen.since + interval)
+        _watch(draft, version, environment or names.HOST_ENVIRONMENT)
+    elif verify in draft.seen.files:
+        return restore(draft, version, environment)
+    return None
+
+
+def _watch(draft: Draft, version: int, environment: str) -> None:
+    """Have systemd tell when somebody changes the files that were verified."""
+    render = units.watch(draft.name, version, environment)
+    file = draft.seen.files.get(render.unit)
+    if file is None or file.facts.get("Digest") != render.facts["Digest"]:
+        draft.write(render)
+    else:
+        draft.mend([render.unit])
+    if draft.seen.unit(render.unit).is_down and render.unit not in draft.situation.holds:
+        draft.start(render.unit)
