@@ -22,6 +22,7 @@ from reconciler.release.outcome import StepError, say
 
 NEW, OLD = f"{VENV}.new", f"{VENV}.old"
 """What is being made, and what it replaces."""
+SCRATCH = (NEW, "requirements.txt", "cache", ".cache", ".config", ".local")
 
 
 @dataclass(frozen=True)
@@ -54,26 +55,28 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
     if why is None:
         return f"environment {order.digest} is complete"
     say(f"building environment {order.digest}, which {why}")
+    # The record goes first: without it nothing else counts. What is there is not touched before there is better: if
+    # somebody damaged it, a server may still run in it.
+    for leftover in (COMPLETE, unfinished(Path(COMPLETE)), OLD, *SCRATCH):
+        tree.remove(environment / leftover)
     free = tree.free_bytes(environment)
     if free < order.keep_free:
         raise StepError(
             f"cannot build the environment: {human_size(free)} are free on this host and "
             f"{human_size(order.keep_free)} stay free; make room on the host"
         )
-    # The record goes first: without it nothing else counts. What is there is not touched before there is better: if
-    # somebody damaged it, a server may still run in it.
-    for leftover in (COMPLETE, unfinished(Path(COMPLETE)), NEW, OLD):
-        tree.remove(environment / leftover)
     sync_directory(environment)
     python = uv.find_python(wanted.python, environment)
     venv = environment / NEW
-    _install(venv, wanted, python, order.sources)
-    server = _add_server(venv)
-    _compile(venv)
-    packages = _packages(venv)
-    for leftover in ("requirements.txt", "cache", ".cache", ".config", ".local"):
-        tree.remove(environment / leftover)
-    _take_the_place(environment)
+    try:
+        _install(venv, wanted, python, order.sources)
+        server = _add_server(venv)
+        _compile(venv)
+        packages = _packages(venv)
+        _take_the_place(environment)
+    finally:  # what failed must not take the room that the next try needs
+        for leftover in SCRATCH:
+            tree.remove(environment / leftover)
     tree.sync_below(environment)
     complete = built.record(environment, order.digest, python, packages, server)
     return (

@@ -6,6 +6,7 @@ import select
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -71,7 +72,7 @@ class Account:
 
     def command(self, *arguments: str, script: Path | None = None) -> list[str]:
         """Return the command line of the script."""
-        return [sys.executable, str(script or ROOT / "pipeline.py"), *arguments]
+        return [*ordinary(), sys.executable, str(script or ROOT / "pipeline.py"), *arguments]
 
     def start(self, *arguments: str, script: Path | None = None, **environment: str) -> subprocess.Popen[str]:
         """Start the script without a terminal."""
@@ -84,9 +85,6 @@ class Account:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            user=ordinary(),
-            group=ordinary(),
-            extra_groups=None if ordinary() is None else [],
         )
 
     def run(self, *arguments: str, script: Path | None = None, **environment: str) -> Result:
@@ -105,9 +103,6 @@ class Account:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            user=ordinary(),
-            group=ordinary(),
-            extra_groups=None if ordinary() is None else [],
         )
         os.close(theirs)
         text, waiting, end = "", list(answers.items()), time.monotonic() + DEADLINE
@@ -129,9 +124,25 @@ class Account:
         return Result(process.wait(timeout=DEADLINE), text.replace("\r\n", "\n"), "")
 
 
-def ordinary() -> int | None:
-    """Return the account to change to: the tests may run as root, a data scientist does not."""
-    return NOBODY if os.geteuid() == 0 else None
+# In a mount namespace of its own: the checkout at its place, and nothing else of the directory that hides it.
+OPEN_UP = """
+mount --bind "$1" /mnt; mount -t tmpfs -o mode=0755 tmpfs "$0"; mkdir -p "$1"; mount --move /mnt "$1"; shift; exec "$@"
+"""
+
+
+def ordinary() -> list[str]:
+    """Return the words before a command that change the account: the tests may run as root, a data scientist does not.
+
+    root's checkout is often in root's home, which nobody else may enter.
+    """
+    if os.geteuid() != 0:
+        return []
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    hidden = [parent for parent in reversed(ROOT.parents) if not parent.stat().st_mode & stat.S_IXOTH]
+    if not hidden:
+        return become
+    apart = ["unshare", "--mount", "--propagation=private", "sh", "-ec", OPEN_UP]
+    return [*apart, str(hidden[0]), str(ROOT), *become]
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ def test_every_request_format_is_answered_as_in_process(site: Site, in_process: 
 def test_the_unix_socket_answers_the_same(site: Site, in_process: list[float]) -> None:
     """Both addresses lead to the same server."""
     media_type, body = FORMATS["csv"]
-    path = site.statuses()["linear"]["socket"]
-    command = ["curl", "-s", "--unix-socket", path, "-H", f"Content-Type: {media_type}", "--data-binary", "@-"]
-    answer = site.host.run([*command, "http://localhost/invocations"], stdin=body.decode())
-    assert json.loads(answer.stdout) == {"predictions": in_process}
+    path = f"/proc/{site.host.init}/root{site.statuses()['linear']['socket']}"
+    with httpx.Client(transport=httpx.HTTPTransport(uds=path), timeout=60) as client:
+        answer = client.post("http://localhost/invocations", content=body, headers={"Content-Type": media_type})
+    assert answer.json() == {"predictions": in_process}
