@@ -1,6 +1,6 @@
 """Drift: what somebody does to a deployment behind the reconciler's back is mended at once, up to a budget."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -84,7 +84,16 @@ RESTARTED = {
 }
 
 
-@pytest.mark.parametrize("what", list(HARMLESS))
+QUICK = ("an edited server", "a server with a drop-in", "a deleted release", "a stopped server", "a stopped socket")
+"""For every run."""
+
+
+def some(whats: Iterable[str]) -> list[object]:
+    """Have most of them in exhaustive runs only."""
+    return [what if what in QUICK else pytest.param(what, marks=pytest.mark.exhaustive) for what in whats]
+
+
+@pytest.mark.parametrize("what", some(HARMLESS))
 def test_files_are_mended_and_no_request_is_lost(site: Site, what: str) -> None:
     """Nothing is restarted."""
     unit, before = server(site), files(site)
@@ -100,7 +109,7 @@ def test_files_are_mended_and_no_request_is_lost(site: Site, what: str) -> None:
     assert site.host.output(asked) == started
 
 
-@pytest.mark.parametrize("what", list(RESTARTED))
+@pytest.mark.parametrize("what", some(RESTARTED))
 def test_what_was_stopped_serves_again(site: Site, what: str) -> None:
     """At the same address."""
     unit, before, url = server(site), files(site), site.statuses()[NAME]["url"]

@@ -158,7 +158,13 @@ def bad_site(site: Site) -> Site:
     return site
 
 
-@pytest.mark.parametrize("kind", list(BAD))
+QUICK = ("load", "crash", "errors")
+"""One of each way to be undone, for every run."""
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.exhaustive) for kind in BAD]
+)
 def test_a_bad_version_undoes_itself_and_says_why(bad_site: Site, kind: str) -> None:
     """No request is lost before the soak; in it, only what the bad version itself answered or dropped."""
     site, name, (_, reason, in_soak) = bad_site, f"bad-{kind}", BAD[kind]

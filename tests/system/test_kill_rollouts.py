@@ -157,7 +157,7 @@ def killed_after(site: Site, killer: Killer, which: str, offsets: Iterable[int])
     assert load.totals.harm() == []
 
 
-@pytest.mark.parametrize("which", ["rollout", "rollback"])
+@pytest.mark.parametrize("which", ["rollout"])
 def test_kills_after_some_actions_lose_nothing(site: Site, killer: Killer, which: str) -> None:
     """One play with kills, quick enough for every run."""
     killed_after(site, killer, which, [2])
