@@ -191,7 +191,7 @@ class Walk:
         host.wait_for(lambda: self.is_as_expected() or None, 120, f"{self.all} after {self.said}")
         settled(self.site)
         # A server that was killed is back by now; the status says so with the next pass.
-        host.wait_for(lambda: self.is_as_expected() or None, 30, f"{self.all} to last after {self.said}")
+        host.wait_for(lambda: self.is_as_expected() or None, 120, f"{self.all} to last after {self.said}")
         for one in self.all.values():
             links = host.output(f"cd {UNITS}; ls -d *.wants/model-{one.name}@* 2>/dev/null || true").split()
             up = "systemctl list-units --plain --no-legend --state=active"
@@ -214,7 +214,12 @@ class Walk:
     def is_as_expected(self) -> bool:
         """Whether the status says what the model of it says."""
         statuses = self.site.statuses()
-        return all(self.expected(one) == _told(statuses.get(one.name)) for one in self.all.values())
+        wanted = {one.name: str(one.wanted) if one.wanted else None for one in self.all.values()}
+        return all(
+            self.expected(one) == _told(statuses.get(one.name))
+            and statuses.get(one.name, {}).get("desired_version") == wanted[one.name]
+            for one in self.all.values()
+        )
 
     @staticmethod
     def expected(one: Deployment) -> tuple[str, str | None] | None:
