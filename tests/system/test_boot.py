@@ -28,8 +28,9 @@ def urls(site: Site) -> dict[str, str]:
 
 
 def release(url: str) -> str:
-    """Ask for a prediction; gives the release that answered."""
-    answer = httpx.post(f"{url}/predict", files={"metadata": (None, "{}", "application/json")}, trust_env=False)
+    """Ask for a prediction, with the patience that the start of a server takes; gives the release that answered."""
+    parts = {"metadata": (None, "{}", "application/json")}
+    answer = httpx.post(f"{url}/predict", files=parts, trust_env=False, timeout=120)
     assert answer.status_code == 200, answer.text
     return answer.headers["Model-Release"].partition(".")[0]
 
