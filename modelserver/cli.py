@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from modelserver import environment, journal, sockets
+from modelserver import environment, journal, network, sockets
 from modelserver.app import Served, application
 from modelserver.body import size
 from modelserver.complaints import Complaints
@@ -58,7 +58,9 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
             f"cannot listen: {len(listeners)} of {options.sockets} sockets were passed; "
             "restart its .socket unit, or use --bind"
         )
-    environment.prepare()
+    if options.network:
+        network.prove_closed(options.network)
+    environment.prepare(offline=not options.network)
     release = f"{options.name}@{options.release}"
     began = time.monotonic()
     notifier.status(f"loading {release}")
@@ -117,6 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--release", required=True, help="release; answers carry <name>@<release>")
     serve.add_argument("--max-body", type=size, default="64M", metavar="BYTES", help="largest request, e.g. 64M")
     serve.add_argument("--sockets", type=int, default=1, metavar="COUNT", help="how many must be inherited")
+    serve.add_argument(
+        "--network",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="the only places that the model may reach",
+    )
     serve.add_argument("--bind", metavar="HOST:PORT", help="listen here instead of on inherited sockets")
     serve.add_argument(
         "--request-timeout",

@@ -8,15 +8,14 @@ from pathlib import Path
 
 from modelserver.failure import CannotServeError
 
-# A server has no network and nothing to say to anybody; a look-up that waits for a time-out would only delay READY.
 _ALWAYS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
     # What MLflow's own scoring server sets: type hints are enforced as for a request.
     "_MLFLOW_IS_IN_SERVING_ENVIRONMENT": "true",
 }
+# Where a server has no network, a look-up that waits for a time-out would only delay READY.
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 # Where libraries put what they cache; each of them fails or warns when its place is read-only.
 _PLACES = {
     "HOME": "",
@@ -28,9 +27,9 @@ _PLACES = {
 }
 
 
-def prepare() -> None:
+def prepare(offline: bool = True) -> None:
     """Gives libraries a writable home under the temporary directory when the service has none of its own."""
-    for name, value in _ALWAYS.items():
+    for name, value in {**_ALWAYS, **(_OFFLINE if offline else {})}.items():
         os.environ.setdefault(name, value)
     home = os.environ.get("HOME")
     if home and os.access(home, os.W_OK):

@@ -11,7 +11,7 @@ from reconciler.core import places, units
 from reconciler.core.release import Parameters, Release
 from reconciler.settings import Settings, SettingsError, load, settings_files
 from reconciler.status_file import NoStatusError, read_status
-from reconciler.wanted import step_settings
+from reconciler.wanted import listening, step_settings
 
 AGENT, RECONCILER = "mlflow-registry-agent.service", "mlflow-reconciler.service"
 SHOWN = ("LoadState", "ActiveState", "SubState", "NRestarts", "UnitFileState", "NeedDaemonReload")
@@ -45,6 +45,14 @@ def findings(config: Path | None) -> list[Finding]:
     return [*check_host.files_of_settings(files), *(finding for look in looks for finding in look(settings))]
 
 
+def opened(config: Path | None) -> list[str]:
+    """Tell what the settings open beyond what models get by themselves; nothing of settings that cannot be used."""
+    try:
+        return check_host.openings(load(config))
+    except SettingsError:
+        return []  # a finding
+
+
 def _templates(settings: Settings) -> Iterator[Finding]:
     """Render every template with an example; a file of the host's own may be what is wrong."""
     from reconciler import assemble
@@ -52,15 +60,15 @@ def _templates(settings: Settings) -> Iterator[Finding]:
     if list(check_host.programs(settings)):
         return  # findings of their own, and systemd refuses units whose program it cannot see
     example = Release("example", 1, "models:/example/1", Parameters(runtime=settings.deploy.runtime))
-    steps, environment = step_settings(settings), "0" * 32
+    steps, environment, place = step_settings(settings), "0" * 32, listening(settings)
     renderer = assemble.renderer()
     for render in (
         units.slice_(example.name, example.parameters.runtime),
-        units.socket(example.name, example.id, example.parameters.runtime, settings.deploy.port_range[0]),
+        units.socket(example.name, example.id, example.parameters.runtime, settings.deploy.port_range[0], place),
         units.fetch(example, steps),
         units.build(example, environment, steps),
         units.verify(example, environment),
-        units.server(example, environment),
+        units.server(example, environment, place),
     ):
         try:
             renderer.render(render)

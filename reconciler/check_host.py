@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.core import places
+from reconciler.core.release import Parameters
 from reconciler.settings import Settings
 
 SYSUSERS = "/etc/sysusers.d/mlflow-reconciler.conf"
@@ -75,6 +76,25 @@ def programs(_settings: Settings) -> Iterator[Finding]:
     for program in (places.SERVER_LAUNCHER, places.STEP_LAUNCHER, f"{places.PRODUCT_VENV}/bin/uv"):
         if not os.access(program, os.X_OK):
             yield Finding(f"{program} is missing or cannot be run", "run ./dev install again")
+
+
+def openings(settings: Settings) -> list[str]:
+    """What the settings open beyond what a model gets by itself: nothing wrong, but somebody should know."""
+    deploy, rules = settings.deploy, settings.policy
+    usual = Parameters(network=deploy.network, devices=deploy.devices, cache=deploy.cache).opened
+    opened = [f"every model has {usual} (deploy.network, deploy.devices, deploy.cache)"] if usual else []
+    if not deploy.address.is_loopback or deploy.peers:
+        speakers = ", ".join(deploy.peers) or "this host only"
+        opened.append(f"deployments listen at {deploy.address} for {speakers} (deploy.address, deploy.peers)")
+    if int(deploy.socket_mode, 8) & 0o002:
+        opened.append("everybody on this host may open the unix sockets (deploy.socket_mode)")
+    by_tag = {"network": rules.networks, "devices": rules.devices, "cache": ("a directory to write to",)}
+    opened += [
+        f"a tag deploy.{key} may open to a model: {' '.join(what)} (policy.tags)"
+        for key, what in by_tag.items()
+        if key in rules.tags and what
+    ]
+    return opened
 
 
 def files_of_settings(files: tuple[Path, ...]) -> Iterator[Finding]:

@@ -122,11 +122,11 @@ def status(as_json: Json = False) -> None:
 def check(config: Config = None, as_json: Json = False) -> None:
     """Find what is wrong with this installation and say how to mend it. Exits 1 when there is something."""
     from reconciler import show
-    from reconciler.check import findings
+    from reconciler.check import findings, opened
 
     need_root("check")
     found = findings(config)
-    show.findings(found, as_json)
+    show.findings(found, opened(config), as_json)
     raise typer.Exit(1 if found else 0)
 
 

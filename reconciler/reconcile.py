@@ -17,7 +17,7 @@ from reconciler.core.draft import Situation
 from reconciler.core.ledger import Ledger
 from reconciler.core.memory import Memory
 from reconciler.core.observed import Observed
-from reconciler.core.plan import Plan, plan, without_snapshot
+from reconciler.core.plan import Plan, Wanted, plan, without_snapshot
 from reconciler.core.reasons import why_failed
 from reconciler.core.requests import Facts, next_expiry
 from reconciler.core.snapshot import Snapshot
@@ -27,7 +27,7 @@ from reconciler.people import People
 from reconciler.ports.systemd import Systemd, SystemdBusyError, SystemdError
 from reconciler.settings import Settings
 from reconciler.tell import Teller
-from reconciler.wanted import keeping, not_deployable, rollout_settings, step_settings, wanted
+from reconciler.wanted import keeping, listening, not_deployable, rollout_settings, step_settings, wanted
 
 AHEAD = 60.0
 """Seconds by which the agent's clock may seem ahead."""
@@ -106,8 +106,11 @@ class Reconciler:
         situation = self._situation(reading.snapshot.registry if reading.snapshot else "", ledger)
         if reading.snapshot is None:
             return without_snapshot(seen, situation)
-        decided = plan(wanted(reading.snapshot, self.settings, ledger), seen, situation)
+        decided = plan(self._wanted(reading.snapshot, ledger, seen), seen, situation)
         return replace(decided, outlooks=(*decided.outlooks, *not_deployable(reading.snapshot)))
+
+    def _wanted(self, snapshot: Snapshot, ledger: Ledger, seen: Observed) -> Wanted:
+        return wanted(snapshot, self.settings, ledger, seen.by_deployment.keys())
 
     def _situation(self, registry: str, ledger: Ledger) -> Situation:
         """What the planner is told beside the wanted and the observed."""
@@ -115,6 +118,7 @@ class Reconciler:
         return Situation(
             steps=step_settings(self.settings),
             port_range=self.settings.deploy.port_range,
+            listening=listening(self.settings),
             now=now,
             ledger=ledger,
             registry=registry,
@@ -141,7 +145,7 @@ class Reconciler:
             if reading.snapshot is None:
                 return Facts("", {})
             situation = self._situation(reading.snapshot.registry, ledger)
-            return facts(wanted(reading.snapshot, self.settings, ledger), seen, situation)
+            return facts(self._wanted(reading.snapshot, ledger, seen), seen, situation)
 
         for name in self.people.listen(self.ledger, standing, self.teller, self._moment()):
             self.memory = self.memory.forgive(name, seen.builds_of(name))

@@ -4,8 +4,10 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
+
+from reconciler.core.tags import RUNTIME_PATTERN
 
 
 def wrong(what: str) -> PydanticCustomError:
@@ -73,6 +75,24 @@ def _scheme(value: str) -> str:
     return value
 
 
+def _name_pattern(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_*][A-Za-z0-9_*-]{0,63}", value):
+        raise wrong('should be a list of model names, or of patterns such as "spira-*"')
+    return value
+
+
+def _account(value: str) -> str:
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", value):
+        raise wrong("should be the name of a user or a group")
+    return value
+
+
+def _mode(value: str) -> str:
+    if not re.fullmatch(r"0?[0-7]{3}", value):
+        raise wrong('should be a mode such as "0660"')
+    return value
+
+
 Seconds = Annotated[int, BeforeValidator(_seconds)]
 SecondsOrNone = Annotated[int, BeforeValidator(_seconds_or_none)]
 Selector = Annotated[str, AfterValidator(_selector)]
@@ -80,12 +100,21 @@ Address = Annotated[str, AfterValidator(_address)]
 AddressOrDirectory = Annotated[str, AfterValidator(_address_or_directory)]
 OptionalAddressOrDirectory = Annotated[str, AfterValidator(lambda value: value and _address_or_directory(value))]
 Scheme = Annotated[str, AfterValidator(_scheme)]
+NamePattern = Annotated[str, AfterValidator(_name_pattern)]
+Account = Annotated[str, AfterValidator(_account)]
+Mode = Annotated[str, AfterValidator(_mode)]
+Runtime = Annotated[str, Field(pattern=RUNTIME_PATTERN)]
 TagKey = Literal[
+    "runtime",
     "environment",
     "start_timeout",
     "stop_timeout",
     "memory_max",
     "cpu_quota",
+    "tasks_max",
+    "network",
+    "devices",
+    "cache",
     "max_body",
     "watchdog",
     "idle_timeout",

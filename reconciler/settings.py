@@ -4,20 +4,27 @@ import difflib
 import os
 import re
 import tomllib
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic_settings
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.core.names import MAX_REPLICAS
+from reconciler.core.openings import Device, Network
 from reconciler.core.sizes import CpuQuota, Size
+from reconciler.core.tags import MAX_TASKS
 from reconciler.setting_values import (
+    Account,
     Address,
     AddressOrDirectory,
+    Mode,
+    NamePattern,
     OptionalAddressOrDirectory,
+    Runtime,
     Scheme,
     Seconds,
     SecondsOrNone,
@@ -60,15 +67,31 @@ class RegistrySettings(_Section):
 class DeploySettings(_Section):
     """How releases run, unless a tag that the policy allows says otherwise."""
 
+    address: IPvAnyAddress = IPv4Address("127.0.0.1")
+    """The address of this host that deployments listen at."""
+    peers: tuple[Network, ...] = ()
+    """Networks whose clients may speak to them, beside this host itself."""
     port_range: tuple[int, int] = (20000, 20999)
-    runtime: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")] = "native"
+    socket_user: Account = "root"
+    socket_group: Account = "mlflow-clients"
+    socket_mode: Mode = "0660"
+    """Who may open the unix socket."""
+    runtime: Runtime = "native"
     environment: Literal["model", "host"] = "model"
     start_timeout: Seconds = 300
     stop_timeout: Seconds = 30
-    memory_max: NotNegativeSize = 0
+    memory_max: NotNegativeSize = 4 * 1024**3
     """Bytes; 0 is no limit."""
-    cpu_quota: CpuQuota = 0
+    cpu_quota: CpuQuota = 400
     """Percent of one CPU; 0 is no limit."""
+    tasks_max: Annotated[int, Field(ge=16, le=MAX_TASKS)] = 512
+    """Processes and threads of one server."""
+    network: tuple[Network, ...] = ()
+    """Networks that every model may reach."""
+    devices: tuple[Device, ...] = ()
+    """Devices that every model may use."""
+    cache: bool = False
+    """Whether every release gets a directory to write to."""
     max_body: NotNegativeSize = 64 * 1024**2
     watchdog: SecondsOrNone = 60
     """Seconds within which a server that serves must say that its event loop runs; 0 is no limit."""
@@ -93,6 +116,12 @@ class DeploySettings(_Section):
     def _replicas_do_not_idle(self) -> Self:
         if self.idle_timeout and self.replicas > 1:
             raise wrong("idle_timeout: should be 0 where there is more than one replica")
+        return self
+
+    @model_validator(mode="after")
+    def _peers_of_an_open_address_are_named(self) -> Self:
+        if not self.peers and not self.address.is_loopback:
+            raise wrong("address: should be a loopback address, or deploy.peers should name who may speak to it")
         return self
 
     @model_validator(mode="after")
@@ -152,8 +181,21 @@ class ReconcileSettings(_Section):
 
 
 class PolicySettings(_Section):
-    """What a data scientist may set with `deploy.<key>` tags."""
+    """What whoever may write to the registry can have this host run; what is not listed is refused."""
 
+    names: tuple[NamePattern, ...] = ()
+    """Models that may be deployed, as names or patterns with `*`."""
+    runtimes: tuple[Runtime, ...] = ("native",)
+    networks: tuple[Network, ...] = ()
+    """Networks that a tag may open to a model."""
+    devices: tuple[Device, ...] = ()
+    """Devices that a tag may open to a model."""
+    max_memory: NotNegativeSize = 16 * 1024**3
+    """Bytes of one server; 0 is no maximum."""
+    max_cpu: CpuQuota = 800
+    """Percent of one CPU; 0 is no maximum."""
+    max_replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 4
+    max_deployments: Annotated[int, Field(ge=1, le=10_000)] = 100
     tags: tuple[TagKey, ...] = (
         "environment",
         "start_timeout",

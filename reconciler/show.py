@@ -54,7 +54,7 @@ def status(document: Status, as_json: bool) -> None:
             one.active_version or "-",
             _age(one.since),
             one.url or "-",
-            Text(one_line(one.message)),
+            Text(one_line("; ".join(filter(None, (one.message, one.opened and f"open to it: {one.opened}"))))),
         )
     console.print(table)
 
@@ -106,12 +106,14 @@ def held(deployments: Sequence[DeploymentStatus], as_json: bool) -> None:
         sys.stdout.write("nothing is held back; what the registry selects is applied without being asked\n")
 
 
-def findings(found: Sequence[Finding], as_json: bool) -> None:
-    """Print what is wrong and how to mend it."""
+def findings(found: Sequence[Finding], opened: Sequence[str], as_json: bool) -> None:
+    """Print what is wrong and how to mend it, and what the settings open."""
     if as_json:
         rows = [{"what": finding.what, "mend": finding.mend} for finding in found]
-        sys.stdout.write(json.dumps({"schema": 1, "findings": rows}, indent=1) + "\n")
+        sys.stdout.write(json.dumps({"schema": 1, "findings": rows, "opened": list(opened)}, indent=1) + "\n")
         return
+    for what in opened:
+        sys.stdout.write(f"opened by the settings: {what}\n")
     for finding in found:
         sys.stdout.write(f"{finding.what}\n  mend: {finding.mend}\n")
     if not found:

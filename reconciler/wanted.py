@@ -1,34 +1,76 @@
 """From a snapshot and the settings to what this host should run."""
 
+from collections.abc import Collection
+
+from reconciler.core.addresses import Listening
 from reconciler.core.draft import Keeping
 from reconciler.core.ledger import Ledger
 from reconciler.core.plan import Wanted
-from reconciler.core.release import Parameters, Rollout, wanted_release
+from reconciler.core.policy import Defaults, Policy, limit_deployments, wanted_release
+from reconciler.core.release import Parameters, Rollout
 from reconciler.core.snapshot import Snapshot
 from reconciler.core.status import Outlook, State
 from reconciler.core.units import StepSettings
 from reconciler.settings import Settings
 
 
-def wanted(snapshot: Snapshot, settings: Settings, ledger: Ledger) -> Wanted:
-    """Give each selected version its parameters, or the reason why it gets none."""
+def wanted(snapshot: Snapshot, settings: Settings, ledger: Ledger, here: Collection[str]) -> Wanted:
+    """Give each selected version its parameters, or the reason why it gets none; `here`: the deployments there are."""
+    usual, allowed = defaults(settings), policy(settings)
+    found = {
+        model.name: wanted_release(model, usual, allowed, ledger.record(model.name).generation)
+        for model in snapshot.models
+    }
+    return limit_deployments(found, here, allowed.max_deployments)
+
+
+def defaults(settings: Settings) -> Defaults:
+    """Pick out how this host runs what says nothing about it."""
     deploy = settings.deploy
-    defaults = Parameters(
+    parameters = Parameters(
         runtime=deploy.runtime,
         environment=deploy.environment,
         start_timeout=deploy.start_timeout,
         stop_timeout=deploy.stop_timeout,
         memory_max=deploy.memory_max,
         cpu_quota=deploy.cpu_quota,
+        tasks_max=deploy.tasks_max,
         max_body=deploy.max_body,
         watchdog=deploy.watchdog,
         idle_timeout=deploy.idle_timeout,
+        network=deploy.network,
+        devices=deploy.devices,
+        cache=deploy.cache,
     )
-    allowed, rollout = frozenset(settings.policy.tags), rollout_settings(settings)
-    return {
-        model.name: wanted_release(model, defaults, allowed, rollout, ledger.record(model.name).generation)
-        for model in snapshot.models
-    }
+    return Defaults(parameters, rollout_settings(settings))
+
+
+def policy(settings: Settings) -> Policy:
+    """Pick out what the registry may decide."""
+    rules = settings.policy
+    return Policy(
+        names=rules.names,
+        runtimes=rules.runtimes,
+        tags=frozenset(rules.tags),
+        networks=rules.networks,
+        devices=rules.devices,
+        max_memory=rules.max_memory,
+        max_cpu=rules.max_cpu,
+        max_replicas=rules.max_replicas,
+        max_deployments=rules.max_deployments,
+    )
+
+
+def listening(settings: Settings) -> Listening:
+    """Pick out where deployments listen and who may speak to them."""
+    deploy = settings.deploy
+    return Listening(
+        address=str(deploy.address),
+        peers=deploy.peers,
+        socket_user=deploy.socket_user,
+        socket_group=deploy.socket_group,
+        socket_mode=deploy.socket_mode,
+    )
 
 
 def rollout_settings(settings: Settings) -> Rollout:

@@ -267,7 +267,7 @@ uninstall_product() {
 
     say "[4/4] users"
     local user
-    for user in "${users[@]}"; do
+    for user in "${users[@]}" mlflow-clients; do
         if getent passwd "$user" >/dev/null; then userdel "$user"; fi
         if getent group "$user" >/dev/null; then groupdel "$user"; fi
     done

@@ -164,7 +164,8 @@ class SystemdOverDbus:
 
     def clean(self, unit: str) -> None:
         """Remove a stopped unit's directories; systemd does it in the background, a moment is waited for it."""
-        self._call("CleanUnit", unit, ["state", "runtime"])
+        # A build's cache is everybody's, a server's is its own.
+        self._call("CleanUnit", unit, ["cache"] if names.parse_server(unit) else ["state", "runtime"])
         path = self._call("LoadUnit", unit)
         with self._changed:
             done = self._changed.wait_for(

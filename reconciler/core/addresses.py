@@ -2,9 +2,28 @@
 
 import hashlib
 from collections.abc import Collection
+from dataclasses import dataclass
 
 SOCKET_DIRECTORY = "/run/models"
 HOST = "127.0.0.1"
+THIS_HOST = ("127.0.0.0/8", "::1/128")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where deployments listen and who may speak to them."""
+
+    address: str = HOST
+    peers: tuple[str, ...] = ()
+    """Networks (CIDR), beside this host itself."""
+    socket_user: str = "root"
+    socket_group: str = "root"
+    socket_mode: str = "0660"
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """The networks whose clients are answered."""
+        return (*THIS_HOST, *self.peers)
 
 
 def socket_path(name: str) -> str:
@@ -12,9 +31,14 @@ def socket_path(name: str) -> str:
     return f"{SOCKET_DIRECTORY}/{name}.sock"
 
 
-def url(port: int) -> str:
+def endpoint(address: str, port: int) -> str:
+    """An address and a port as URLs and socket units write them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def url(port: int, address: str = HOST) -> str:
     """The HTTP address of a deployment on this host."""
-    return f"http://{HOST}:{port}"
+    return f"http://{endpoint(address, port)}"
 
 
 def choose_port(name: str, first: int, last: int, taken: Collection[int]) -> int | None:

@@ -36,6 +36,7 @@ class Situation:
 
     steps: units.StepSettings
     port_range: tuple[int, int]
+    listening: addresses.Listening = field(default_factory=addresses.Listening)
     now: float = 0.0
     """Seconds on the monotonic clock."""
     ledger: Ledger = field(default_factory=lambda: Ledger(schema=1))
@@ -107,6 +108,12 @@ class Draft:
         """The port that the socket's file names."""
         file = self.seen.files.get(self.socket)
         return port_of(file.facts) if file else None
+
+    @property
+    def address(self) -> str:
+        """The address that the socket's file names; somebody may have edited it."""
+        file = self.seen.files.get(self.socket)
+        return one_line(file.facts.get("Address", ""), 64) if file else ""
 
     @property
     def active_release(self) -> str | None:
@@ -247,8 +254,9 @@ class Draft:
             active_version=str(names.release_version(serving)) if serving else None,
             reason=reason,
             message=one_line(message, MAX_MESSAGE),
-            url=addresses.url(self.port) if self.port else None,
+            url=addresses.url(self.port, self.address) if self.port else None,
             socket=addresses.socket_path(self.name) if self.port else None,
+            opened=(self.fact(self.active_release, "Opened") or "") if self.active_release else "",
         )
 
     def blocked(self, desired: int, reason: str, why: str) -> Outlook:

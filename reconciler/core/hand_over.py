@@ -62,7 +62,7 @@ def name_in_socket(draft: Draft, target: Target) -> None:
     if draft.active_release != target.id and draft.socket not in draft.shared:
         port = draft.port or draft.choose_port()
         if port:
-            draft.write(units.socket(draft.name, target.id, target.runtime, port))
+            draft.write(units.socket(draft.name, target.id, target.runtime, port, draft.situation.listening))
     draft.after += [act.Enable(draft.name, one) for one in (draft.socket, *servers) if one not in draft.seen.enabled]
 
 

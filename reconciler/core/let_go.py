@@ -2,6 +2,7 @@
 
 from reconciler.core import actions as act
 from reconciler.core import names
+from reconciler.core.actions import Action
 from reconciler.core.draft import Draft, clean
 from reconciler.core.prepare import stop_watching
 from reconciler.core.status import Outlook, State
@@ -24,7 +25,7 @@ def let_go(draft: Draft, target: Target | None) -> None:
             if not draft.stop(unit):
                 versions.add(names.release_version(release))
             elif release not in kept and unit not in draft.seen.enabled:
-                draft.before.append(act.Remove(draft.name, unit))
+                draft.before += _remove_server(draft, unit)
     for unit in draft.files():
         watch = names.parse_watch(unit)
         if watch and watch[1] != names.release_version(active or "0") and stop_watching(draft, watch[1]):
@@ -41,6 +42,13 @@ def let_go(draft: Draft, target: Target | None) -> None:
     if going and {one.unit for one in going} >= set(draft.files()):
         # Without a file the deployment is not seen any more, and neither is its directory.
         draft.before.insert(draft.before.index(going[0]), act.Clean(draft.name, names.directory_unit(draft.name)))
+
+
+def _remove_server(draft: Draft, unit: str) -> list[Action]:
+    """Remove a server that is down, with the directory that it could write to."""
+    file = draft.seen.files[unit]
+    has_cache = "a cache" in file.facts.get("Opened", "")
+    return clean(draft.name, unit, file) if has_cache else [act.Remove(draft.name, unit)]
 
 
 def take_down(draft: Draft) -> Outlook:
@@ -71,5 +79,6 @@ def take_down(draft: Draft) -> Outlook:
         if draft.record != draft.record.forget_deployment() or draft.name in draft.situation.ledger.prune_confirmed:
             draft.before.append(act.Forget(draft.name, ""))
         draft.before.append(act.Clean(draft.name, names.directory_unit(draft.name)))
-        draft.before += [act.Remove(draft.name, unit) for unit in files]
+        for unit in files:
+            draft.before += _remove_server(draft, unit) if names.parse_server(unit) else [act.Remove(draft.name, unit)]
     return draft.outlook(State.REMOVING, None, "not-selected", "the registry no longer selects it")

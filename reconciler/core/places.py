@@ -27,3 +27,8 @@ def release_state(name: str, version: int) -> str:
 def environment_state(environment: str) -> str:
     """An environment's directory as StateDirectory= names it, relative to /var/lib."""
     return f"mlflow-deploy/environments/{environment}"
+
+
+def cache_directory(name: str, release: str, replica: int) -> str:
+    """A server's own directory to write to, as CacheDirectory= names it, relative to /var/cache."""
+    return f"mlflow-models/{name}@{release}{f'.{replica}' if replica > 1 else ''}"

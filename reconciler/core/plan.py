@@ -10,6 +10,7 @@ from reconciler.core.draft import Draft, Situation, clean
 from reconciler.core.ledger import Rejected
 from reconciler.core.let_go import let_go, take_down
 from reconciler.core.observed import Observed
+from reconciler.core.policy import NOT_ALLOWED
 from reconciler.core.prune import held, missing
 from reconciler.core.release import Refused, Release
 from reconciler.core.rollout import towards
@@ -111,7 +112,9 @@ def _decide(draft: Draft, want: Release | Refused | None, held_because: str | No
         outlook = _keep(draft, None)
         return draft.outlook(State.HELD, None, "held", held_because or "") if outlook is None else outlook
     if isinstance(want, Refused):
-        return _instead(draft, want.version, None, "refused", want.why)
+        if want.reason == NOT_ALLOWED and not draft.files():
+            return draft.outlook(State.NOT_DEPLOYABLE, want.version, want.reason, want.why)
+        return _instead(draft, want.version, None, want.reason, want.why)
     if foreign := [unit for unit in _units_of(draft, want) if unit in draft.seen.foreign]:
         why = f"cannot use the unit name {foreign[0]}: somebody else's unit has it; move that unit away"
         return draft.blocked(want.version, "unit-not-ours", why)

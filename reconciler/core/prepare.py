@@ -31,7 +31,7 @@ def prepare(draft: Draft, want: Release) -> Outlook | None:
             return outlook
     outlook = _step(draft, want, units.verify(want, environment), "verify", f"verifying version {want.version}")
     if outlook is None and (server is None or server.facts.get("Environment") != environment):
-        draft.write(units.server(want, environment))
+        draft.write(units.server(want, environment, draft.situation.listening))
     return outlook
 
 

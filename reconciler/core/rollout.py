@@ -215,7 +215,7 @@ def _make_ready(draft: Draft, target: Target) -> Outlook | None:
     if outlook is None and target.release and (environment := draft.fact(target.id, "Environment")):
         for number, unit in enumerate(target.units(draft.name), 1):
             if unit not in draft.seen.files:
-                draft.write(units.server(target.release, environment, number))
+                draft.write(units.server(target.release, environment, draft.situation.listening, number))
     return outlook
 
 
@@ -279,11 +279,11 @@ def _listen(draft: Draft, target: Target) -> _Deaf | None:
             first, last = draft.situation.port_range
             why = f"cannot give {draft.name} a port: none of {first}-{last} is free; widen deploy.port_range"
             return _Deaf("no-free-port", why)
-        draft.write(units.socket(draft.name, target.id, target.runtime, port))
+        draft.write(units.socket(draft.name, target.id, target.runtime, port, draft.situation.listening))
     elif draft.socket in draft.situation.holds:
         return _Deaf("socket-failed", draft.situation.holds[draft.socket])
     elif draft.active_release != target.id:
-        draft.write(units.socket(draft.name, target.id, target.runtime, draft.port))
+        draft.write(units.socket(draft.name, target.id, target.runtime, draft.port, draft.situation.listening))
     draft.start(draft.socket)
     draft.note_start(draft.socket)
     return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.core import addresses, names, places
 from reconciler.core.actions import Render, Value
+from reconciler.core.addresses import Listening
 from reconciler.core.names import HOST_ENVIRONMENT
 from reconciler.core.release import Release
 
@@ -117,7 +118,7 @@ def watch(name: str, version: int, environment: str) -> Render:
     return _render(name, names.watch_unit(name, version), "release/watch.path.j2", values)
 
 
-def server(release: Release, environment: str, replica: int = 1) -> Render:
+def server(release: Release, environment: str, listening: Listening, replica: int = 1) -> Render:
     """The service that answers predictions, or one of several."""
     parameters = release.parameters
     directory = _environment_dir(environment)
@@ -133,6 +134,11 @@ def server(release: Release, environment: str, replica: int = 1) -> Render:
         "stop_timeout": parameters.stop_timeout,
         "memory_max": parameters.memory_max,
         "cpu_quota": parameters.cpu_quota,
+        "tasks_max": parameters.tasks_max,
+        "network": list(parameters.network),
+        "devices": list(parameters.devices),
+        "cache": places.cache_directory(release.name, release.id, replica) if parameters.cache else "",
+        "peers": list(listening.speakers),
         "max_body": parameters.max_body,
         "watchdog": parameters.watchdog,
         "idle_timeout": parameters.idle_timeout,
@@ -144,21 +150,26 @@ def server(release: Release, environment: str, replica: int = 1) -> Render:
         **{"Release": release.id, "Environment": environment, "Runtime": parameters.runtime},
         **{"Source": source_of(release)},
         **({"Idle": "yes"} if parameters.idle_timeout else {}),
+        **({"Opened": parameters.opened} if parameters.opened else {}),
         **({"Strategy": "recreate"} if release.rollout.strategy == "recreate" else {}),
     }
     return _render(release.name, unit, f"{parameters.runtime}/model.service.j2", values, facts)
 
 
-def socket(name: str, release: str, runtime: str, port: int) -> Render:
+def socket(name: str, release: str, runtime: str, port: int, listening: Listening) -> Render:
     """The socket that all releases of a deployment share, and that names the active one."""
     values: dict[str, Value] = {
         "name": name,
         "service": names.server_unit(name, release),
         "slice": names.slice_unit(name),
-        "address": f"{addresses.HOST}:{port}",
+        "address": addresses.endpoint(listening.address, port),
         "path": addresses.socket_path(name),
+        "peers": list(listening.speakers),
+        "user": listening.socket_user,
+        "group": listening.socket_group,
+        "mode": listening.socket_mode,
     }
-    facts = {"Release": release, "Port": str(port)}
+    facts = {"Release": release, "Port": str(port), "Address": listening.address}
     return _render(name, names.socket_unit(name), f"{runtime}/model.socket.j2", values, facts)
 
 

@@ -30,7 +30,7 @@ def configure(host: Host, settings: str = "") -> None:
         DROP_IN,
         f"[registry]\nuri = 'http://127.0.0.1:{host.registry_port}'\npoll_interval = 1\n"
         f"[deploy]\nport_range = [{low}, {high}]\nsoak = 2\nremoval_grace = 0\n"
-        "[fetch]\nkeep_free = '64M'\n",
+        "[fetch]\nkeep_free = '64M'\n[policy]\nnames = ['*']\n",
     )
     if settings:
         host.write("/etc/mlflow-reconciler/config.d/60-test.toml", settings)

@@ -22,12 +22,14 @@ from reconciler.core import names
 from reconciler.core.status import DeploymentStatus, Status
 from reconciler.people import People
 from reconciler.reconcile import Chance, Reconciler
-from reconciler.settings import DeploySettings, Settings
+from reconciler.settings import DeploySettings, PolicySettings, Settings
 from reconciler.tell import Teller
 from tests.fakes.systemd import Behaviour, FakeSystemd
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENOUGH_PASSES = 60
+OPEN = PolicySettings(names=("*",), max_replicas=99)
+"""A policy that allows every model."""
 RENDERER = Renderer([CHECKOUT / "templates"], lambda _unit, _text: None)
 """One for all hosts: it remembers nothing but the templates."""
 
@@ -42,7 +44,7 @@ class World:
     environment: Callable[[str, int], str] = lambda _name, version: f"{version:032x}"
     now: float = 1000.0
     settings: Settings = field(
-        default_factory=lambda: Settings(deploy=DeploySettings(soak=0, keep_releases=0, removal_grace=0))
+        default_factory=lambda: Settings(policy=OPEN, deploy=DeploySettings(soak=0, keep_releases=0, removal_grace=0))
     )
 
     def __post_init__(self) -> None:

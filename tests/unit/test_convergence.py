@@ -12,7 +12,7 @@ from reconciler.core.observed import Unit
 from reconciler.core.status import State
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
-from tests.unit.conftest import World, in_memory
+from tests.unit.conftest import OPEN, World, in_memory
 
 NAMES = ("a", "b-c", "b")
 selections = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 3), max_size=3)
@@ -160,7 +160,7 @@ def test_any_state_converges_to_any_snapshot_at_length(
 
 def settings_of(kind: str) -> Settings:
     """Settings of one kind of host."""
-    return Settings(deploy=DeploySettings(**HOSTS[kind]))  # type: ignore[arg-type]  # validated by pydantic
+    return Settings(policy=OPEN, deploy=DeploySettings(**HOSTS[kind]))  # type: ignore[arg-type]  # validated by pydantic
 
 
 def forgive(world: World) -> None:

@@ -13,7 +13,7 @@ from reconciler.core.actions import Action
 from reconciler.core.requests import Request, Verb
 from reconciler.core.status import State
 from reconciler.settings import DeploySettings, ReconcileSettings, Settings
-from tests.unit.conftest import World
+from tests.unit.conftest import OPEN, World
 
 SOAK = 60
 Step = Callable[[World], object]
@@ -155,6 +155,7 @@ def test_a_kill_after_any_action_changes_nothing_in_the_end(tmp_path: Path, name
     """Die after the first action, after the second, and so on: always the same end."""
     one = STORIES[name]
     settings = Settings(
+        policy=OPEN,
         deploy=DeploySettings(**one.deploy),  # type: ignore[arg-type]  # validated by pydantic
         reconcile=ReconcileSettings(**one.reconcile),  # type: ignore[arg-type]  # the same
     )

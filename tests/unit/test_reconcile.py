@@ -13,8 +13,9 @@ from reconciler.core.release import Parameters, Release
 from reconciler.core.status import State, Status
 from reconciler.ports.systemd import SystemdError
 from reconciler.settings import DeploySettings, Settings
+from reconciler.wanted import defaults
 from tests.fakes.systemd import Behaviour
-from tests.unit.conftest import World
+from tests.unit.conftest import OPEN, World
 
 URL = addresses.url(choose_port("demo", 20000, 20999, ()) or 0)
 BROKEN = Behaviour(works=False, status_text="cannot load the model: KeyError: 'x'; mend load_context")
@@ -22,7 +23,9 @@ BROKEN = Behaviour(works=False, status_text="cannot load the model: KeyError: 'x
 
 def server_of(name: str, version: int) -> str:
     """The server unit of a version that `World.select` selects."""
-    return names.server_unit(name, Release(name, version, f"models:/m-{name}{version}", Parameters()).id)
+    return names.server_unit(
+        name, Release(name, version, f"models:/m-{name}{version}", defaults(Settings()).parameters).id
+    )
 
 
 def server(world: World, name: str) -> str:
@@ -272,7 +275,7 @@ def test_a_port_that_somebody_holds_is_left_to_them(world: World) -> None:
 
 def test_a_range_without_a_free_port_is_a_reason(world: World) -> None:
     """Nobody's port is taken from them."""
-    world.reconciler.settings = Settings(deploy=DeploySettings(port_range=(20000, 20001)))
+    world.reconciler.settings = Settings(policy=OPEN, deploy=DeploySettings(port_range=(20000, 20001)))
     world.systemd.taken_ports = {20000}
     world.select(one=1, two=1)
     world.converge()

@@ -11,7 +11,7 @@ from reconciler.core.ledger import Rejected
 from reconciler.core.status import State
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
-from tests.unit.conftest import World
+from tests.unit.conftest import OPEN, World
 
 BROKEN = Behaviour(works=False, status_text="cannot load the model: KeyError: 'x'; mend load_context")
 SOAK = 60
@@ -26,7 +26,7 @@ def world(tmp_path: Path) -> World:
 def deploy(**changes: object) -> Settings:
     """Settings with a soak."""
     values: dict[str, object] = {"soak": SOAK, "keep_releases": 1, "removal_grace": 0, **changes}
-    return Settings(deploy=DeploySettings(**values))  # type: ignore[arg-type]  # validated by pydantic
+    return Settings(policy=OPEN, deploy=DeploySettings(**values))  # type: ignore[arg-type]  # validated by pydantic
 
 
 def active(world: World, name: str = "demo") -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.release import SETTABLE
+from reconciler.core.tags import SETTABLE
 from reconciler.settings import POLICY_KEYS, DeploySettings, Settings, SettingsError, known_keys, load, settings_files
 
 
@@ -36,7 +36,8 @@ def test_no_file_means_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert settings.registry.selectors == ("stage:Production",)
     assert settings.registry.poll_interval == 10
     assert settings.deploy.port_range == (20000, 20999)
-    assert settings.deploy.memory_max == 0
+    assert settings.deploy.memory_max == 4 * 1024**3
+    assert settings.policy.names == ()
     assert settings.deploy.max_body == 64 * 1024 * 1024
 
 
@@ -111,7 +112,7 @@ def test_the_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ('[build]\nindex_url = "pypi"\n', "build.index_url", "should be an absolute path or an http(s):// address"),
         ('[build]\nfind_links = ["wheels"]\n', "build.find_links", "should be an absolute path"),
         ("[reconcile]\nretry_min = 20\nretry_max = 10\n", "reconcile.retry_max", "should be at least retry_min"),
-        ('[policy]\ntags = ["port_range"]\n', "policy.tags", "should be 'environment'"),
+        ('[policy]\ntags = ["port_range"]\n', "policy.tags", "should be 'runtime'"),
         ("registry = 1\n", "registry", "should be a table"),
     ],
 )

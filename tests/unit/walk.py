@@ -15,7 +15,7 @@ from reconciler.core.status import State
 from reconciler.ports.systemd import SystemdError
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
-from tests.unit.conftest import World
+from tests.unit.conftest import OPEN, World
 
 NAMES = ("a", "b", "b-c")
 SOAK = 100
@@ -279,7 +279,7 @@ class Walk:
 
     def _configure(self, values: dict[str, object]) -> None:
         self.story.append(f"settings: {values}")
-        self.world.settings = Settings(deploy=DeploySettings(**values))  # type: ignore[arg-type]  # validated by pydantic
+        self.world.settings = Settings(policy=OPEN, deploy=DeploySettings(**values))  # type: ignore[arg-type]  # validated by pydantic
         self._new_reconciler()
 
     def _select(self) -> None:
