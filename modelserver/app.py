@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -17,10 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelserver import describe, parts
 from modelserver.answer import JSON, Answer, error
-from modelserver.body import BodyTooLargeError, chunks, whole
+from modelserver.body import BodyTooLargeError
+from modelserver.buffers import Buffers, BusyError, Upload
+from modelserver.connection import RETRY_AFTER
 from modelserver.counters import Counters
 from modelserver.diagnosis import Diagnosis
 from modelserver.scoring import Scoring
+from modelserver.workers import Workers
 
 _log = logging.getLogger("modelserver")
 
@@ -33,7 +35,8 @@ class Served:
     mlflow_version: str
     scoring: Scoring
     diagnosis: Diagnosis
-    workers: Executor
+    workers: Workers
+    buffers: Buffers
     max_body: int
     timeout: float
 
@@ -70,35 +73,60 @@ class Endpoints:
         """Metadata and files in, a diagnosis out."""
         return await self._in_time(request, self._predict)
 
-    async def _invocations(self, request: Request) -> Answer:
-        body = await whole(request, self._served.max_body)
+    async def _invocations(self, request: Request, upload: Upload) -> Answer:
         content_type = request.headers.get("content-type")
-        return await self._in_worker(lambda: self._served.scoring.answer(body, content_type))
+        scoring = self._served.scoring
+        return await self._worked(request, upload, lambda: scoring.answer(bytes(upload.body), content_type))
 
-    async def _predict(self, request: Request) -> Answer:
+    async def _predict(self, request: Request, upload: Upload) -> Answer:
         content_type = request.headers.get("content-type", "")
         if content_type.split(";")[0].strip().lower() != "multipart/form-data":
             return error(
                 415, "BAD_REQUEST", f"cannot read the request: it is {content_type!r}; send multipart/form-data"
             )
         try:
-            metadata, files = await parts.read(content_type, chunks(request, self._served.max_body))
+            boundary = parts.boundary(content_type)
         except parts.MultipartError as failure:
             return error(400, "BAD_REQUEST", str(failure))
-        return await self._in_worker(lambda: self._served.diagnosis.answer(metadata, files))
 
-    async def _in_worker(self, work: Callable[[], Answer]) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._served.workers, work)
+        def work() -> Answer:
+            # Here, because it may take long: the event loop has others to look after.
+            try:
+                metadata, files = parts.parse(boundary, upload.body)
+            except parts.MultipartError as failure:
+                return error(400, "BAD_REQUEST", str(failure))
+            return self._served.diagnosis.answer(metadata, files)
 
-    async def _in_time(self, request: Request, handle: Callable[[Request], Awaitable[Answer]]) -> Response:
-        """Runs `handle` within the time limit, which is MLflow's, as is the answer after it."""
+        return await self._worked(request, upload, work)
+
+    async def _worked(self, request: Request, upload: Upload, work: Callable[[], Answer]) -> Answer:
+        """Receives the body and has `work` done; the memory of the body is free when no thread needs it any more."""
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.strip().lower() != "identity":
+            return error(
+                415, "BAD_REQUEST", f"cannot read the request: it is encoded as {encoding!r}; send it as it is"
+            )
+        self._served.workers.check()
         try:
-            answer = await asyncio.wait_for(handle(request), self._served.timeout)
+            await upload.receive(request, self._served.max_body)
+        except BaseException:
+            upload.release()
+            raise
+        return await self._served.workers.run(work, done=upload.release)
+
+    async def _in_time(self, request: Request, handle: Callable[[Request, Upload], Awaitable[Answer]]) -> Response:
+        """Runs `handle` within the time limit, which is MLflow's, as is the answer after it."""
+        upload = self._served.buffers.upload()
+        try:
+            answer = await asyncio.wait_for(handle(request, upload), self._served.timeout)
         except (TimeoutError, asyncio.TimeoutError):  # noqa: UP041 - two types in Python 3.10
-            _log.warning("%s took longer than %g s", request.url.path, self._served.timeout)
-            answer = Answer(504, "Request processing time exceeded limit")
+            answer = self._late(request, upload)
         except BodyTooLargeError:
             answer = error(413, "BAD_REQUEST", f"cannot read the request: it exceeds {self._served.max_body} bytes")
+        except BusyError as failure:
+            # Neither answered nor failed by the release: in its soak, a flood is not its fault.
+            busy = error(503, "TEMPORARILY_UNAVAILABLE", str(failure))
+            return Response(busy.body, busy.status, {"retry-after": RETRY_AFTER}, media_type=busy.media_type)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it; such a request was never finished
         except Exception:
@@ -107,6 +135,15 @@ class Endpoints:
         # Before the answer is sent: who has it may rely on its being counted.
         self._counters.finished(answer.failed)
         return Response(answer.body, answer.status, media_type=answer.media_type)
+
+    def _late(self, request: Request, upload: Upload) -> Answer:
+        """What is answered when the time is over: it was the client that was slow, or the model."""
+        if not upload.complete:
+            return error(
+                408, "BAD_REQUEST", f"cannot read the request: it did not arrive within {self._served.timeout:g} s"
+            )
+        _log.warning("%s took longer than %g s", request.url.path, self._served.timeout)
+        return Answer(504, "Request processing time exceeded limit")
 
 
 class Front:

@@ -11,11 +11,16 @@ class BodyTooLargeError(Exception):
     """The body is, or says that it will be, larger than allowed."""
 
 
+def declared(request: Request) -> int:
+    """How long `request` says that its body is; 0 when it does not."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
 async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
     """The body of `request`, at most `limit` bytes of it. Raises BodyTooLargeError, ClientDisconnect."""
-    declared = request.headers.get("content-length", "")
     # Checked before the first receive(), which would tell a client that asked (Expect: 100-continue) to go on.
-    if declared.isdecimal() and int(declared) > limit:
+    if declared(request) > limit:
         raise BodyTooLargeError
     received = 0
     more = True
@@ -29,14 +34,6 @@ async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
             raise BodyTooLargeError
         more = message.get("more_body", False)
         yield chunk
-
-
-async def whole(request: Request, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes. Raises as `chunks`."""
-    gathered = bytearray()
-    async for chunk in chunks(request, limit):
-        gathered += chunk
-    return bytes(gathered)
 
 
 def size(text: str) -> int:

@@ -12,14 +12,18 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from modelserver import environment, journal, network, sockets
+from modelserver import environment, journal, network, peers, sockets
 from modelserver.app import Served, application
 from modelserver.body import size
+from modelserver.buffers import Buffers
 from modelserver.complaints import Complaints
+from modelserver.connection import Rules
 from modelserver.counters import Counters
+from modelserver.crowd import Crowd
 from modelserver.diagnosis import Diagnosis
 from modelserver.failure import CannotServeError, one_line
 from modelserver.idleness import Idleness
+from modelserver.listener import descriptors
 from modelserver.loading import load
 from modelserver.notify import Notifier
 from modelserver.replay import replay
@@ -28,9 +32,11 @@ from modelserver.scoring import Scoring
 from modelserver.server import Server
 from modelserver.standby import Standby
 from modelserver.watchdog import Watchdog
+from modelserver.workers import Workers
 
 EX_CONFIG = 78  # sysexits.h; the unit has RestartPreventExitStatus=78
 _WORKER = "predict"
+_THREADS = min(32, (os.cpu_count() or 1) + 4)
 _log = logging.getLogger("modelserver")
 
 
@@ -65,7 +71,7 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
     began = time.monotonic()
     notifier.status(f"loading {release}")
     model = load(options.model_dir)
-    workers = ThreadPoolExecutor(thread_name_prefix=_WORKER)
+    workers = ThreadPoolExecutor(_THREADS, thread_name_prefix=_WORKER)
     complaints = Complaints()
     scoring, diagnosis = Scoring(model, complaints), Diagnosis(model, complaints)
     notifier.status(f"replaying the logged example of {release}")
@@ -77,7 +83,8 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
         mlflow_version=sys.modules["mlflow"].__version__,
         scoring=scoring,
         diagnosis=diagnosis,
-        workers=workers,
+        workers=Workers(workers, _THREADS, options.max_waiting),
+        buffers=Buffers(options.max_buffered or 4 * options.max_body),
         max_body=options.max_body,
         timeout=options.request_timeout,
     )
@@ -88,12 +95,22 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
         reports=Reports(notifier, counters, release, proof, options.soak),
         watchdog=watchdog,
         idleness=Idleness(options.idle_timeout, options.soak),
+        rules=Rules(release, options.header_timeout, options.request_timeout, Crowd(_room(options.max_connections))),
+        peers=options.peers,
         grace=options.drain_grace,
         limit=options.drain_limit,
     )
     asyncio.run(server.serve())
     _leave(workers)
     return 0
+
+
+def _room(wanted: int) -> int:
+    """How many of `wanted` connections the host allows."""
+    room = descriptors(wanted)
+    if room < wanted:
+        _log.warning("only %d connections at once, not %d: raise LimitNOFILE= of the unit", room, wanted)
+    return room
 
 
 def _leave(workers: ThreadPoolExecutor) -> None:
@@ -135,6 +152,34 @@ def _parser() -> argparse.ArgumentParser:
         help="how long one request may take (MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT, 60)",
     )
     serve.add_argument(
+        "--header-timeout",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long the head of a request may take, and a client that does not read its answer",
+    )
+    serve.add_argument(
+        "--max-connections", type=_positive, default=1000, metavar="COUNT", help="then idle ones make room"
+    )
+    serve.add_argument(
+        "--max-buffered",
+        type=size,
+        default=0,
+        metavar="BYTES",
+        help="bodies of all requests together (4 x max-body)",
+    )
+    serve.add_argument(
+        "--max-waiting", type=int, default=100, metavar="COUNT", help="requests that wait for a thread of the model"
+    )
+    serve.add_argument(
+        "--peers",
+        type=peers.network,
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="take TCP connections from here only; repeatable",
+    )
+    serve.add_argument(
         "--soak", type=int, default=0, metavar="SECONDS", help="how long after the start its counters are told often"
     )
     serve.add_argument(
@@ -151,3 +196,10 @@ def _parser() -> argparse.ArgumentParser:
         "--drain-limit", type=int, default=20, metavar="SECONDS", help="how long requests under way may take on stop"
     )
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number

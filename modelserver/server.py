@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from collections.abc import Sequence
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from modelserver.app import Front
+from modelserver.connection import Connection, Rules
 from modelserver.idleness import Idleness
+from modelserver.listener import AT_ONCE, Listener
+from modelserver.peers import Network
 from modelserver.reports import Reports
 from modelserver.standby import Standby
 from modelserver.watchdog import Watchdog
 
-# listen() on a shared socket overrides the socket unit's Backlog=; the kernel caps this at net.core.somaxconn, which
-# is what systemd asks for by default.
-_BACKLOG = 65535
 # Long enough for a connection that the last accept() took to become a protocol, and its first request to arrive.
 _SETTLE_SECONDS = 0.25
 
@@ -42,6 +44,8 @@ class Server(uvicorn.Server):
         reports: Reports,
         watchdog: Watchdog,
         idleness: Idleness,
+        rules: Rules,
+        peers: Sequence[Network],
         grace: float,
         limit: int,
     ) -> None:
@@ -50,14 +54,14 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 front,
                 loop="asyncio",
-                http="h11",
+                http=partial(Connection, rules),  # type: ignore[arg-type]  # uvicorn only calls it
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                backlog=_BACKLOG,
+                backlog=AT_ONCE,
                 timeout_graceful_shutdown=limit,
             )
         )
@@ -68,6 +72,8 @@ class Server(uvicorn.Server):
         self._reports = reports
         self._watchdog = watchdog
         self._idleness = idleness
+        self._rules = rules
+        self._peers = peers
         self._grace = grace
         self._loop: asyncio.AbstractEventLoop | None = None
         self._standing_by = False
@@ -146,10 +152,13 @@ class Server(uvicorn.Server):
         return nobody or now - self._drain_began > self._grace
 
     async def _accept(self, shared: list[socket.socket]) -> None:
-        # dup() keeps a socket's time-out: of one that is blocking it would clear O_NONBLOCK for everybody.
-        await super().startup(sockets=[one.dup() for one in shared])
+        await super().startup(sockets=[Listener.of(one, self._peers, self._spare_one) for one in shared])
         if self._draining:  # a SIGTERM came while the listeners were made
             self._stop_accepting()
+
+    def _spare_one(self) -> bool:
+        """There are no descriptors left: somebody has to go."""
+        return self._rules.crowd.evict(asyncio.get_running_loop().time())
 
     def _stop_accepting(self) -> None:
         loop = asyncio.get_running_loop()

@@ -89,10 +89,10 @@ def tried_by_the_reconciler(site: Site, attempts: Sequence[Attempt]) -> dict[Att
         return dict(zip(attempts, json.loads(site.host.read(answer)), strict=True))
 
 
-def tried_by_the_model(site: Site, attempts: Sequence[Attempt]) -> dict[Attempt, str]:
+def tried_by(site: Site, name: str, attempts: Sequence[Attempt]) -> dict[Attempt, str]:
     """What comes of attempts by a model, as it says in its prediction."""
     body = {"dataframe_split": {"columns": ["what", "target"], "data": attempts}}
-    url = f"{site.statuses()['intruder']['url']}/invocations"
+    url = f"{site.statuses()[name]['url']}/invocations"
     answer = httpx.post(url, json=body, timeout=60, trust_env=False)
     assert answer.status_code == 200, answer.text
     return dict(zip(attempts, answer.json()["predictions"], strict=True))
@@ -203,7 +203,7 @@ def test_a_model_reaches_no_network_no_other_program_and_no_other_model(models: 
     entries = ("/run/systemd/journal/socket", "/run/systemd/journal/dev-log", "/dev/log")
     attempts += [("forge an entry through", path) for path in entries]
     assert done(tried_by_root(models, attempts)) == attempts
-    assert done(tried_by_the_model(models, [*attempts, *NETWORK])) == []
+    assert done(tried_by(models, "intruder", [*attempts, *NETWORK])) == []
     units_of_forged = models.host.output("journalctl --output=json MODEL=neighbour | grep -c model-intruder || true")
     assert units_of_forged == "0"
 
@@ -223,9 +223,9 @@ def test_a_model_sees_nothing_but_its_own_release_and_changes_nothing(models: Si
     attempts += [("execute", f"{directory}/tried") for directory in ("/tmp", "/var/tmp", "/dev/shm")]  # noqa: S108
     attempts += [("read", "/proc/1/environ")]
     assert done(tried_by_root(models, attempts)) == attempts
-    assert done(tried_by_the_model(models, [*attempts, *TRICKS])) == []
+    assert done(tried_by(models, "intruder", [*attempts, *TRICKS])) == []
     allowed: list[Attempt] = [("read", f"{own}/manifest.json"), ("create", "/tmp/tried")]  # noqa: S108
-    assert done(tried_by_the_model(models, allowed)) == allowed
+    assert done(tried_by(models, "intruder", allowed)) == allowed
 
 
 @pytest.mark.parametrize(

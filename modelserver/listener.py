@@ -1,0 +1,91 @@
+"""A listening socket that takes connections in small groups, only of its peers, and goes on without descriptors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from modelserver import peers
+
+# asyncio accepts so many in one turn of its loop, and cannot count them before the turn after the next one.
+AT_ONCE = 32
+# Of descriptors beside those of connections: what was accepted but not counted, what is being closed, the model's own.
+_RESERVE = 512
+# listen() on a shared socket overrides the socket unit's Backlog=; the kernel caps this at net.core.somaxconn, which
+# is what systemd asks for by default.
+_BACKLOG = 65535
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Listener(socket.socket):
+    """Accepts on a duplicate of a shared listening socket, which it never changes."""
+
+    peers: Sequence[Any] = ()
+    exhausted: Callable[[], bool]
+    _spare: int
+
+    @classmethod
+    def of(cls, shared: socket.socket, networks: Sequence[Any], exhausted: Callable[[], bool]) -> Listener:
+        """Accepts `networks` from `shared`; `exhausted` frees a descriptor soon, if it can."""
+        # dup() keeps a socket's time-out: of one that is blocking it would clear O_NONBLOCK for everybody.
+        with shared.dup() as copy:
+            listener = cls(copy.family, copy.type, copy.proto, fileno=copy.detach())
+        listener.setblocking(False)
+        listener.peers, listener.exhausted = networks, exhausted
+        listener._spare = os.dup(listener.fileno())
+        return listener
+
+    def listen(self, backlog: int = _BACKLOG, /) -> None:  # noqa: ARG002 - what asyncio accepts at once is not for the kernel
+        """Listens with the longest queue that the kernel allows."""
+        super().listen(_BACKLOG)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next connection. BlockingIOError and ConnectionAbortedError send asyncio on to its next turn."""
+        try:
+            connection, address = super().accept()
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            # asyncio would take no connection for a second now.
+            if not self.exhausted():
+                self._turn_away()
+            raise BlockingIOError from error
+        if self.family != socket.AF_UNIX and not peers.allowed(address[0], self.peers):
+            connection.close()
+            raise ConnectionAbortedError(f"{address[0]} is none of the peers")
+        return connection, address
+
+    def close(self) -> None:
+        """Closes its descriptors."""
+        if self.fileno() >= 0:
+            os.close(self._spare)
+        super().close()
+
+    def _turn_away(self) -> None:
+        """Takes one connection and closes it: left in the queue it would wake the loop over and over."""
+        os.close(self._spare)
+        try:
+            super().accept()[0].close()
+        except OSError:
+            pass
+        finally:
+            self._spare = os.dup(self.fileno())
+
+
+def descriptors(connections: int) -> int:
+    """Raises the limit of descriptors to what `connections` need, and returns how many connections it allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _RESERVE
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        # No further than needed: select() in the model's code cannot use descriptors from 1024 on.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    except (OSError, ValueError):
+        raised = soft
+    return min(connections, max(raised - _RESERVE, raised // 2))
