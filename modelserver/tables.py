@@ -10,7 +10,7 @@ import csv
 import importlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
@@ -18,6 +18,7 @@ _MOST_CONTAINERS = 1_000_000  # lists and objects; each takes about 200 bytes, h
 _FEW_CELLS = 1_000_000
 _SPARSE = 4  # cells for each value that was sent
 _MANY_COLUMNS = 1000
+_MOST_COLUMNS = 50_000  # pandas and MLflow take about 0.2 ms for each, however few the rows
 _MOST_DECODED = 512 << 20  # bytes of a Parquet table in memory; a file of a few hundred bytes may be gigabytes
 _MOST_CELLS = 20_000_000
 
@@ -27,6 +28,7 @@ _CONTAINERS = (
     "send it as CSV, as Parquet, or in parts"
 )
 _SPARSELY = "cannot read the request: most of its table would be empty; give the same columns to each row"
+_WIDE = f"cannot read the request: its table has more than {_MOST_COLUMNS} columns"
 _LARGE = "cannot read the request: its Parquet table is too large in memory; send it in parts"
 _COLUMNS = f"cannot read the request: more than {_MANY_COLUMNS} columns, and some have the same name"
 
@@ -53,10 +55,25 @@ def _of_json(body: bytes) -> str | None:
         return f"cannot read the request: its JSON has a number that is too long ({failure})"
     if not isinstance(parsed, dict):
         return None
-    return _SPARSELY if any(_sparse(*_extent(parsed[key])) for key in _TABLES if key in parsed) else None
+    tables = [parsed[key] for key in _TABLES if key in parsed]
+    if any(_names(table) > _MOST_COLUMNS for table in tables):
+        return _WIDE
+    return _SPARSELY if any(_sparse(*_extent(table)) for table in tables) else None
 
 
 _TABLES = ("dataframe_split", "dataframe_records", "instances", "inputs")
+
+
+_SPLIT = {"data", "columns", "index"}
+
+
+def _names(table: Any) -> int:
+    """How many columns `table` has that have a name."""
+    if isinstance(table, list):
+        return len(set(chain.from_iterable(row for row in table if isinstance(row, Mapping))))
+    if not isinstance(table, dict):
+        return 0
+    return _length(table.get("columns")) if table.keys() <= _SPLIT else len(table)
 
 
 def _sparse(rows: int, columns: int, values: int) -> bool:
@@ -70,17 +87,16 @@ def _extent(table: Any) -> tuple[int, int, int]:
     if not isinstance(table, dict):
         return 0, 0, 0
     data = table.get("data")
-    if isinstance(data, list) and table.keys() <= {"data", "columns", "index"}:
+    if isinstance(data, list) and table.keys() <= _SPLIT:
         rows, columns, values = _extent_of_rows(data)
         return max(rows, _length(table.get("index"))), max(columns, _length(table.get("columns"))), values
     lengths = [_length(column) for column in table.values()]
     return max(lengths, default=0), len(lengths), sum(lengths)
 
 
-def _extent_of_rows(rows: Sequence[Any]) -> tuple[int, int, int]:
-    names = len(set(chain.from_iterable(row for row in rows if isinstance(row, Mapping))))
+def _extent_of_rows(rows: list[Any]) -> tuple[int, int, int]:
     lengths = [_length(row) for row in rows]
-    return len(rows), max(names, max(lengths, default=0)), sum(lengths)
+    return len(rows), max(_names(rows), max(lengths, default=0)), sum(lengths)
 
 
 def _length(value: Any) -> int:
@@ -95,6 +111,8 @@ def _of_csv(body: bytes) -> str | None:
         header = next((row for row in csv.reader(text) if len(row) > 1 or "".join(row).strip()), [])
     except csv.Error as failure:
         return f"cannot read the request: its first line is not CSV ({failure})"
+    if len(header) > _MOST_COLUMNS:
+        return _WIDE
     return _COLUMNS if len(header) > _MANY_COLUMNS and len(set(header)) < len(header) else None
 
 

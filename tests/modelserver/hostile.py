@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -91,5 +92,8 @@ class Memory:
 
 def until(condition: Callable[[], bool], act: Callable[[], object]) -> None:
     """Goes on acting until the condition holds."""
+    deadline = time.monotonic() + PATIENCE
     while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("acted in vain")
         act()

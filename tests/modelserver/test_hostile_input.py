@@ -240,6 +240,8 @@ LARGER_THAN_IT_LOOKS: dict[str, tuple[str, bytes]] = {
     **_squared(50_000),
     "a million empty lists": (JSON, b'{"inputs":[' + b"[]," * 1_100_000 + b"[]]}"),
     "a million empty objects": (JSON, b'{"dataframe_records":[' + b"{}," * 1_100_000 + b"{}]}"),
+    "a hundred thousand columns": (CSV, b",".join(b"%d" % index for index in range(100_000)) + b"\n1"),
+    "a hundred thousand names": (JSON, json.dumps({"inputs": {str(index): [1] for index in range(100_000)}}).encode()),
     "equal columns": (CSV, b"a," * 200_000 + b"a\n1"),
     "equal columns after empty lines": (CSV, b"\n  \n\r\n" + b'"a",' * 200_000 + b"a\n1"),
     "columns that become equal": (CSV, b",".join(b"a.%d" % index for index in range(50_000)) + b",a,a\n1"),
