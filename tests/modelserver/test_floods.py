@@ -41,7 +41,7 @@ def target(models: Path, short: Path) -> Iterator[Address]:
     if hard != resource.RLIM_INFINITY and hard < 12_000:
         pytest.skip(f"needs 12000 descriptors for its clients, and may have {hard}")
     tcp, unix = listen(), listen(str(short / "f.sock"))
-    limits = ["--max-body", str(MAX_BODY), "--header-timeout", "3", "--request-timeout", "30", "--soak", "600"]
+    limits = ["--max-body", str(MAX_BODY), "--header-timeout", "3", "--request-timeout", "15", "--soak", "600"]
     try:
         # What systemd gives a service; the server has to raise it.
         resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))

@@ -11,7 +11,7 @@ import pytest
 from starlette.requests import Request
 
 from modelserver import peers
-from modelserver.body import BodyTooLargeError
+from modelserver.body import BodyTooLargeError, declared
 from modelserver.buffers import Buffers, BusyError, Upload
 from modelserver.crowd import Crowd, Doing
 from modelserver.tables import refusal
@@ -133,6 +133,13 @@ def test_the_largest_body_gives_way_to_the_smaller_ones() -> None:
         assert buffers.used == 0
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(("text", "size"), [("", 0), ("x", 0), ("-1", 0), ("7", 7), ("9" * 5000, 10**19)])
+def test_any_length_that_a_client_declares_can_be_compared(text: str, size: int) -> None:
+    """Python refuses to read a number of thousands of digits; such a body is too large all the same."""
+    request = Request({"type": "http", "headers": [(b"content-length", text.encode())]})
+    assert declared(request) == size
 
 
 LEFT_ALONE: dict[str, tuple[str, bytes]] = {
