@@ -115,10 +115,10 @@ def test_the_largest_body_gives_way_to_the_smaller_ones() -> None:
         with pytest.raises(BusyError):
             await receiving
         assert (buffers.used, bytes(small.body), len(complete.body)) == (80, b"x" * 20, 60)
-        for declared in (30, None):  # with a length before the first byte, without one at the limit
+        for said in (30, None):  # with a length before the first byte, without one at the limit
             newcomer = Upload(buffers)
             with pytest.raises(BusyError):
-                await newcomer.receive(_request([b"x" * 30], declared), 100)
+                await newcomer.receive(_request([b"x" * 30], said), 100)
             newcomer.release()
             assert buffers.used == 80
         with pytest.raises(BodyTooLargeError):
