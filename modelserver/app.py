@@ -21,6 +21,7 @@ from modelserver.buffers import Buffers, BusyError, Upload
 from modelserver.connection import RETRY_AFTER
 from modelserver.counters import Counters
 from modelserver.diagnosis import Diagnosis
+from modelserver.failure import one_line
 from modelserver.scoring import Scoring
 from modelserver.workers import Workers
 
@@ -82,7 +83,9 @@ class Endpoints:
         content_type = request.headers.get("content-type", "")
         if content_type.split(";")[0].strip().lower() != "multipart/form-data":
             return error(
-                415, "BAD_REQUEST", f"cannot read the request: it is {content_type!r}; send multipart/form-data"
+                415,
+                "BAD_REQUEST",
+                f"cannot read the request: it is {one_line(content_type)!r}; send multipart/form-data",
             )
         try:
             boundary = parts.boundary(content_type)
@@ -104,7 +107,9 @@ class Endpoints:
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.strip().lower() != "identity":
             return error(
-                415, "BAD_REQUEST", f"cannot read the request: it is encoded as {encoding!r}; send it as it is"
+                415,
+                "BAD_REQUEST",
+                f"cannot read the request: it is encoded as {one_line(encoding)!r}; send it as it is",
             )
         self._served.workers.check()
         try:

@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
+_DIGITS = 19
+_HUGE = 10**_DIGITS
+
 
 class BodyTooLargeError(Exception):
     """The body is, or says that it will be, larger than allowed."""
@@ -14,7 +17,9 @@ class BodyTooLargeError(Exception):
 def declared(request: Request) -> int:
     """How long `request` says that its body is; 0 when it does not."""
     length = request.headers.get("content-length", "")
-    return int(length) if length.isdecimal() else 0
+    if not length.isdecimal():
+        return 0
+    return int(length) if len(length) < _DIGITS else _HUGE
 
 
 async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:

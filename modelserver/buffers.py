@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.requests import Request
 
-from modelserver.body import chunks, declared
+from modelserver.body import BodyTooLargeError, chunks, declared
 
 
 class BusyError(Exception):
@@ -70,7 +70,9 @@ class Upload:
 
     async def receive(self, request: Request, limit: int) -> None:
         """Receives all of it. Raises BusyError, BodyTooLargeError, ClientDisconnect."""
-        self._buffers.begin(self, min(declared(request), limit))
+        if declared(request) > limit:
+            raise BodyTooLargeError
+        self._buffers.begin(self, declared(request))
         self._reading = asyncio.ensure_future(self._read(request, limit))
         try:
             await self._reading
@@ -100,6 +102,7 @@ class Upload:
             self._buffers.grow(self, len(chunk))
             self.body += chunk
         self.complete = True
+        self._buffers.end(self)  # here and now: a complete body does not give way any more
 
 
 _SENTENCE = "cannot read the request: the memory for requests is full; try again later"

@@ -84,7 +84,7 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
         scoring=scoring,
         diagnosis=diagnosis,
         workers=Workers(workers, _THREADS, options.max_waiting),
-        buffers=Buffers(options.max_buffered or 4 * options.max_body),
+        buffers=Buffers(max(options.max_buffered or 4 * options.max_body, options.max_body)),
         max_body=options.max_body,
         timeout=options.request_timeout,
     )

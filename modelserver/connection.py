@@ -78,7 +78,7 @@ def _check_head(head: h11.Request) -> None:
     """Raises RemoteProtocolError for what this server does not answer."""
     if head.http_version not in _VERSIONS:
         raise h11.RemoteProtocolError("only HTTP/1.1 is spoken here", error_status_hint=505)
-    size = len(head.target) + sum(len(name) + len(value) for name, value in head.headers)
+    size = len(head.method) + len(head.target) + sum(len(name) + len(value) for name, value in head.headers)
     if len(head.headers) > MOST_HEADERS or size > MOST_HEAD_BYTES:
         raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
     names = {name for name, _ in head.headers}

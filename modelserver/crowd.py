@@ -27,8 +27,9 @@ class Member(Protocol):
 class Crowd:
     """The connections of one server, at most `most` of them.
 
-    Whoever has waited longest without a complete request goes first, then the slowest of those that send a body. A
-    connection whose request is being answered stays: it would be lost.
+    Those without a complete head and those that send a body share the room: the larger group gives somebody up, the
+    one that has waited longest or the slowest sender. So neither kind of flood keeps out a newcomer, who belongs to the
+    other kind for a moment. A connection whose request is being answered stays: it would be lost.
     """
 
     def __init__(self, most: int) -> None:
@@ -58,11 +59,10 @@ class Crowd:
 
     def evict(self, now: float) -> bool:
         """Closes the connection that can best be spared; whether there was one."""
-        victim = next(iter(self._doing[Doing.WAITING]), None)
-        if victim is None:
-            victim = min(self._doing[Doing.SENDING], key=lambda member: member.pace(now), default=None)
-        if victim is None:
+        waiting, sending = self._doing[Doing.WAITING], self._doing[Doing.SENDING]
+        if not waiting and not sending:
             return False
+        victim = next(iter(waiting)) if len(waiting) > len(sending) else min(sending, key=lambda one: one.pace(now))
         self.leave(victim)
         self.evicted += 1
         victim.evict()

@@ -11,7 +11,8 @@ from typing import Any
 
 from modelserver.answer import JSON, Answer, error
 from modelserver.complaints import Complaints
-from modelserver.failure import CannotServeError, describe
+from modelserver.failure import CannotServeError, describe, origin
+from modelserver.tables import refusal
 
 OLDEST_MLFLOW = "2.6"
 FIRST_WITHOUT_FLASK = (2, 21)
@@ -34,10 +35,18 @@ class Scoring:
 
     def answer(self, body: bytes, content_type: str | None) -> Answer:
         """MLflow's answer to this body, except for what docs/serving.md lists. Blocks: call it in a worker thread."""
+        if refused := refusal(body, (content_type or "").split(";")[0].strip()):
+            return error(400, "BAD_REQUEST", refused)
         try:
             return self.call(body, content_type)
         except self._exception as failure:
             return self._mlflow_error(failure)
+        except RecursionError as failure:
+            # Of what came through, some is still too deep for pandas or MLflow.
+            if origin(failure)[1]:
+                self._complaints.raised("/invocations", failure)
+                return error(500, "INTERNAL_ERROR", f"cannot answer: {describe(failure, where=False)}")
+            return error(400, "BAD_REQUEST", "cannot read the request: its JSON is nested too deeply")
         except (Exception, SystemExit) as failure:  # noqa: BLE001 - foreign code: whatever comes is answered
             _log.exception("/invocations failed outside of the model")
             return error(500, "INTERNAL_ERROR", f"cannot answer: {describe(failure, where=False)}")
