@@ -17,6 +17,7 @@ from reconciler.core.sizes import CpuQuota, Size
 from reconciler.setting_values import (
     Address,
     AddressOrDirectory,
+    Host,
     OptionalAddressOrDirectory,
     Scheme,
     Seconds,
@@ -53,6 +54,8 @@ class RegistrySettings(_Section):
     poll_interval: Seconds = 10
     timeout: Seconds = 5
     """Seconds that one complete reading of the registry may take."""
+    plain_http: bool = False
+    """Whether credentials may be sent to a registry elsewhere over plain HTTP."""
     report: bool = True
     """Whether the agent writes `deployed.<host>` tags to the model versions."""
 
@@ -116,6 +119,11 @@ class FetchSettings(_Section):
         "http",
         "https",
     )
+    hosts: tuple[Host, ...] = ()
+    """Servers and buckets, beside the registry's own server, that artifacts may be downloaded from."""
+    max_size: NotNegativeSize = 20 * 1024**3
+    """Bytes of one model version; 0 is no limit."""
+    max_files: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     keep_free: NotNegativeSize = 1024**3
     """Bytes that stay free on the file system of the deploy directories."""
 

@@ -93,7 +93,7 @@ class Store:
         handler.end_headers()
         handler.wfile.write(body)
 
-    def arguments(self, *, schemes: str = "mlflow-artifacts,http", keep_free: int = 0) -> list[str]:
+    def arguments(self, *more: str, schemes: str = "mlflow-artifacts,http", keep_free: int = 0) -> list[str]:
         """Return the fetch step's arguments for the version."""
         options = {"name": "odd", "version": 1, "source": self.source, "schemes": schemes, "keep-free": keep_free}
-        return ["fetch", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+        return ["fetch", *(word for name, value in options.items() for word in (f"--{name}", str(value))), *more]

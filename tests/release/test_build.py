@@ -82,13 +82,15 @@ def test_installing_runs_no_code_of_the_packages(tmp_path: Path, run: Steps) -> 
     """A .pth file runs whenever Python starts with `site`; the build never starts it so."""
     own = tmp_path / "house"
     wheels.server_needs(own)
-    wheels.wheel(own, "hostile", "1.0", files={"hostile.pth": "import os; open(os.environ.get('X', '/tmp/x'), 'w')\n"})
     canary = tmp_path / "ran"
+    wheels.wheel(own, "hostile", "1.0", files={"hostile.pth": f"import os; open({str(canary)!r}, 'w')\n"})
     made = release(tmp_path / "release", "hostile")
-    ended = run(tmp_path / "environment", *arguments(made, own), X=str(canary))
+    ended = run(tmp_path / "environment", *arguments(made, own))
     assert ended.code == 0, ended.output
     assert list((tmp_path / "environment").rglob("hostile.pth"))
     assert not canary.exists()
+    subprocess.run([tmp_path / "environment/venv/bin/python", "-I", "-c", ""], check=True)
+    assert canary.exists(), "it is one that does run"
 
 
 REASONS: list[tuple[list[str], str]] = [

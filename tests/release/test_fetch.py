@@ -230,7 +230,7 @@ def test_credentials_go_to_the_registry_and_nowhere_else(tmp_path: Path, run: St
             state = tmp_path / str(len(location))
             ended = run(
                 state,
-                *registry.arguments(),
+                *registry.arguments("--host", elsewhere.address),
                 MLFLOW_TRACKING_URI=registry.address,
                 CREDENTIALS_DIRECTORY=str(credentials),
             )
