@@ -103,9 +103,11 @@ _WORDS = (
     (r"[Hh]ostname mismatch|IP address mismatch", "its certificate is for another name"),
     (r"CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
     (
-        r"CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|ALERT_UNKNOWN_CA|ALERT_BAD_CERTIFICATE",
+        r"ALERT_(CERTIFICATE|UNKNOWN_CA|BAD_CERTIFICATE|DECRYPT_ERROR|HANDSHAKE_FAILURE)",
         "it does not accept this host's client certificate, or there is none",
     ),
+    # With TLS 1.3 its word about the certificate may be lost, because we speak before it has looked.
+    (r"UNEXPECTED_EOF|EOF occurred", "it broke off the TLS handshake; it may want another client certificate"),
     (r"SSLError|WRONG_VERSION_NUMBER", "it does not speak TLS as expected"),
     (r"No space left on device", "no space left on device"),
     (
