@@ -22,6 +22,8 @@ class Store:
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
     listed: list[dict[str, object]] | None = None
     """What the listing says, when it lies."""
+    endless: bool = False
+    """Whether each directory is listed with the same things in it again."""
     on_download: Callable[[BaseHTTPRequestHandler, str], bool] | None = None
     """Called before a file is sent; True when it has answered itself."""
     seen: list[tuple[str, str]] = field(default_factory=list)
@@ -77,7 +79,7 @@ class Store:
 
     def _listing(self, below: str) -> list[dict[str, object]]:
         if self.listed is not None:
-            return [] if below else self.listed
+            return [] if below and not self.endless else self.listed
         return (
             []
             if below
