@@ -88,6 +88,7 @@ def _address(store: ArtifactStore, want: Wanted) -> str:
 def _list(artifacts: Artifacts, max_files: int) -> dict[str, int | None]:
     """Map every artifact to its size as the store tells it, None where it does not."""
     files: dict[str, int | None] = {}
+    directories: set[str] = set()
     pending: list[str | None] = [None]
     seen = 0
     while pending:
@@ -101,11 +102,12 @@ def _list(artifacts: Artifacts, max_files: int) -> dict[str, int | None]:
                     "log it as fewer, or have fetch.max_files raised"
                 )
             if found.is_directory:
+                directories.add(found.path)
                 pending.append(found.path)
             else:
                 files[found.path] = found.size
-    above = {str(directory) for path in files for directory in PurePosixPath(path).parents}
-    if both := sorted(above & files.keys()):
+    directories |= {str(directory) for path in files for directory in PurePosixPath(path).parents}
+    if both := sorted(directories & files.keys()):
         raise StepError(
             f"cannot download the artifact {both[0]!r}: it is listed as a file and as a directory; log the model again"
         )

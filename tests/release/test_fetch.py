@@ -173,36 +173,9 @@ def test_a_model_that_cannot_be_used_leaves_nothing_that_counts(
 
 
 ODD_NAMES = [
-    *(
-        "../x",
-        "a/../../b",
-        "a/..",
-        "/etc/x",
-        "//etc/x",
-        "./x",
-        "a//b",
-        "a/",
-        ".",
-        "..",
-        "",
-        "\0",
-        "a\0b",
-        "a\nb",
-        "a\tb",
-    ),
-    *("..%2fx", "%2e%2e/x", "%2e%2e%2fx", "%252e%252e%252fx", "a\\..\\..\\b", "..\\x", "C:\\x", "C:/x", "\\\\host\\x"),
-    *(
-        "file:///etc/passwd",
-        "http://example.org/x",
-        "~/x",
-        "$HOME/x",
-        "`id`",
-        "a\u202eb",
-        "a\u2028b",
-        "\x1b[31m",
-        "\x7f",
-    ),
-    *("n" * 256, "é" * 150, "/".join("d" * 40), "/".join(["n" * 250] * 5), "..;/x", "a/./b", "x/../MLmodel", "\ud800"),
+    *("../x", "a/../../b", "/etc/x", "./x", "a//b", "", "\0", "a\0b", "a\nb", "..%2fx", "%2e%2e/x", "%252e%252e%252fx"),
+    *("a\\..\\..\\b", "file:///etc/passwd", "~/x", "a\u202eb", "\x1b[31m", "n" * 256, "/".join("d" * 40), "\ud800"),
+    *("x/../MLmodel", "mlmodel"),
 ]
 
 
@@ -323,22 +296,16 @@ def test_a_store_that_lies_about_sizes_is_cut_off(tmp_path: Path, run: Steps, si
 
 HOSTS = [
     "http://files.example.org:9/odd",
-    "https://files.example.org/odd",
     "mlflow-artifacts://files.example.org/odd",
-    "mlflow-artifacts://127.0.0.1/odd",
     "s3://bucket/odd",
     "s3:///odd",
-    "gs://bucket/odd",
     "wasbs://container@account.blob.core.windows.net/odd",
-    "http://{registry}@files.example.org/odd",
     "http://files.example.org#{registry}/odd",
     "http://files.example.org\\@{registry}/odd",
     "mlflow-artifacts://me@{registry}/odd",
     "https://{registry}/odd",
     "http://{registry}.example.org/odd",
     "http://[::ffff:127.0.0.1]:9/odd",
-    "http://127.0.0.1:99999/odd",
-    "HTTP://FILES.EXAMPLE.ORG/odd",
     "http:////files.example.org/odd",
 ]
 
