@@ -1,9 +1,12 @@
 """Runs inside a host: looks for secrets in every place where one could have come to lie, and counts where it looked.
 
-Reads {"needles": [...], "below": [...], "but": [...]} from stdin, so that they are in no argument and no environment.
+Reads {"needles": [...], "below": [...], "but": [...], "since": seconds} from stdin, so that they are in no argument and no
+environment. Files that have not changed since before the secrets were made cannot hold one.
 """
 
 import json
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,17 +32,22 @@ def processes() -> Iterator[Searched]:
                 continue  # it has ended
 
 
-def files(below: list[str], but: list[str]) -> Iterator[Searched]:
+def files(below: list[str], but: list[str], since: float) -> Iterator[Searched]:
     """Names and contents of all files."""
     for top in below:
-        for path in Path(top).rglob("*"):
-            if path.is_symlink() or any(str(path).startswith(prefix) for prefix in but):
+        for directory, _, names in os.walk(top):
+            if any(directory.startswith(prefix) for prefix in but):
                 continue
-            try:
-                content = path.read_bytes() if path.is_file() else b""
-            except OSError:
-                continue  # it has gone, or is none that anybody could read
-            yield str(path), str(path).encode(errors="replace") + b"\n" + content
+            for name in names:
+                path = f"{directory}/{name}"
+                try:
+                    about = os.lstat(path)
+                    if not stat.S_ISREG(about.st_mode) or about.st_ctime < since:
+                        continue
+                    content = Path(path).read_bytes()
+                except OSError:
+                    continue  # it has gone, or is none that anybody could read
+                yield path, path.encode(errors="replace") + b"\n" + content
 
 
 def commands() -> Iterator[Searched]:
@@ -54,7 +62,7 @@ def main() -> None:
     needles = [needle.encode() for needle in asked["needles"]]
     found: list[str] = []
     places = size = 0
-    for each in (processes(), files(asked["below"], asked["but"]), commands()):
+    for each in (processes(), files(asked["below"], asked["but"], asked["since"]), commands()):
         for name, content in each:
             places, size = places + 1, size + len(content)
             found += [name for needle in needles if needle in content]
