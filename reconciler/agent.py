@@ -133,7 +133,8 @@ def run(
 def _registry(settings: Settings) -> Registry:
     from reconciler.adapters.registry_mlflow import MlflowRegistry
 
-    return MlflowRegistry(settings.registry.uri, settings.registry.timeout)
+    registry = settings.registry
+    return MlflowRegistry(registry.uri, registry.timeout, plain_http=registry.plain_http)
 
 
 def _schedule(scheduler: BackgroundScheduler, settings: Settings, wakes: "queue.SimpleQueue[str]") -> None:

@@ -26,7 +26,10 @@ DIRECTORIES = {
     "/run/mlflow-registry-agent": (places.AGENT_USER, places.AGENT_USER, 0o755),
 }
 CREDENTIAL_STORES = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
-CREDENTIALS = ("registry.username", "registry.password", "registry.token")
+CREDENTIALS = (
+    *("registry.username", "registry.password", "registry.token", "registry.client-certificate"),
+    *("artifacts.aws", "artifacts.gcs", "index.username", "index.password"),
+)
 NOBODY = "nobody"
 
 

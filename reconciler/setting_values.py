@@ -93,12 +93,20 @@ def _mode(value: str) -> str:
     return value
 
 
+def _host(value: str) -> str:
+    scheme, _, netloc = value.partition("://")
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]{0,31}", scheme) or not re.fullmatch(r"[A-Za-z0-9@._:\[\]-]{1,255}", netloc):
+        raise wrong('should be a list of servers and buckets, such as "https://files.example.org" or "s3://models"')
+    return value
+
+
 Seconds = Annotated[int, BeforeValidator(_seconds)]
 SecondsOrNone = Annotated[int, BeforeValidator(_seconds_or_none)]
 Selector = Annotated[str, AfterValidator(_selector)]
 Address = Annotated[str, AfterValidator(_address)]
 AddressOrDirectory = Annotated[str, AfterValidator(_address_or_directory)]
 OptionalAddressOrDirectory = Annotated[str, AfterValidator(lambda value: value and _address_or_directory(value))]
+Host = Annotated[str, AfterValidator(_host)]
 Scheme = Annotated[str, AfterValidator(_scheme)]
 NamePattern = Annotated[str, AfterValidator(_name_pattern)]
 Account = Annotated[str, AfterValidator(_account)]

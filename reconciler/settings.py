@@ -21,6 +21,7 @@ from reconciler.setting_values import (
     Account,
     Address,
     AddressOrDirectory,
+    Host,
     Mode,
     NamePattern,
     OptionalAddressOrDirectory,
@@ -60,6 +61,8 @@ class RegistrySettings(_Section):
     poll_interval: Seconds = 10
     timeout: Seconds = 5
     """Seconds that one complete reading of the registry may take."""
+    plain_http: bool = False
+    """Whether credentials may be sent to a registry elsewhere over plain HTTP."""
     report: bool = True
     """Whether the agent writes `deployed.<host>` tags to the model versions."""
 
@@ -145,6 +148,11 @@ class FetchSettings(_Section):
         "http",
         "https",
     )
+    hosts: tuple[Host, ...] = ()
+    """Servers and buckets, beside the registry's own server, that artifacts may be downloaded from."""
+    max_size: NotNegativeSize = 20 * 1024**3
+    """Bytes of one model version; 0 is no limit."""
+    max_files: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     keep_free: NotNegativeSize = 1024**3
     """Bytes that stay free on the file system of the deploy directories."""
 

@@ -109,8 +109,12 @@ def step_settings(settings: Settings) -> StepSettings:
     return StepSettings(
         registry_uri=settings.registry.uri,
         registry_timeout=settings.registry.timeout,
+        plain_http=settings.registry.plain_http,
         fetch_deadline=settings.fetch.deadline,
         fetch_schemes=settings.fetch.schemes,
+        fetch_hosts=settings.fetch.hosts,
+        max_size=settings.fetch.max_size,
+        max_files=settings.fetch.max_files,
         keep_free=settings.fetch.keep_free,
         build_deadline=settings.build.deadline,
         index_url=settings.build.index_url,

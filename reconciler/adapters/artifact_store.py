@@ -1,14 +1,23 @@
 """Model versions and their files, as MLflow's client finds and downloads them; what may be is decided elsewhere."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.adapters.mlflow_client import prepare_environment
+from reconciler.adapters.credentials import file_of, registry_login
+from reconciler.adapters.mlflow_client import log_in, prepare_environment
 
 if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+
+_KEYS = {
+    "s3": ("artifacts.aws", "AWS_SHARED_CREDENTIALS_FILE"),
+    "gs": ("artifacts.gcs", "GOOGLE_APPLICATION_CREDENTIALS"),
+}
+"""Which credential opens which kind of store, and where its library looks for the file's name."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +43,13 @@ class Entry:
 class ArtifactStore:
     """The artifacts of one registry's model versions. Its methods raise whatever MLflow's client raises."""
 
-    def __init__(self, registry: str, timeout: int, retries: int) -> None:
-        """Prepare to ask `registry`; a request may be silent for `timeout` seconds and is repeated `retries` times."""
+    def __init__(self, registry: str, timeout: int, retries: int, *, plain_http: bool = False) -> None:
+        """Prepare to ask `registry`; a request may be silent for `timeout` seconds and is repeated `retries` times.
+
+        Raises CredentialError, also when credentials would go over plain HTTP and `plain_http` does not permit it.
+        """
         prepare_environment(timeout, retries)
+        log_in(registry, registry_login(), plain_http=plain_http)
         from mlflow import MlflowClient
 
         self._registry = registry
@@ -60,6 +73,17 @@ class ArtifactStore:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         return Artifacts(get_artifact_repository(address, tracking_uri=self._registry, registry_uri=self._registry))
+
+
+def hand_over_keys(scheme: str) -> None:
+    """Show the libraries of artifact stores the one credential that belongs to this scheme, and no other.
+
+    Call it once the address is one that this host downloads from. Raises CredentialError.
+    """
+    for kind, (name, variable) in _KEYS.items():
+        os.environ.pop(variable, None)
+        if kind == scheme and (path := file_of(name)):
+            os.environ[variable] = str(path)
 
 
 class Artifacts:

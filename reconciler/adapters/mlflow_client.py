@@ -2,21 +2,33 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from reconciler.adapters.credentials import CredentialError, Login
+from reconciler.core.origins import is_readable_on_the_way, origin
 from reconciler.core.sentences import one_line
 
-_CREDENTIALS = {
-    "registry.username": "MLFLOW_TRACKING_USERNAME",
-    "registry.password": "MLFLOW_TRACKING_PASSWORD",
-    "registry.token": "MLFLOW_TRACKING_TOKEN",
-}
-MAX_CREDENTIAL_BYTES = 64 * 1024
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+AUTH = "mlflow-reconciler"
+SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+_CA, _CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"
+# Whoever sees the environment sees them, so they are not taken from there; and a certificate is always looked at.
+_NOT_FROM_THE_ENVIRONMENT = (
+    *("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
+    *("MLFLOW_TRACKING_INSECURE_TLS", _CA, _CERTIFICATE),
+)
+
+Sign = Callable[["PreparedRequest"], "PreparedRequest"]
+"""Completes a request before it is sent."""
+_signs: dict[str, Sign] = {}
 
 
 def prepare_environment(timeout: int, retries: int) -> None:
-    """Set what MLflow's client reads from the environment: time-out of a request in seconds, retries, credentials.
+    """Set what MLflow's client reads from the environment: time-out of a request in seconds, retries, no surprises.
 
     Call it before MLflow is imported. Its defaults wait 20 minutes for a server that hangs.
     """
@@ -29,17 +41,57 @@ def prepare_environment(timeout: int, retries: int) -> None:
         MLFLOW_LOGGING_LEVEL="ERROR",
         # A redirected registry is a wrong address, and credentials should not travel with it.
         MLFLOW_ALLOW_HTTP_REDIRECTS="false",
+        # The server would name any address to download from, past the hosts that this one may speak to.
+        MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD="false",
+        # A service of cloud machines that hands out credentials to whoever asks.
+        AWS_EC2_METADATA_DISABLED="true",
     )
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    for name, variable in _CREDENTIALS.items():
-        path = Path(directory) / name if directory else None
-        if path is not None and path.is_file():
-            os.environ[variable] = path.read_bytes()[:MAX_CREDENTIAL_BYTES].decode(errors="replace").strip()
+    for variable in _NOT_FROM_THE_ENVIRONMENT:
+        os.environ.pop(variable, None)
+    if Path(SYSTEM_AUTHORITIES).exists():  # the host's own, and not those that a Python package brings
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", SYSTEM_AUTHORITIES)
 
 
-def forget_credentials() -> None:
-    """Take the registry's credentials away again, before another host is spoken to."""
-    for variable in _CREDENTIALS.values():
+def log_in(registry: str, login: Login, *, plain_http: bool = False, also: Sign | None = None) -> None:
+    """Have MLflow's client show `login` to the registry and to nobody else; `also` sees each request, too.
+
+    Raises CredentialError when the way to the registry would give a secret away and `plain_http` does not permit it.
+    """
+    secret = bool(login.authorization)
+    if secret and is_readable_on_the_way(registry) and not plain_http:
+        raise CredentialError("it would send the credentials in plain text; use https or set registry.plain_http")
+    from mlflow.tracking.request_auth import registry as providers
+    from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
+
+    class Provider(RequestAuthProvider):
+        def get_name(self) -> str:
+            return AUTH
+
+        def get_auth(self) -> Sign:
+            return _signs[AUTH]
+
+    own = origin(registry)
+
+    def sign(request: "PreparedRequest") -> "PreparedRequest":
+        # Here and not in the environment, which goes to every host that MLflow is sent to and to every child process.
+        if secret and origin(request.url or "") == own:
+            request.headers["Authorization"] = login.authorization
+        return also(request) if also else request
+
+    _signs[AUTH] = sign
+    if AUTH not in {provider.get_name() for provider in providers._request_auth_provider_registry}:
+        providers._request_auth_provider_registry.register(Provider)  # type: ignore[no-untyped-call]  # MLflow gives it no types
+    os.environ["MLFLOW_TRACKING_AUTH"] = AUTH
+    for variable, path in ((_CA, login.ca), (_CERTIFICATE, login.certificate)):
+        os.environ.pop(variable, None)
+        if path is not None:
+            os.environ[variable] = str(path)
+
+
+def log_out() -> None:
+    """Show nothing of the registry's login any more, nor trust its authority, before another host is spoken to."""
+    _signs[AUTH] = lambda request: request
+    for variable in (_CA, _CERTIFICATE):
         os.environ.pop(variable, None)
 
 
@@ -48,7 +100,14 @@ _WORDS = (
     (r"NameResolutionError|Name or service not known|Temporary failure in name resolution", "its name is not known"),
     (r"No route to host|Network is unreachable", "no way to its network"),
     (r"[Tt]imed out|[Tt]imeout", "no answer in time"),
+    (r"[Hh]ostname mismatch|IP address mismatch", "its certificate is for another name"),
     (r"CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
+    (
+        r"ALERT_(CERTIFICATE|UNKNOWN_CA|BAD_CERTIFICATE|DECRYPT_ERROR|HANDSHAKE_FAILURE)",
+        "it does not accept this host's client certificate, or there is none",
+    ),
+    # With TLS 1.3 its word about the certificate may be lost, because we speak before it has looked.
+    (r"UNEXPECTED_EOF|EOF occurred", "it broke off the TLS handshake; it may want another client certificate"),
     (r"SSLError|WRONG_VERSION_NUMBER", "it does not speak TLS as expected"),
     (r"No space left on device", "no space left on device"),
     (

@@ -1,7 +1,6 @@
 """The registry as MLflow's client sees it, held to a deadline, a size and a shape that the client does not check."""
 
 import json
-import os
 import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +9,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from reconciler.adapters.mlflow_client import causes, explain, prepare_environment
+from reconciler.adapters.credentials import CredentialError, registry_login
+from reconciler.adapters.mlflow_client import causes, explain, log_in, prepare_environment
 from reconciler.core.select import Model, RegistryReading, Version
 from reconciler.ports.registry import RegistryError
 
@@ -22,7 +22,6 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_PAGES = 1000
 MODELS_A_PAGE = 1000
 VERSIONS_A_PAGE = 200_000
-_AUTH = "mlflow-reconciler"
 _FIELDS = {
     "/registered-models/search": {"registered_models", "next_page_token"},
     "/model-versions/search": {"model_versions", "next_page_token"},
@@ -40,10 +39,17 @@ class _OverdueError(BaseException):
 class MlflowRegistry:
     """Reads and tags model versions through MlflowClient; in the main thread only, for its deadline is a signal."""
 
-    def __init__(self, uri: str, timeout: int) -> None:
-        """Prepare to talk to `uri`; a reading, and each report, takes at most `timeout` seconds."""
+    def __init__(self, uri: str, timeout: int, *, plain_http: bool = False) -> None:
+        """Prepare to talk to `uri`; a reading, and each report, takes at most `timeout` seconds.
+
+        `plain_http`: credentials may be sent in plain text. One that cannot be used is each reading's reason to fail.
+        """
         prepare_environment(timeout=timeout, retries=0)
-        _guard_answers()
+        self._why_not = ""
+        try:
+            log_in(uri, registry_login(), plain_http=plain_http, also=_guarded)
+        except CredentialError as error:
+            self._why_not = str(error)
         from mlflow import MlflowClient
 
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -88,6 +94,8 @@ class MlflowRegistry:
 
     @contextmanager
     def _told_plainly(self) -> Iterator[None]:
+        if self._why_not:
+            raise RegistryError(self._why_not)
         try:
             with _deadline(self._timeout):
                 yield
@@ -156,25 +164,8 @@ def _deadline(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def _guard_answers() -> None:
-    """Have every answer looked at before MLflow's client does; its plug-in for authentication sees each request."""
-
-    from mlflow.tracking.request_auth import registry as providers
-    from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
-
-    class GuardProvider(RequestAuthProvider):
-        def get_name(self) -> str:
-            return _AUTH
-
-        def get_auth(self) -> Callable[["PreparedRequest"], "PreparedRequest"]:
-            return _guarded
-
-    if _AUTH not in {provider.get_name() for provider in providers._request_auth_provider_registry}:
-        providers._request_auth_provider_registry.register(GuardProvider)  # type: ignore[no-untyped-call]  # the same
-    os.environ["MLFLOW_TRACKING_AUTH"] = _AUTH
-
-
 def _guarded(request: "PreparedRequest") -> "PreparedRequest":
+    """Have every answer looked at before MLflow's client does."""
     request.register_hook("response", _check_answer)  # type: ignore[no-untyped-call]  # its stubs do not type it
     return request
 

@@ -18,8 +18,12 @@ class StepSettings:
 
     registry_uri: str
     registry_timeout: int
+    plain_http: bool
     fetch_deadline: int
     fetch_schemes: tuple[str, ...]
+    fetch_hosts: tuple[str, ...]
+    max_size: int
+    max_files: int
     keep_free: int
     build_deadline: int
     index_url: str
@@ -68,7 +72,11 @@ def fetch(release: Release, settings: StepSettings) -> Render:
         "registry_uri": settings.registry_uri,
         "registry_timeout": settings.registry_timeout,
         "deadline": settings.fetch_deadline,
+        "plain_http": settings.plain_http,
         "schemes": list(settings.fetch_schemes),
+        "hosts": list(settings.fetch_hosts),
+        "max_size": settings.max_size,
+        "max_files": settings.max_files,
         "keep_free": settings.keep_free,
     }
     unit = names.fetch_unit(release.name, release.version)

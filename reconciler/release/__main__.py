@@ -1,14 +1,16 @@
 """The command line of the release steps, as the units of a deployment run it.
 
     python -I -m reconciler.release fetch --name NAME --version V --source URI [--environment model|host]
-                                          --schemes s3,https,... --keep-free BYTES
+                                          --schemes s3,https,... [--host https://HOST:PORT|s3://BUCKET]...
+                                          [--max-size BYTES] [--max-files N] [--keep-free BYTES] [--plain-http]
     python -I -m reconciler.release build --release-dir DIR --digest DIGEST [--index-url URL] [--find-links PLACE]...
                                           [--offline] [--allow-source] [--keep-free BYTES]
     python -I -m reconciler.release verify --release-dir DIR --environment-dir DIR|host
 
 fetch works in $STATE_DIRECTORY (…/releases/<version>), with the registry in $MLFLOW_TRACKING_URI and its credentials,
-if any, in $CREDENTIALS_DIRECTORY/registry.{username,password,token}. build works in $STATE_DIRECTORY
-(…/environments/<digest>) and keeps uv's cache in $CACHE_DIRECTORY. Empty --index-url and --find-links mean none.
+if any, in $CREDENTIALS_DIRECTORY/registry.*, those of artifact stores in artifacts.*. build works in $STATE_DIRECTORY
+(…/environments/<digest>) and keeps uv's cache in $CACHE_DIRECTORY; the index's credentials are index.*. Empty
+--index-url and --find-links mean none. docs/credentials.md has the names.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 from reconciler.core.names import HOST_ENVIRONMENT
+from reconciler.core.origins import origin
 from reconciler.release.outcome import StepError, fail, report
 
 EX_TEMPFAIL = 75
@@ -56,6 +59,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 def _fetch(options: argparse.Namespace) -> str:
     from reconciler.release.download import Wanted
     from reconciler.release.fetch import fetch
+    from reconciler.release.limits import Limits
 
     registry = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not registry.startswith(("http://", "https://")):
@@ -66,8 +70,14 @@ def _fetch(options: argparse.Namespace) -> str:
         source=options.source,
         environment=options.environment,
         registry=registry,
-        schemes=frozenset(filter(None, options.schemes.split(","))),
-        keep_free=options.keep_free,
+        limits=Limits(
+            schemes=frozenset(filter(None, options.schemes.split(","))),
+            hosts=frozenset(filter(None, map(origin, options.host))),
+            max_size=options.max_size,
+            max_files=options.max_files,
+            keep_free=options.keep_free,
+        ),
+        plain_http=options.plain_http,
     )
     return fetch(_state_directory(), wanted)
 
@@ -115,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--source", required=True, help="the model version's source, as the registry has it")
     fetch.add_argument("--environment", choices=("model", HOST_ENVIRONMENT), default="model")
     fetch.add_argument("--schemes", required=True, help="address schemes to download from, separated by commas")
+    fetch.add_argument("--host", action="append", default=[], help="a server or bucket to download from, if need be")
+    fetch.add_argument("--max-size", type=int, default=0, help="bytes that one version may have; 0 is no limit")
+    fetch.add_argument("--max-files", type=int, default=10_000, help="files that one version may have")
+    fetch.add_argument("--plain-http", action="store_true", help="credentials may go to the registry in plain text")
     fetch.add_argument("--keep-free", type=int, default=0, help="bytes that stay free on the file system")
     build = steps.add_parser("build", help="make the Python environment of a fetched model")
     build.add_argument("--release-dir", required=True, type=Path)

@@ -66,10 +66,11 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
             f"{human_size(order.keep_free)} stay free; make room on the host"
         )
     sync_directory(environment)
+    login = uv.index_login(order.sources)
     python = uv.find_python(wanted.python, environment)
     venv = environment / NEW
     try:
-        _install(venv, wanted, python, order.sources)
+        _install(venv, wanted, python, order.sources, login)
         server = _add_server(venv)
         _compile(venv)
         packages = _packages(venv)
@@ -91,42 +92,42 @@ def _take_the_place(environment: Path) -> None:
     tree.remove(environment / OLD)
 
 
-def _install(venv: Path, wanted: Environment, python: str, sources: uv.Sources) -> None:
+def _install(venv: Path, wanted: Environment, python: str, sources: uv.Sources, login: str) -> None:
     environment = venv.parent
     own, server = environment / "requirements.txt", server_package() / SERVER_REQUIREMENTS
     own.write_text("".join(f"{line}\n" for line in wanted.requirements))
     try:
         uv.run("venv", "--no-project", "--relocatable", "--python", python, str(venv), cwd=environment)
         install = ["pip", "install", "--python", str(venv / "bin" / "python"), *sources.arguments()]
-        uv.run(*install, "--requirement", str(own), "--requirement", str(server), cwd=environment)
+        uv.run(*install, "--requirement", str(own), "--requirement", str(server), cwd=environment, login=login)
     except uv.UvError as error:
         if uv.is_conflict(error):
-            _blame_the_server(error, venv, own, server, sources)
+            _blame_the_server(error, venv, own, server, sources, login)
         raise uv.explain(error, "the model's requirements", sources) from error
 
 
-def _blame_the_server(error: uv.UvError, venv: Path, own: Path, server: Path, sources: uv.Sources) -> None:
+def _blame_the_server(error: uv.UvError, venv: Path, own: Path, server: Path, sources: uv.Sources, login: str) -> None:
     """Raise StepError when the model's requirements can be met, only not together with the server's own few."""
     environment = venv.parent
     resolve = ["pip", "compile", "--quiet", "--no-header", "--python", str(venv / "bin" / "python")]
     resolve += sources.arguments()
     try:
-        uv.run(*resolve, str(own), cwd=environment)
+        uv.run(*resolve, str(own), cwd=environment, login=login)
     except uv.UvError:
         return  # they cannot be met alone either, and the first error says why
     needs = [line for line in server.read_text().splitlines() if line.strip() and not line.startswith("#")]
-    culprits = [line for line in needs if not _resolves_with(line, environment, own, resolve)]
+    culprits = [line for line in needs if not _resolves_with(line, environment, own, resolve, login)]
     raise StepError(
         f"cannot build the environment: the model's requirements contradict what the server itself needs "
         f"({', '.join(culprits or needs)}): {uv.because(error)}; log the model with other versions"
     ) from error
 
 
-def _resolves_with(line: str, environment: Path, own: Path, resolve: list[str]) -> bool:
+def _resolves_with(line: str, environment: Path, own: Path, resolve: list[str], login: str) -> bool:
     together = environment / "together.txt"
     together.write_text(f"{own.read_text()}{line}\n")
     try:
-        uv.run(*resolve, str(together), cwd=environment)
+        uv.run(*resolve, str(together), cwd=environment, login=login)
     except uv.UvError:
         return False
     finally:
@@ -156,5 +157,7 @@ def _compile(venv: Path) -> None:
 
 
 def _packages(venv: Path) -> tuple[str, ...]:
-    frozen = uv.run("pip", "freeze", "--python", str(venv / "bin" / "python"), cwd=venv.parent)
-    return tuple(line for line in frozen.splitlines() if line and not line.startswith("#"))
+    """Name what was installed, from its own records: to ask uv could start the interpreter and with it foreign code."""
+    records = next((venv / "lib").glob("python3.*")).glob("site-packages/*.dist-info")
+    pairs = (record.name.removesuffix(".dist-info").partition("-") for record in records if record.is_dir())
+    return tuple(sorted(f"{name.replace('_', '-').lower()}=={version}" for name, _, version in pairs))

@@ -2,21 +2,19 @@
 
 import errno
 import os
-import resource
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
+from pathlib import Path, PurePosixPath
+from threading import Event
 
-from reconciler.adapters.artifact_store import Artifacts, ArtifactStore
-from reconciler.adapters.mlflow_client import causes, explain, forget_credentials
-from reconciler.core.sentences import human_size
+from reconciler.adapters.artifact_store import Artifacts, ArtifactStore, hand_over_keys
+from reconciler.adapters.credentials import CredentialError
+from reconciler.adapters.mlflow_client import causes, explain, log_out
 from reconciler.release import manifest as manifests
 from reconciler.release import tree
+from reconciler.release.limits import Limits, Meter, is_registrys, why_not_from, why_too_much
 from reconciler.release.outcome import StepError
 
-MAX_FILES = 10_000
 REQUEST_TIMEOUT = 60
 """Seconds of silence from a server that are taken for the end, unless the unit says otherwise."""
 REQUEST_RETRIES = 2
@@ -33,9 +31,9 @@ class Wanted:
     environment: str
     """`model`, or `host` when the product's own interpreter runs it."""
     registry: str
-    schemes: frozenset[str]
-    keep_free: int
-    """Bytes that must stay free on the file system."""
+    limits: Limits
+    plain_http: bool = False
+    """Whether credentials may go to the registry in plain text."""
 
 
 def download(incoming: Path, want: Wanted) -> dict[str, int]:
@@ -46,17 +44,17 @@ def download(incoming: Path, want: Wanted) -> dict[str, int]:
     timeout = int(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", REQUEST_TIMEOUT))
     retries = int(os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES", REQUEST_RETRIES))
     try:
-        store = ArtifactStore(want.registry, timeout, retries)
+        store = ArtifactStore(want.registry, timeout, retries, plain_http=want.plain_http)
         artifacts = store.open(_address(store, want))
-        listed = _list(artifacts)
+        listed = _list(artifacts, want.limits.max_files)
     except StepError:
         raise
     except Exception as error:  # MLflow raises anything, the artifact store's library anything else
         raise _failed(want, error) from error
-    _leave_room(incoming.parent, listed, want)
+    if why := why_too_much(listed, tree.free_bytes(incoming.parent), want.limits):
+        raise _cannot(want, why)
     for directory in sorted({str(Path(path).parent) for path in listed} | {"."}):
         (incoming / directory).mkdir(parents=True, exist_ok=True)
-    _limit_file_size(listed.values())
     _download_files(artifacts, listed, incoming, want)
     sizes = tree.regular_files(incoming)
     changed = [path for path, size in listed.items() if size is not None and sizes.get(path) != size]
@@ -79,28 +77,18 @@ def _address(store: ArtifactStore, want: Wanted) -> str:
         raise _cannot(
             want, "the registry has another one under that number now; the next reading of the registry brings it"
         )
-    address = urlsplit(location.address)
-    if address.scheme not in want.schemes:
-        raise _cannot(
-            want,
-            f"its files are at {address.scheme or 'a plain path'}:, "
-            f"this host downloads from {', '.join(sorted(want.schemes))} only; "
-            "log the model through the MLflow server, or have fetch.schemes extended",
-        )
-    if ".." in address.path.split("/"):
-        raise _cannot(want, "its location has '..'; register it again")
-    registry = urlsplit(want.registry)
-    if address.netloc and (address.netloc, address.scheme) not in (
-        (registry.netloc, registry.scheme),
-        (registry.netloc, "mlflow-artifacts"),
-    ):
-        forget_credentials()  # whoever may register a version could name any host, and would be handed them
+    if why := why_not_from(location.address, want.registry, want.limits):
+        raise _cannot(want, why)
+    if not is_registrys(location.address, want.registry):
+        log_out()  # whoever may register a version could name any host, and would be handed them
+    hand_over_keys(location.address.partition(":")[0])
     return location.address
 
 
-def _list(artifacts: Artifacts) -> dict[str, int | None]:
+def _list(artifacts: Artifacts, max_files: int) -> dict[str, int | None]:
     """Map every artifact to its size as the store tells it, None where it does not."""
     files: dict[str, int | None] = {}
+    directories: set[str] = set()
     pending: list[str | None] = [None]
     seen = 0
     while pending:
@@ -108,12 +96,21 @@ def _list(artifacts: Artifacts) -> dict[str, int | None]:
             seen += 1
             if why := manifests.why_not_a_path(found.path):
                 raise StepError(f"cannot download the artifact {found.path!r}: {why}; log the model again without it")
-            if seen > MAX_FILES:
-                raise StepError(f"cannot download the model: it has more than {MAX_FILES} files; log it as fewer")
+            if seen > max_files:
+                raise StepError(
+                    f"cannot download the model: it has more than {max_files} files; "
+                    "log it as fewer, or have fetch.max_files raised"
+                )
             if found.is_directory:
+                directories.add(found.path)
                 pending.append(found.path)
             else:
                 files[found.path] = found.size
+    directories |= {str(directory) for path in files for directory in PurePosixPath(path).parents}
+    if both := sorted(directories & files.keys()):
+        raise StepError(
+            f"cannot download the artifact {both[0]!r}: it is listed as a file and as a directory; log the model again"
+        )
     if "MLmodel" not in files:
         raise StepError(
             "cannot use the model: it has no file MLmodel; log it with MLflow's log_model, not as a bare artifact"
@@ -123,29 +120,27 @@ def _list(artifacts: Artifacts) -> dict[str, int | None]:
     return files
 
 
-def _leave_room(directory: Path, listed: dict[str, int | None], want: Wanted) -> None:
-    needed, free = sum(size or 0 for size in listed.values()), tree.free_bytes(directory)
-    if needed + want.keep_free > free:
-        raise _cannot(
-            want,
-            f"it has {human_size(needed)}, and of "
-            f"{human_size(free)} free on this host {human_size(want.keep_free)} stay free; make room on the host",
-        )
+def _download_files(artifacts: Artifacts, listed: dict[str, int | None], incoming: Path, want: Wanted) -> None:
+    meter, stop = Meter(listed, want.limits), Event()
 
+    def one(path: str) -> None:
+        if stop.is_set():
+            return
+        try:
+            meter.begin(path)
+            artifacts.download(path, incoming / path)
+            if why := meter.end(path, incoming / path):
+                raise _cannot(want, f"{why}; it is tried again by itself")
+        except BaseException:
+            stop.set()  # the others need not come any more
+            raise
 
-def _limit_file_size(sizes: Iterable[int | None]) -> None:
-    # A store that sends more than it listed is cut off at the largest listed file, not by the full disk.
-    known = [size for size in sizes if size is not None]
-    limits = [limit for limit in resource.getrlimit(resource.RLIMIT_FSIZE) if limit != resource.RLIM_INFINITY]
-    wanted = max([*known, 16 * 1024 * 1024]) + 4096
-    resource.setrlimit(resource.RLIMIT_FSIZE, (min([wanted, *limits]), resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-
-
-def _download_files(artifacts: Artifacts, paths: Iterable[str], incoming: Path, want: Wanted) -> None:
     try:
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            for _ in pool.map(lambda path: artifacts.download(path, incoming / path), paths):
+            for _ in pool.map(one, sorted(listed, key=lambda path: listed[path] or 0)):
                 pass
+    except StepError:
+        raise
     except Exception as error:  # MLflow raises anything, the artifact store's library anything else
         raise _failed(want, error) from error
 
@@ -159,6 +154,13 @@ def _failed(want: Wanted, error: Exception) -> StepError:
     numbers = {cause.errno for cause in causes(error) if isinstance(cause, OSError)}
     if numbers & {errno.ENOSPC, errno.EDQUOT}:
         return _cannot(want, "no space left on this host's disk; make room on the host")
+    for cause in causes(error):
+        if isinstance(cause, CredentialError):
+            return _cannot(want, f"{want.registry}: {cause}; mend the credential on the host")
+        if isinstance(cause, ImportError):
+            return _cannot(
+                want, f"this host has no library for such a store ({cause}); log it through the MLflow server"
+            )
     if errno.EFBIG in numbers:
         return _cannot(want, "the artifact store sends more than it listed; it is tried again by itself")
     return _cannot(want, f"{want.registry}: {explain(error)}; it is tried again by itself")

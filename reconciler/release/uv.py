@@ -5,9 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from reconciler.adapters.credentials import CredentialError, user_and_password
+from reconciler.core.origins import is_readable_on_the_way
 from reconciler.core.sentences import one_line
 from reconciler.release.outcome import StepError, say
 
@@ -25,6 +30,11 @@ class Sources:
     offline: bool = False
     allow_source: bool = False
 
+    @property
+    def server(self) -> str:
+        """The index's address where it is one that credentials could be for."""
+        return self.index_url if self.index_url.startswith(("http://", "https://")) else ""
+
     def arguments(self) -> list[str]:
         """Write them as uv's options."""
         options = ["--index-url", self.index_url] if self.index_url else []
@@ -40,8 +50,11 @@ class UvError(Exception):
     """uv ended with an error; the message is its own."""
 
 
-def run(*arguments: str, cwd: Path) -> str:
-    """Run the product's own uv and return what it prints; raises UvError with its words."""
+def run(*arguments: str, cwd: Path, login: str = "") -> str:
+    """Run the product's own uv and return what it prints; raises UvError with its words.
+
+    `login`: a netrc text with the index's credentials, which only this process can read.
+    """
     uv = Path(sys.prefix) / "bin" / "uv"
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment |= {
@@ -62,14 +75,18 @@ def run(*arguments: str, cwd: Path) -> str:
         "UV_HTTP_RETRIES": "2",
     }
     try:
-        done = subprocess.run(  # noqa: S603 - our uv, and arguments that are options or checked requirements
-            [str(uv), "--color", "never", *arguments],
-            cwd=cwd,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        with _in_memory(login) as netrc:
+            # Also without credentials: uv would look for a file in somebody's home.
+            environment["NETRC"] = f"/proc/self/fd/{netrc}" if netrc is not None else "/dev/null"
+            done = subprocess.run(  # noqa: S603 - our uv, and arguments that are options or checked requirements
+                [str(uv), "--color", "never", *arguments],
+                cwd=cwd,
+                env=environment,
+                pass_fds=[] if netrc is None else [netrc],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
     except FileNotFoundError as error:
         raise StepError(f"cannot build an environment: {uv} is missing; run ./dev install") from error
     for line in done.stderr.splitlines():
@@ -78,6 +95,42 @@ def run(*arguments: str, cwd: Path) -> str:
     if done.returncode != 0:
         raise UvError(done.stderr)
     return done.stdout
+
+
+@contextmanager
+def _in_memory(text: str) -> Iterator[int | None]:
+    """Give a descriptor of a file that has no name: a secret in it is in no environment, argument or directory."""
+    if not text:
+        yield None
+        return
+    descriptor = os.memfd_create("netrc")
+    try:
+        os.write(descriptor, text.encode())
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def index_login(sources: Sources) -> str:
+    """Write the index's credentials as a netrc text; "" when there are none. Raises StepError."""
+    try:
+        pair = user_and_password("index")
+    except CredentialError as error:
+        raise StepError(f"cannot build the environment: {error}; mend the credential on the host") from None
+    if pair is None or not sources.server or sources.allow_source:
+        return ""  # where foreign code is built nobody's secret is; the unit does not even load it then
+    if is_readable_on_the_way(sources.server):
+        raise StepError(
+            f"cannot build the environment: {sources.server} would get the credentials in plain text; "
+            "have build.index_url changed to https"
+        )
+    if odd := next((word for word in pair if not re.fullmatch(r"[!$-~]+", word)), None):
+        which = "username" if odd is pair[0] else "password"
+        raise StepError(
+            f"cannot build the environment: the credential 'index.{which}' has a space, a quote, a '#' or a letter "
+            "outside ASCII, which uv cannot take; have another one made"
+        )
+    return f"machine {urlsplit(sources.server).hostname} login {pair[0]} password {pair[1]}\n"
 
 
 def find_python(minor: str, cwd: Path) -> str:
@@ -109,6 +162,15 @@ def explain(error: UvError, what: str, sources: Sources) -> StepError:
         return StepError("cannot build the environment: no space left on this host's disk; make room on the host")
     if "network was disabled" in text or "not found in the cache" in text:
         return StepError(f"cannot build the environment: {why}; this host is offline, put the wheels into find_links")
+    if re.search(r"40[13] (Unauthorized|Forbidden)", text):
+        return StepError(
+            f"cannot build the environment: {index} does not let this host in; "
+            + (
+                "no credentials are used where build.allow_source has foreign code run, so choose one of the two"
+                if sources.allow_source
+                else "see that the credentials index.username and index.password are right"
+            )
+        )
     if re.search(
         r"dns error|tcp connect error|Connection refused|timed out|error sending request|Failed to fetch", text
     ):

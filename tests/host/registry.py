@@ -5,21 +5,33 @@ from typing import Any
 
 import httpx
 
-from tests.host.host import Host
+from tests.host.host import CHECKOUT_INSIDE, Host
 
 UNIT = "test-mlflow-server.service"
 STATE = "test-mlflow-server"
 
 
+AUTH_SETTINGS = f"""[mlflow]
+default_permission = MANAGE
+database_uri = sqlite:////var/lib/{STATE}/auth.db
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+"""
+
+
 class Registry:
     """The MLflow server of one host: sqlite, one worker, artifacts handed through it; needs the product."""
 
-    def __init__(self, host: Host, port: int) -> None:
-        """Name the server; `start` starts it."""
+    def __init__(self, host: Host, port: int, admin_password: str = "") -> None:
+        """Name the server; `start` starts it. With a password for `admin`, it asks everybody who they are."""
         self.host = host
+        self._admin_password = admin_password
         self.port = port
         self.uri = f"http://127.0.0.1:{port}"
-        self._client = httpx.Client(base_url=self.uri, timeout=30, trust_env=False)
+        login = ("admin", admin_password) if admin_password else None
+        self._client = httpx.Client(base_url=self.uri, timeout=30, trust_env=False, auth=login)
+        self.login = {"MLFLOW_TRACKING_USERNAME": login[0], "MLFLOW_TRACKING_PASSWORD": login[1]} if login else {}
+        """What goes into the environment of a person's MLflow client."""
 
     def start(self, deadline: float = 120) -> None:
         """Start the server and wait until it answers; its database outlives `stop`."""
@@ -28,13 +40,22 @@ class Registry:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # half a dozen more processes otherwise
             "HOME": f"/var/lib/{STATE}",
         }
+        if self._admin_password:
+            self.host.write("/etc/test-mlflow-auth.ini", AUTH_SETTINGS)
+            environment |= {
+                "MLFLOW_AUTH_CONFIG_PATH": "/etc/test-mlflow-auth.ini",
+                "MLFLOW_AUTH_ADMIN_PASSWORD": self._admin_password,
+                "MLFLOW_FLASK_SERVER_SECRET_KEY": "of the test",
+                "PYTHONPATH": f"{CHECKOUT_INSIDE}/tests/host/stand_ins",
+            }
         self.host.run(
             [
                 *("systemd-run", "--quiet", "--collect", f"--unit={UNIT}", "--property=DynamicUser=yes"),
                 *(f"--property=StateDirectory={STATE}", f"--property=WorkingDirectory=/var/lib/{STATE}"),
                 *("--property=KillMode=mixed", "--property=TimeoutStopSec=10"),
                 *(f"--setenv={name}={value}" for name, value in environment.items()),
-                *("/opt/mlflow-reconciler/venv/bin/python", "-I", "-m", "mlflow", "server"),
+                *("/opt/mlflow-reconciler/venv/bin/python", "-m", "mlflow", "server"),
+                *(("--app-name", "basic-auth") if self._admin_password else ()),
                 *("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
                 *("--uvicorn-opts", "--no-access-log"),  # the journal is for people
                 *("--backend-store-uri", f"sqlite:////var/lib/{STATE}/mlflow.db"),
@@ -46,6 +67,11 @@ class Registry:
     def stop(self) -> None:
         """Stop the server; nobody listens afterwards."""
         self.host.run(["systemctl", "stop", UNIT], timeout=30)
+
+    def set_user(self, name: str, password: str, *, new: bool = True) -> None:
+        """Make a user, or give one another password."""
+        path = "users/create" if new else "users/update-password"
+        self._send("POST" if new else "PATCH", path, {"username": name, "password": password}, api="api")
 
     def promote(self, name: str, version: int | str, stage: str = "Production", *, archive: bool = False) -> None:
         """Move a version to a stage; `archive` is the UI's box for the versions that have the stage already."""
@@ -81,8 +107,8 @@ class Registry:
     def _post(self, path: str, body: dict[str, Any]) -> None:
         self._send("POST", path, body)
 
-    def _send(self, method: str, path: str, body: dict[str, Any]) -> None:
-        answer = self._client.request(method, f"/ajax-api/2.0/mlflow/{path}", json=body)
+    def _send(self, method: str, path: str, body: dict[str, Any], api: str = "ajax-api") -> None:
+        answer = self._client.request(method, f"/{api}/2.0/mlflow/{path}", json=body)
         if answer.is_error:
             raise RuntimeError(f"cannot {method} {path}: MLflow answered {answer.status_code}: {answer.text}")
 

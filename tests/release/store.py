@@ -22,6 +22,8 @@ class Store:
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
     listed: list[dict[str, object]] | None = None
     """What the listing says, when it lies."""
+    endless: bool = False
+    """Whether each directory is listed with the same things in it again."""
     on_download: Callable[[BaseHTTPRequestHandler, str], bool] | None = None
     """Called before a file is sent; True when it has answered itself."""
     seen: list[tuple[str, str]] = field(default_factory=list)
@@ -77,7 +79,7 @@ class Store:
 
     def _listing(self, below: str) -> list[dict[str, object]]:
         if self.listed is not None:
-            return [] if below else self.listed
+            return [] if below and not self.endless else self.listed
         return (
             []
             if below
@@ -93,7 +95,7 @@ class Store:
         handler.end_headers()
         handler.wfile.write(body)
 
-    def arguments(self, *, schemes: str = "mlflow-artifacts,http", keep_free: int = 0) -> list[str]:
+    def arguments(self, *more: str, schemes: str = "mlflow-artifacts,http", keep_free: int = 0) -> list[str]:
         """Return the fetch step's arguments for the version."""
         options = {"name": "odd", "version": 1, "source": self.source, "schemes": schemes, "keep-free": keep_free}
-        return ["fetch", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+        return ["fetch", *(word for name, value in options.items() for word in (f"--{name}", str(value))), *more]

@@ -14,6 +14,7 @@ from reconciler.release import built
 from reconciler.release import manifest as manifests
 from reconciler.release.environment import environment_digest, server_digest, server_package
 from reconciler.release.manifest import Environment, Manifest
+from tests.index import Index
 from tests.mlflow_server import PATIENCE, wait_until
 from tests.release import wheels
 from tests.release.step import ROOT, Ended, Steps, command, environment
@@ -82,13 +83,70 @@ def test_installing_runs_no_code_of_the_packages(tmp_path: Path, run: Steps) -> 
     """A .pth file runs whenever Python starts with `site`; the build never starts it so."""
     own = tmp_path / "house"
     wheels.server_needs(own)
-    wheels.wheel(own, "hostile", "1.0", files={"hostile.pth": "import os; open(os.environ.get('X', '/tmp/x'), 'w')\n"})
     canary = tmp_path / "ran"
+    wheels.wheel(own, "hostile", "1.0", files={"hostile.pth": f"import os; open({str(canary)!r}, 'w')\n"})
     made = release(tmp_path / "release", "hostile")
-    ended = run(tmp_path / "environment", *arguments(made, own), X=str(canary))
+    ended = run(tmp_path / "environment", *arguments(made, own))
     assert ended.code == 0, ended.output
     assert list((tmp_path / "environment").rglob("hostile.pth"))
     assert not canary.exists()
+    subprocess.run([tmp_path / "environment/venv/bin/python", "-I", "-c", ""], check=True)
+    assert canary.exists(), "it is one that does run"
+
+
+CANARY = "c4n4ry-hunter2"
+
+
+def build_from(run: Steps, state: Path, made: tuple[Path, str], url: str, *more: str, **credentials: str) -> Ended:
+    """Build from an index alone, with credentials `index.<name>` and a cache of its own; nothing may tell them."""
+    given = state.parent / "credentials"
+    given.mkdir(parents=True, exist_ok=True)
+    for name, content in credentials.items():
+        (given / f"index.{name}").write_text(content)
+    order = ("build", "--release-dir", made[0], "--digest", made[1], "--index-url", url, *more)
+    cache = str(state.parent / "own-cache")
+    ended = run(state, *order, CREDENTIALS_DIRECTORY=str(given), CACHE_DIRECTORY=cache)
+    assert CANARY not in ended.output + ended.status
+    written = [path for path in (*state.rglob("*"), *Path(cache).rglob("*")) if path.is_file()]
+    assert not [path for path in written if CANARY.encode() in path.read_bytes()]
+    return ended
+
+
+def test_an_index_that_asks_for_credentials_gets_them(tmp_path: Path, house: Path, run: Steps) -> None:
+    """The right ones build; wrong ones and none are a reason that names them."""
+    made = release(tmp_path / "release", "tiny==1.0")
+    with Index(house, "builder", CANARY) as index:
+        none = build_from(run, tmp_path / "a/environment", made, index.url)
+        assert "does not let this host in; see that the credentials index.username and" in none.status, none.output
+        assert (index.let_in, index.sent_away > 0) == (0, True)
+        wrong = build_from(run, tmp_path / "b/environment", made, index.url, username="builder", password=CANARY[1:])
+        assert "does not let this host in" in wrong.status
+        assert index.let_in == 0
+        right = build_from(run, tmp_path / "c/environment", made, index.url, username="builder", password=CANARY)
+        assert right.status.startswith("built environment"), right.output
+        assert index.let_in > 0
+
+
+def test_an_index_gets_no_credentials_in_plain_text(tmp_path: Path, run: Steps) -> None:
+    """uv is not even started for it; half a pair and what uv cannot take are refused as well."""
+    made, url = release(tmp_path / "release", "tiny"), "http://index.example.org/simple"
+    ended = build_from(run, tmp_path / "a/environment", made, url, username="builder", password=CANARY)
+    assert "http://index.example.org/simple would get the credentials in plain text" in ended.status
+    half = build_from(run, tmp_path / "b/environment", made, "http://127.0.0.1:9/", password=CANARY)
+    assert "the credential 'index.username' is missing" in half.status
+    odd = build_from(run, tmp_path / "c/environment", made, "http://127.0.0.1:9/", username="b", password=f"{CANARY} x")
+    assert "the credential 'index.password' has a space" in odd.status
+
+
+def test_building_foreign_code_and_credentials_do_not_go_together(tmp_path: Path, house: Path, run: Steps) -> None:
+    """Even if they were there, they would not be used; the reason says why."""
+    made = release(tmp_path / "release", "tiny==1.0")
+    with Index(house, "builder", CANARY) as index:
+        ended = build_from(
+            run, tmp_path / "environment", made, index.url, "--allow-source", username="builder", password=CANARY
+        )
+        assert "no credentials are used where build.allow_source has foreign code run" in ended.status, ended.output
+        assert index.let_in == 0
 
 
 REASONS: list[tuple[list[str], str]] = [

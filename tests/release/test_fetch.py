@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.adapters.artifact_store import hand_over_keys
 from reconciler.release import manifest as manifests
 from reconciler.release.tree import sha256_of
 from tests.mlflow_server import PATIENCE, NotifySocket, wait_until
@@ -171,6 +172,196 @@ def test_a_model_that_cannot_be_used_leaves_nothing_that_counts(
     assert not (tmp_path / "release/model").exists()
 
 
+ODD_NAMES = [
+    *("../x", "a/../../b", "/etc/x", "./x", "a//b", "", "\0", "a\0b", "a\nb", "..%2fx", "%2e%2e/x", "%252e%252e%252fx"),
+    *("a\\..\\..\\b", "file:///etc/passwd", "~/x", "a\u202eb", "\x1b[31m", "n" * 256, "/".join("d" * 40), "\ud800"),
+    *("x/../MLmodel", "mlmodel"),
+]
+
+
+def test_no_name_that_a_store_lists_leads_out_of_the_release(tmp_path: Path, run: Steps) -> None:
+    """Beside the release nothing appears, and what is in it is where it was listed; case never makes two names one."""
+    outside, odd = 0, {}
+    for number, name in enumerate(ODD_NAMES):
+        area = tmp_path / str(number)
+        listed: list[dict[str, object]] = [
+            {"path": path, "is_dir": False, "file_size": len(content)} for path, content in FILES.items()
+        ]
+        listed.append({"path": name, "is_dir": False, "file_size": 7})
+        with Store(listed=listed, on_download=anything) as store:
+            ended = run(area / "release", *store.arguments(), MLFLOW_TRACKING_URI=store.address)
+        assert "Traceback" not in ended.output
+        found = {str(path.relative_to(area)) for path in area.rglob("*")} - {
+            "notify.sock",
+            "output",
+            "release",
+            "cache",
+        }
+        outside += sum(not path.startswith("release/") for path in found)
+        if ended.code == 0:
+            odd[name] = sorted(manifests.read(area / "release").files.keys() - FILES.keys())
+        else:
+            assert not (area / "release/manifest.json").exists()
+    assert outside == 0
+    # What is merely unusual is a file of that name, from which MLflow's client takes what cannot be shown.
+    assert all(len(names) == 1 and names[0].isprintable() and ".." not in names[0].split("/") for names in odd.values())
+    assert not {name for name in odd if ".." in name.split("/") or name.startswith("/")}
+    print(f"names of artifacts tried {len(ODD_NAMES)}, taken as plain names {len(odd)}, escaped {outside}")  # noqa: T201
+
+
+def anything(handler: BaseHTTPRequestHandler, path: str) -> bool:
+    """Send a file of any name."""
+    if path in FILES:
+        return False
+    handler.send_response(200)
+    handler.send_header("Content-Length", "7")
+    handler.end_headers()
+    handler.wfile.write(b"hostile")
+    return True
+
+
+@pytest.mark.parametrize(
+    ("listed", "why"),
+    [
+        ([("MLmodel", False, 7), ("a", False, 7), ("a/b", False, 7)], "is listed as a file and as a directory"),
+        ([("MLmodel", False, 7), ("MLmodel", True, 0)], "is listed as a file and as a directory"),
+        ([("MLmodel", False, 7), ("d", True, 0), ("d", True, 0)], "it has more than 20 files"),
+    ],
+)
+def test_a_listing_that_contradicts_itself_is_refused(
+    tmp_path: Path, run: Steps, listed: list[tuple[str, bool, int]], why: str
+) -> None:
+    """A file that is a directory, too; a directory that has itself in it, for ever."""
+    entries: list[dict[str, object]] = [
+        {"path": path, "is_dir": is_dir, "file_size": size} for path, is_dir, size in listed
+    ]
+    with Store(listed=entries, endless="20" in why) as store:
+        ended = run(tmp_path / "release", *store.arguments("--max-files", "20"), MLFLOW_TRACKING_URI=store.address)
+        assert not any("odd/" in path for path, _ in store.seen)
+    assert ended.code == 1
+    assert why in ended.status
+    assert not (tmp_path / "release/manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (("--max-size", "3000"), "this host takes 2.9 KiB at most; log a smaller model, or have fetch.max_size raised"),
+        (("--max-files", "2"), "it has more than 2 files; log it as fewer, or have fetch.max_files raised"),
+    ],
+)
+def test_more_than_this_host_takes_is_refused_from_the_listing(
+    tmp_path: Path, run: Steps, more: tuple[str, str], why: str
+) -> None:
+    """Before the first byte of the model."""
+    with Store() as store:
+        ended = run(tmp_path / "release", *store.arguments(*more), MLFLOW_TRACKING_URI=store.address)
+        assert not any("odd/" in path for path, _ in store.seen)
+    assert ended.code == 1
+    assert why in ended.status
+
+
+@pytest.mark.parametrize("sizes", ["none", "too small"])
+def test_a_store_that_lies_about_sizes_is_cut_off(tmp_path: Path, run: Steps, sizes: str) -> None:
+    """Each of a hundred files sends without end; what is written stays near what this host takes."""
+
+    def endless(handler: BaseHTTPRequestHandler, path: str) -> bool:
+        if path in FILES:
+            return False
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.close_connection = True
+        try:
+            for _ in range(100 * 1024):
+                handler.wfile.write(b"\0" * 65536)
+        except OSError:
+            pass
+        return True
+
+    size = {} if sizes == "none" else {"file_size": 1}
+    listed: list[dict[str, object]] = [
+        {"path": path, "is_dir": False, "file_size": len(content)} for path, content in FILES.items()
+    ]
+    listed += [{"path": f"f{number}", "is_dir": False, **size} for number in range(100)]
+    limit = 32 * 1024 * 1024
+    with Store(listed=listed, on_download=endless) as store:
+        ended = run(tmp_path / "release", *store.arguments("--max-size", str(limit)), MLFLOW_TRACKING_URI=store.address)
+    written = sum(path.stat().st_size for path in (tmp_path / "release").rglob("*") if path.is_file())
+    assert ended.code == 1
+    assert "sends more than it listed" in ended.status, ended.status
+    assert written <= 4 * (limit + 8192), "four files come at a time"
+    print(f"bytes sent without end {sizes}: {written} written, {limit} allowed")  # noqa: T201 - a figure for people
+
+
+HOSTS = [
+    "http://files.example.org:9/odd",
+    "mlflow-artifacts://files.example.org/odd",
+    "s3://bucket/odd",
+    "s3:///odd",
+    "wasbs://container@account.blob.core.windows.net/odd",
+    "http://files.example.org#{registry}/odd",
+    "http://files.example.org\\@{registry}/odd",
+    "mlflow-artifacts://me@{registry}/odd",
+    "https://{registry}/odd",
+    "http://{registry}.example.org/odd",
+    "http://[::ffff:127.0.0.1]:9/odd",
+    "http:////files.example.org/odd",
+]
+
+
+def test_a_host_that_the_settings_do_not_name_is_not_spoken_to(tmp_path: Path, run: Steps) -> None:
+    """Whoever may register a version may name any; the registry itself is asked for the location and nothing else."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "registry.token").write_text("hunter2")
+    asked = 0
+    for number, location in enumerate(HOSTS):
+        with Store() as store:
+            store.location = location.replace("{registry}", store.address.removeprefix("http://"))
+            schemes = "mlflow-artifacts,http,https,s3,gs,wasbs"
+            ended = run(
+                tmp_path / str(number),
+                *store.arguments(schemes=schemes),
+                MLFLOW_TRACKING_URI=store.address,
+                CREDENTIALS_DIRECTORY=str(credentials),
+            )
+            assert ended.code == 1, location
+            assert "which fetch.hosts does not list; log the model through" in ended.status, (location, ended.status)
+            asked += sum("artifacts" in path for path, _ in store.seen)
+    assert asked == 0
+    print(f"locations elsewhere tried {len(HOSTS)}, downloaded from 0")  # noqa: T201 - a figure for people
+
+
+def test_a_kind_of_store_without_its_library_is_a_plain_reason(tmp_path: Path, run: Steps) -> None:
+    """The product brings none for buckets; artifacts that the MLflow server hands through need none."""
+    with Store(location="s3://models/odd") as store:
+        arguments = store.arguments("--host", "s3://models", schemes="s3")
+        ended = run(tmp_path / "release", *arguments, MLFLOW_TRACKING_URI=store.address)
+    assert ended.code == 1
+    assert "this host has no library for such a store (No module named 'botocore'); log it through" in ended.status
+
+
+def test_a_stores_key_is_shown_to_its_own_kind_of_store_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name of systemd's file, in this process alone."""
+    (tmp_path / "artifacts.aws").write_text("[default]\n")
+    (tmp_path / "artifacts.gcs.encrypted").write_text("{}")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    shown = {}
+    for scheme in ("s3", "gs", "https", "mlflow-artifacts"):
+        hand_over_keys(scheme)
+        shown[scheme] = (
+            os.environ.get("AWS_SHARED_CREDENTIALS_FILE"),
+            os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"),
+        )
+    assert shown == {
+        "s3": (f"{tmp_path}/artifacts.aws", None),
+        "gs": (None, f"{tmp_path}/artifacts.gcs.encrypted"),
+        "https": (None, None),
+        "mlflow-artifacts": (None, None),
+    }
+
+
 def test_space_that_must_stay_free_is_left_free(tmp_path: Path, run: Steps) -> None:
     """The sum of the listing is compared before the first byte is downloaded."""
     free = shutil.disk_usage(tmp_path).free
@@ -230,7 +421,7 @@ def test_credentials_go_to_the_registry_and_nowhere_else(tmp_path: Path, run: St
             state = tmp_path / str(len(location))
             ended = run(
                 state,
-                *registry.arguments(),
+                *registry.arguments("--host", elsewhere.address),
                 MLFLOW_TRACKING_URI=registry.address,
                 CREDENTIALS_DIRECTORY=str(credentials),
             )

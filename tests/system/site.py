@@ -50,7 +50,11 @@ class Site:
             [PYTHON, "-I", f"{CHECKOUT_INSIDE}/tests/system/{REGISTER.name}"],
             user=SCIENTIST,
             stdin=json.dumps(models),
-            environment={"MLFLOW_TRACKING_URI": self.registry.uri, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            environment={
+                "MLFLOW_TRACKING_URI": self.registry.uri,
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                **self.registry.login,
+            },
             timeout=180,
         )
         versions: dict[str, int] = json.loads(done.stdout.splitlines()[-1])

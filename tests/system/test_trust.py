@@ -232,10 +232,10 @@ def test_a_model_sees_nothing_but_its_own_release_and_changes_nothing(models: Si
     ("unit", "most"),
     [
         (RECONCILER, 0.9),
-        ("mlflow-registry-agent.service", 1.3),
+        ("mlflow-registry-agent.service", 1.0),
         ("model-neighbour@*.service", 0.5),
-        ("mlflow-fetch@neighbour.1.service", 1.6),
-        ("mlflow-verify@neighbour.1.service", 0.7),
+        ("mlflow-fetch@neighbour.1.service", 1.3),
+        ("mlflow-verify@neighbour.1.service", 0.5),
     ],
 )
 def test_systemd_judges_the_sandboxes_safe(models: Site, unit: str, most: float) -> None:
@@ -251,7 +251,7 @@ def test_systemd_judges_the_sandbox_of_a_build_safe(models: Site) -> None:
     models.host.write(
         f"/root/{render.unit}", Renderer([CHECKOUT / "templates"], lambda _unit, _text: None).render(render)
     )
-    assert exposure(models, f"--offline=yes /root/{render.unit}") <= 1.7
+    assert exposure(models, f"--offline=yes /root/{render.unit}") <= 1.3
 
 
 def exposure(site: Site, arguments: str) -> float:

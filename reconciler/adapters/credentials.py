@@ -1,0 +1,111 @@
+"""The credentials that systemd hands to this process: read when they are used, checked, never put into a message."""
+
+import base64
+import os
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MAX_BYTES = 256 * 1024
+ENCRYPTED = ".encrypted"
+"""Ends the name of one that is kept encrypted: systemd 252 looks a name up as plain or as encrypted, not as both."""
+
+
+class CredentialError(Exception):
+    """A credential that cannot be used, or that must not be sent; the message names it and never quotes it."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """How this host shows the registry who it is, and how it knows the registry."""
+
+    authorization: str = field(default="", repr=False)
+    """The header that goes with each request to the registry; "" for none."""
+    ca: Path | None = None
+    certificate: Path | None = None
+
+
+def registry_login() -> Login:
+    """Read `registry.*`; raises CredentialError."""
+    pair, token = user_and_password("registry"), _text("registry.token")
+    if pair and token:
+        raise CredentialError("both 'registry.token' and 'registry.password' are given; remove one of the two")
+    authorization = f"Bearer {token}" if token else ""
+    if pair:
+        authorization = f"Basic {base64.b64encode(':'.join(pair).encode()).decode()}"
+    return Login(authorization, _authorities("registry.ca"), _certificate("registry.client-certificate"))
+
+
+def user_and_password(whose: str) -> tuple[str, str] | None:
+    """Read `<whose>.username` and `<whose>.password`, of which there is neither or both; raises CredentialError."""
+    user, password = _text(f"{whose}.username"), _text(f"{whose}.password")
+    if user is None and password is None:
+        return None
+    if user is None or password is None:
+        missing, there = ("username", "password") if user is None else ("password", "username")
+        raise CredentialError(f"the credential '{whose}.{missing}' is missing, though '{whose}.{there}' is given")
+    if ":" in user:
+        raise CredentialError(f"the credential '{whose}.username' has a colon, which no user name may have")
+    return user, password
+
+
+def file_of(name: str) -> Path | None:
+    """Find where systemd put a credential; None when it is not given. Raises CredentialError when it is given twice."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    found = [path for end in ("", ENCRYPTED) if directory and (path := Path(directory, name + end)).is_file()]
+    if len(found) > 1:
+        raise CredentialError(f"both '{name}' and '{name}{ENCRYPTED}' are given; remove one of the two")
+    return found[0] if found else None
+
+
+def _read(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise CredentialError(f"the credential '{name}' is not text") from None
+    except OSError as error:
+        raise CredentialError(f"the credential '{name}' cannot be read: {error.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise CredentialError(f"the credential '{name}' is too long")
+    return text
+
+
+def _text(name: str) -> str | None:
+    """Read a name or a secret: one line of printable characters."""
+    path = file_of(name)
+    if path is None:
+        return None
+    text = _read(path, name).removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise CredentialError(f"the credential '{name}' is empty")
+    if not text.isprintable():
+        raise CredentialError(f"the credential '{name}' has a line break or another character that cannot be shown")
+    if name.endswith(".token") and not (text.isascii() and " " not in text):
+        raise CredentialError(f"the credential '{name}' has a space or a letter outside ASCII, which no token has")
+    return text
+
+
+def _authorities(name: str) -> Path | None:
+    path = file_of(name)
+    if path is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=_read(path, name))
+        except (ssl.SSLError, ValueError):
+            raise CredentialError(f"the credential '{name}' is not a certificate in PEM form") from None
+    return path
+
+
+def _certificate(name: str) -> Path | None:
+    path = file_of(name)
+    if path is not None:
+        _read(path, name)
+        try:
+            # A password of its own, because OpenSSL would ask for that of an encrypted key on the terminal.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, password=lambda: "none")
+        except (ssl.SSLError, ValueError):
+            raise CredentialError(
+                f"the credential '{name}' is not a key without a passphrase and its certificate in PEM form"
+            ) from None
+    return path

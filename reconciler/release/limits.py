@@ -1,0 +1,109 @@
+"""What a fetch may reach and how much it may bring: said by the host's settings, held while bytes come in."""
+
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from urllib.parse import urlsplit
+
+from reconciler.core.origins import origin
+from reconciler.core.sentences import human_size
+
+_LEAST = 16 * 1024 * 1024 + 4096
+"""Bytes that this process may always write to one file: its own records."""
+_ENDLESS = 2**62
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The settings of [fetch] that protect this host."""
+
+    schemes: frozenset[str]
+    hosts: frozenset[str]
+    """Servers and buckets beside the registry, such as `https://host:443` and `s3://bucket`."""
+    max_size: int
+    """Bytes of one model version; 0 is no limit."""
+    max_files: int
+    keep_free: int
+    """Bytes that stay free on the file system."""
+
+
+def is_registrys(address: str, registry: str) -> bool:
+    """Tell whether an artifact's address means the registry's own server."""
+    within = address.startswith("mlflow-artifacts:") and not urlsplit(address).netloc
+    return within or _server(address, registry) == origin(registry)
+
+
+def why_not_from(address: str, registry: str, limits: Limits) -> str | None:
+    """Say why this host does not download from an address; None when it does."""
+    parts = urlsplit(address)
+    if parts.scheme not in limits.schemes:
+        return (
+            f"its files are at {parts.scheme or 'a plain path'}:, "
+            f"this host downloads from {', '.join(sorted(limits.schemes))} only; "
+            "log the model through the MLflow server, or have fetch.schemes extended"
+        )
+    if ".." in parts.path.split("/"):
+        return "its location has '..'; register it again"
+    if not is_registrys(address, registry) and _server(address, registry) not in limits.hosts:
+        return (
+            f"its files are at {_server(address, registry) or 'no server'}, which fetch.hosts does not list; "
+            "log the model through the MLflow server, or have fetch.hosts extended"
+        )
+    return None
+
+
+def _server(address: str, registry: str) -> str:
+    # MLflow reaches the host of such an address the way it reaches the registry.
+    return origin(address, urlsplit(registry).scheme if urlsplit(address).scheme == "mlflow-artifacts" else "")
+
+
+def why_too_much(listed: Mapping[str, int | None], free: int, limits: Limits) -> str | None:
+    """Say why what a store lists is more than this host takes; None when it fits."""
+    needed = sum(size or 0 for size in listed.values())
+    if limits.max_size and needed > limits.max_size:
+        return (
+            f"it has {human_size(needed)}, and this host takes {human_size(limits.max_size)} at most; "
+            "log a smaller model, or have fetch.max_size raised"
+        )
+    if needed + limits.keep_free > free:
+        return (
+            f"it has {human_size(needed)}, and of {human_size(free)} free on this host "
+            f"{human_size(limits.keep_free)} stay free; make room on the host"
+        )
+    return None
+
+
+class Meter:
+    """Counts what really comes in, and has the kernel cut off a file that goes on for longer than was listed.
+
+    Files come smallest first, several at a time: none can grow beyond the largest of those that are under way.
+    """
+
+    def __init__(self, listed: Mapping[str, int | None], limits: Limits) -> None:
+        """Start with nothing."""
+        self._listed, self._limits = listed, limits
+        self._lock, self._total, self._allowed = Lock(), 0, _LEAST
+        set_already = [limit for limit in resource.getrlimit(resource.RLIMIT_FSIZE) if limit != resource.RLIM_INFINITY]
+        self._most = min([*set_already, limits.max_size or _ENDLESS])
+
+    def begin(self, path: str) -> None:
+        """Allow one more file its listed size; where none is listed, what is left of the whole."""
+        size = self._listed[path]
+        with self._lock:
+            wanted = self._most - self._total if size is None else size
+            self._allowed = max(self._allowed, wanted + 4096)
+            hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max(_LEAST, min(self._allowed, self._most)), hard))
+
+    def end(self, path: str, local: Path) -> str | None:
+        """Count a file that came; say what is wrong with its size, if anything."""
+        size, listed = local.lstat().st_size, self._listed[path]
+        with self._lock:
+            self._total += size
+            if self._limits.max_size and self._total > self._limits.max_size:
+                return (
+                    f"it has more than the {human_size(self._limits.max_size)} that this host takes; log a smaller one"
+                )
+        return None if listed in (None, size) else f"{path!r} came out another size than listed"
