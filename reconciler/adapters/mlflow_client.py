@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.core.sentences import one_line
+from reconciler.core.quote import one_line
 
 _CREDENTIALS = {
     "registry.username": "MLFLOW_TRACKING_USERNAME",
