@@ -11,7 +11,7 @@ from typing import Protocol
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reconciler.core.actions import Render
-from reconciler.core.quote import one_line, quote, quote_argument, quote_sentence, safe_token
+from reconciler.core.quote import QuotingError, one_line, quote, quote_argument, quote_sentence, safe_token
 
 SECTION = "[X-Mlflow-Reconciler]"
 _SERVICE_OF_SOCKET = re.compile(r"^Service=([^/\s]+)$", re.MULTILINE)
@@ -52,9 +52,11 @@ class Renderer:
         try:
             body = self._environment.get_template(action.template).render(action.values)
         except Exception as error:
-            why = one_line(str(error)).removesuffix(".")
+            # A value that no unit can carry is not the template's fault, and the error says what to do.
+            mend = "" if isinstance(error, QuotingError) else "; mend the template"
+            why = one_line(str(error))
             raise RenderError(
-                f"cannot render {action.unit} from {action.template}{_line(error)}: {why}; mend the template"
+                f"cannot render {action.unit} from {action.template}{_line(error)}: {why}{mend}"
             ) from error
         text = f"{body.rstrip()}\n\n{mark(action.facts)}"
         self._verify(action.unit, text)

@@ -54,7 +54,7 @@ def safe_token(value: object) -> str:
     if isinstance(value, Quoted) or _TOKEN.fullmatch(text):
         return text
     raise QuotingError(
-        f"cannot write {one_line(repr(text), 80)} unquoted: put a filter behind the value, "
+        f"cannot write {one_line(repr(text), 80)} unquoted; in the template, put a filter behind the value: "
         "|argument in an Exec line, |sentence in Description=, |quote in other settings"
     )
 
@@ -94,12 +94,14 @@ def _text(value: object) -> str:
     text = str(value)
     for char in text:
         if char == "\0":
-            raise QuotingError("cannot write a NUL character into a unit file")
+            raise QuotingError("cannot write a NUL character into a unit file; choose another value")
         if unicodedata.category(char) == "Cs":
-            raise QuotingError("cannot write a broken Unicode character into a unit file")
+            raise QuotingError("cannot write a broken Unicode character into a unit file; choose another value")
         if 0xFDD0 <= ord(char) <= 0xFDEF or ord(char) & 0xFFFE == 0xFFFE:
             # systemd takes a line that holds one for broken UTF-8 and ignores it.
-            raise QuotingError(f"cannot write U+{ord(char):04X}, which is no character, into a unit file")
+            raise QuotingError(
+                f"cannot write U+{ord(char):04X}, which is no character, into a unit file; choose another value"
+            )
     return text
 
 
