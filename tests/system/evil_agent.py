@@ -9,6 +9,7 @@ import random
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,17 @@ def content(chance: random.Random, good: dict[str, Any], names: list[str], texts
     return json.dumps(document).encode(errors="replace")
 
 
+def clear() -> None:
+    """Make room: a directory is not replaced by a file."""
+    for path in (NEW, SNAPSHOT):
+        with suppress(OSError):
+            path.rmdir()
+    NEW.unlink(missing_ok=True)
+
+
 def put(chance: random.Random, made: bytes) -> None:
     """Put it in the snapshot's place, or something that is no file."""
-    if NEW.is_dir() and not NEW.is_symlink():
-        NEW.rmdir()
-    NEW.unlink(missing_ok=True)
-    if SNAPSHOT.is_dir() and not SNAPSHOT.is_symlink():
-        SNAPSHOT.rmdir()
+    clear()
     match chance.randrange(10):
         case 0:
             os.mkfifo(NEW)
@@ -124,9 +129,7 @@ def main() -> None:
     for _ in range(asked["tries"]):
         put(chance, content(chance, asked["good"], asked["names"], asked["texts"]))
         time.sleep(chance.random() * PAUSE)
-    NEW.unlink(missing_ok=True)
-    if SNAPSHOT.is_dir():
-        SNAPSHOT.rmdir()
+    clear()
     NEW.write_text(json.dumps(asked["last"]))
     NEW.replace(SNAPSHOT)
     print(asked["tries"])  # noqa: T201 - what the test reads

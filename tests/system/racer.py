@@ -1,6 +1,6 @@
 """Runs inside a host as the deploy user, outside of any sandbox: swaps files of its own for links, back and forth.
 
-Takes the name of a deployment and environments' directories; ends with SIGTERM or after TRIES, and prints what it tried.
+Takes the name of a deployment; ends with SIGTERM or after TRIES, and prints what it tried and won.
 """
 
 import ctypes
