@@ -24,9 +24,10 @@ LOOK = (
     r"-printf '%p %y %U %G %m %s %T@ %C@ %l\n' | sort; "
     f"sha256sum /root/canary /home/ada/canary /etc/shadow /etc/passwd; ls -a / /var /var/lib"
 )
-LEFT = "find / -xdev -path /proc -prune -o -name '.swapped*' -print"
+LEFT = f"find {PLACES} /var /run /tmp /dev/shm -xdev -name '.swapped*' -print"
 OF_THE_USER = (
-    "find / -xdev \\( -path /proc -o -path /var/lib/mlflow-deploy -o -path /var/cache/mlflow-deploy \\) -prune -o"
+    f"find {PLACES} /var /run /tmp /var/tmp /dev/shm -xdev "
+    r"\( -path /var/lib/mlflow-deploy -o -path /var/cache/mlflow-deploy \) -prune -o -user mlflow-deploy -print"
 )
 NAME = "racing"
 
@@ -83,7 +84,7 @@ def test_a_racing_deploy_user_wins_nothing(site: Site, steady: Steady) -> None:
     host = site.host
     site.register(*({"name": NAME, "code": code()} for _version in (1, 2, 3)))
     before, listing = host.output(LOOK), site.listing()
-    owned = host.output(f"{OF_THE_USER} -user mlflow-deploy -print 2>/dev/null || true")
+    owned = host.output(OF_THE_USER)
     host.run(
         [
             *("systemd-run", "--quiet", "--unit=racer", "--uid=mlflow-deploy", "--gid=mlflow-deploy"),
@@ -99,7 +100,7 @@ def test_a_racing_deploy_user_wins_nothing(site: Site, steady: Steady) -> None:
     site.wait_for_listing(listing)
 
     assert host.output(LOOK) == before
-    assert host.output(f"{OF_THE_USER} -user mlflow-deploy -print 2>/dev/null || true") == owned
+    assert host.output(OF_THE_USER) == owned
     assert not host.output(LEFT)
     assert not host.output(
         f"grep -rl {CANARY} /run/mlflow-reconciler /run/mlflow-registry-agent /var/lib/mlflow-deploy || true"

@@ -30,9 +30,8 @@ CANARY = "canary-9d3f1c"
 TRIES = 300
 ROOTS = "find /proc -maxdepth 1 -regex '/proc/[0-9]+' -user root -exec readlink {}/exe ';' 2>/dev/null | sort | uniq -c"
 CHANGED = (
-    "find / -xdev -newer /var/tmp/marker "
-    r"\( -path /proc -o -path /sys -o -path /tmp -o -path /var/tmp -o -path /dev \) -prune -o "
-    r"-newer /var/tmp/marker \( -type f -o -type l -o -type p -o -type s \) -print"
+    "find /etc /root /home /opt/mlflow-reconciler /usr/local /usr/bin /usr/sbin /usr/lib/systemd /var/lib /var/spool "
+    r"-xdev -newer /var/tmp/marker \( -type f -o -type l -o -type p -o -type s \) -print"
 )
 MAY_CHANGE = re.compile(
     r"/etc/systemd/system/(.*\.wants/)?(model|mlflow)-.*"
