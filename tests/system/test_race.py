@@ -11,22 +11,18 @@ from tests.host.host import CHECKOUT_INSIDE
 from tests.system.conftest import SETTINGS
 from tests.system.site import PYTHON, Site, code
 from tests.system.steady import Steady
+from tests.system.written import written
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 RACER = Path(__file__).with_name("racer.py")
 SAID = "/var/tmp/raced"  # noqa: S108 - of the test host, opened by systemd
 CANARY = "canary-51b7e2"
-PLACES = "/root /home /etc /usr/local /opt/mlflow-reconciler/bin"
-# What is there, whose it is, what it holds and when it was changed. Units and what systemd enables are the story's.
-LOOK = (
-    f"find {PLACES} -xdev -path /etc/systemd/system -prune -o -path '*/__pycache__*' -prune -o "
-    r"-printf '%p %y %U %G %m %s %T@ %C@ %l\n' | sort; "
-    f"sha256sum /root/canary /home/ada/canary /etc/shadow /etc/passwd; ls -a / /var /var/lib"
-)
-LEFT = f"find {PLACES} /var /run /tmp /dev/shm -xdev -name '.swapped*' -print"
+# The deploy home and the units are the story's; all else of the disk is compared, to the change of an inode.
+CANARIES = "cd /; sha256sum root/canary home/ada/canary etc/shadow; stat -c '%n %U %G %a %Y %Z' root/canary home/ada{,/canary} etc/shadow root etc"
+LEFT = "find /etc /root /home /run /tmp /dev/shm -xdev -name '.swapped*' -print"
 OF_THE_USER = (
-    f"find {PLACES} /var /run /tmp /var/tmp /dev/shm -xdev "
+    "find /etc /root /home /usr/local /var /run /dev/shm /tmp "
     r"\( -path /var/lib/mlflow-deploy -o -path /var/cache/mlflow-deploy \) -prune -o -user mlflow-deploy -print"
 )
 NAME = "racing"
@@ -83,7 +79,7 @@ def test_a_racing_deploy_user_wins_nothing(site: Site, steady: Steady) -> None:
     """Nothing of anybody else's is read, changed, made or removed; the other deployment does not notice."""
     host = site.host
     site.register(*({"name": NAME, "code": code()} for _version in (1, 2, 3)))
-    before, listing = host.output(LOOK), site.listing()
+    before, disk, listing = host.output(CANARIES), written(host), site.listing()
     owned = host.output(OF_THE_USER)
     host.run(
         [
@@ -99,7 +95,8 @@ def test_a_racing_deploy_user_wins_nothing(site: Site, steady: Steady) -> None:
     site.wait_until_gone(NAME)
     site.wait_for_listing(listing)
 
-    assert host.output(LOOK) == before
+    assert host.output(CANARIES) == before
+    assert sorted(written(host) ^ disk) == []
     assert host.output(OF_THE_USER) == owned
     assert not host.output(LEFT)
     assert not host.output(

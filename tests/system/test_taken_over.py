@@ -1,7 +1,6 @@
 """The registry agent, fully taken over: at worst the reconciler deploys what the host's settings allow."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from tests.host.host import CHECKOUT_INSIDE
 from tests.hostile import BY_HAND
 from tests.system.site import PYTHON, Site, code
 from tests.system.steady import Steady
+from tests.system.written import written
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -29,15 +29,6 @@ EVIL = Path(__file__).with_name("evil_agent.py")
 CANARY = "canary-9d3f1c"
 TRIES = 300
 ROOTS = "find /proc -maxdepth 1 -regex '/proc/[0-9]+' -user root -exec readlink {}/exe ';' 2>/dev/null | sort | uniq -c"
-CHANGED = (
-    "find /etc /root /home /opt/mlflow-reconciler /usr/local /usr/bin /usr/sbin /usr/lib/systemd /var/lib /var/spool "
-    r"-xdev -newer /var/tmp/marker \( -type f -o -type l -o -type p -o -type s \) -print"
-)
-MAY_CHANGE = re.compile(
-    r"/etc/systemd/system/(.*\.wants/)?(model|mlflow)-.*"
-    r"|/var/lib/(mlflow-reconciler|mlflow-deploy|test-mlflow-server|private/test-mlflow-server|systemd)/.*"
-    r"|/var/cache/(mlflow-deploy|ldconfig)/.*|/var/log/.*"
-)
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +98,7 @@ def test_a_taken_over_agent_gains_nothing(site: Site, good: dict[str, Any]) -> N
     """Hundreds of hostile snapshots, swapped while they are read, as long as three models serve."""
     host = site.host
     steady = Steady(site.statuses()["ears"]["url"], ([0.25], "positive"))
-    host.run("touch /var/tmp/marker")
-    roots = host.output(ROOTS)
+    roots, before = host.output(ROOTS), written(host)
     try:
         with unharmed(site), steady.unharmed(host):
             tried = attack(site, good, good, TRIES)
@@ -128,16 +118,16 @@ def test_a_taken_over_agent_gains_nothing(site: Site, good: dict[str, Any]) -> N
             and fields["NoNewPrivileges"] == "yes"
         ):
             escaped.append(f"rights of {unit}: {fields}")
-    changed = host.output(CHANGED, timeout=120).splitlines()
-    escaped += [f"file {path}" for path in changed if not MAY_CHANGE.fullmatch(path)]
+    escaped += [f"file {path}" for path in sorted(written(host) ^ before)]
     escaped += host.output(
         f"grep -rlE '{CANARY}|root:[*!$]' /run/mlflow-reconciler /var/lib/mlflow-deploy || true"
     ).split()
     escaped += ["journal"] if host.output(f"journalctl -o cat --no-pager | grep -c {CANARY} || true") != "0" else []
+    escaped += [line for line in host.journal("-t", "reconciler").splitlines() if "cannot complete a pass" in line]
     now = host.output(ROOTS)
     escaped += [f"processes of root: {now}, before {roots}"] if now != roots else []
     print(f"hostile snapshots tried {tried}, escaped {len(escaped)}")  # noqa: T201 - the figure
-    assert not escaped
+    assert not escaped, escaped[:20]
 
 
 @pytest.mark.parametrize("key", ["replicas", "max_body", "soak", "runtime"])
