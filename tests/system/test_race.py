@@ -19,7 +19,10 @@ RACER = Path(__file__).with_name("racer.py")
 SAID = "/var/tmp/raced"  # noqa: S108 - of the test host, opened by systemd
 CANARY = "canary-51b7e2"
 # The deploy home and the units are the story's; all else of the disk is compared, to the change of an inode.
-CANARIES = "cd /; sha256sum root/canary home/ada/canary etc/shadow; stat -c '%n %U %G %a %Y %Z' root/canary home/ada{,/canary} etc/shadow root etc"
+CANARIES = (
+    "cd /; sha256sum root/canary home/ada/canary etc/shadow; "
+    "stat -c '%n %U %G %a %Y %Z' root/canary home/ada{,/canary} etc/shadow root etc"
+)
 LEFT = "find /etc /root /home /run /tmp /dev/shm -xdev -name '.swapped*' -print"
 OF_THE_USER = (
     "find /etc /root /home /usr/local /var /run /dev/shm /tmp "
