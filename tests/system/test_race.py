@@ -87,7 +87,7 @@ def test_a_racing_deploy_user_wins_nothing(site: Site, steady: Steady) -> None:
     host.run(
         [
             *("systemd-run", "--quiet", "--unit=racer", "--uid=mlflow-deploy", "--gid=mlflow-deploy"),
-            *(f"--property=StandardOutput=truncate:{SAID}", "--property=Nice=5"),
+            *(f"--property=StandardOutput=truncate:{SAID}", "--property=Nice=10"),
             *(PYTHON, "-I", f"{CHECKOUT_INSIDE}/tests/system/{RACER.name}", NAME),
         ]
     )
