@@ -190,7 +190,7 @@ def application(served: Served, counters: Counters) -> Front:
         for endpoint in describe.ENDPOINTS
     ]
     handlers = {HTTPException: _refused, Exception: _failed}
-    return Front(Starlette(routes=routes, exception_handlers=handlers), served.release)  # type: ignore[arg-type]
+    return Front(Starlette(routes=routes, exception_handlers=handlers), served.release)  # type: ignore[arg-type]  # narrower
 
 
 async def _refused(_: Request, failure: HTTPException) -> Response:

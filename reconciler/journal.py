@@ -7,11 +7,12 @@ from typing import Any
 
 import structlog
 
-from reconciler.core.sentences import one_line
+from reconciler.core.quote import one_line, printable
 from systemd import daemon  # type: ignore[attr-defined]  # Debian ships it without types
 from systemd import journal as systemd_journal  # type: ignore[attr-defined]  # the same
 
 MAX_STATUS = 400
+MAX_SENTENCE = 2000
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
@@ -42,12 +43,17 @@ def notify(**fields: str) -> None:
 def _sentence(_logger: object, _method: str, event: structlog.typing.EventDict) -> tuple[tuple[str], dict[str, Any]]:
     """Split an event into its sentence and the fields of the entry."""
     level = event.pop("level", "info")
-    words = [str(event.pop("event", ""))]
+    words = [one_line(str(event.pop("event", "")), MAX_SENTENCE)]
     fields = {key: value for key, value in event.items() if key.isupper()}
     # structlog's bound logger passes what was not asked for as lower-case keys; they are for people, not fields.
-    words += [f"{key}={value}" for key, value in event.items() if not key.isupper()]
+    words += [f"{key}={_printable_lines(str(value))}" for key, value in event.items() if not key.isupper()]
     fields.setdefault("PRIORITY", _PRIORITIES.get(level, 6))
     return (" ".join(words),), fields
+
+
+def _printable_lines(text: str) -> str:
+    """Keep the lines of a traceback."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 class _Output:
@@ -57,7 +63,7 @@ class _Output:
         self._identifier = identifier
 
     def info(self, sentence: str, **fields: object) -> None:
-        self._write(sentence, {key: str(value) for key, value in fields.items() if value is not None})
+        self._write(sentence, {key: one_line(str(value)) for key, value in fields.items() if value is not None})
 
     debug = warning = error = critical = msg = info
 

@@ -13,11 +13,12 @@ from reconciler.apply.unit_files import UnitFiles
 from reconciler.core import actions as act
 from reconciler.core import backoff, memory
 from reconciler.core.actions import Action
-from reconciler.core.draft import Situation
+from reconciler.core.draft import MAX_MESSAGE, Situation
 from reconciler.core.ledger import Ledger
 from reconciler.core.memory import Memory
 from reconciler.core.observed import Observed
 from reconciler.core.plan import Plan, Wanted, plan, without_snapshot
+from reconciler.core.quote import one_line
 from reconciler.core.reasons import why_failed
 from reconciler.core.requests import Facts, next_expiry
 from reconciler.core.snapshot import Snapshot
@@ -222,7 +223,7 @@ class Reconciler:
         rhythm = self.settings.reconcile
         self.memory = self.memory.pause(
             turn,
-            str(error),
+            one_line(str(error), MAX_MESSAGE),
             self.chance.monotonic(),
             rhythm.retry_min,
             rhythm.retry_max,

@@ -1,6 +1,5 @@
 """Tells the registry how its models fare on this host, with tags `deployed.<host>` on their versions."""
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -8,8 +7,9 @@ from pathlib import Path
 
 import structlog
 
+from reconciler.core import quote
+from reconciler.core.quote import one_line
 from reconciler.core.select import RegistryReading
-from reconciler.core.sentences import one_line
 from reconciler.core.status import DeploymentStatus, State, Status
 from reconciler.ports.registry import Registry, RegistryError
 from reconciler.status_file import NoStatusError, read_status
@@ -57,7 +57,7 @@ class Reporter:
 
 def tag_key(host: str) -> str:
     """Name the tag of a host in the characters and length that MLflow allows."""
-    return PREFIX + (re.sub(r"[^A-Za-z0-9_.-]", "-", host)[:200] or "unnamed")
+    return quote.tag_key(PREFIX, host)
 
 
 def due(status: Status, reading: RegistryReading, key: str, now: datetime) -> Iterator[tuple[str, int, str]]:

@@ -12,11 +12,14 @@ from rich.text import Text
 from reconciler.check import Finding
 from reconciler.core.history import Run
 from reconciler.core.plan import Plan
-from reconciler.core.sentences import one_line
+from reconciler.core.quote import one_line
 from reconciler.core.status import DeploymentStatus, State, Status
 
 UNFOLDED = 10_000
 """Columns where no terminal folds: whoever reads a pipe gets one line for each deployment."""
+
+MAX_SHOWN = 2000
+"""Characters of one sentence."""
 
 _COLOURS = {
     State.SERVING: "green",
@@ -34,12 +37,12 @@ def status(document: Status, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(document.model_dump_json(by_alias=True, indent=1) + "\n")
         return
-    console = Console(width=None if sys.stdout.isatty() else UNFOLDED)
+    console = _console()
     registry = document.registry
     if registry.reachable:
-        console.print(Text(f"{document.host}: the registry was read {_age(registry.read_at)} ago"))
+        console.print(Text(f"{one_line(document.host)}: the registry was read {_age(registry.read_at)} ago"))
     else:
-        console.print(Text(f"{document.host}: the registry is not reachable; {one_line(registry.message)}", "yellow"))
+        console.print(Text(one_line(f"{document.host}: the registry is not reachable; {registry.message}"), "yellow"))
     if not document.deployments:
         console.print("nothing is deployed")
         return
@@ -68,7 +71,7 @@ def plan(decided: Plan, as_json: bool) -> None:
         sys.stdout.write(json.dumps({"schema": 1, "actions": actions}, indent=1) + "\n")
         return
     for number, action in enumerate(decided.actions, 1):
-        sys.stdout.write(f"{number}. {action}\n")
+        sys.stdout.write(f"{number}. {one_line(str(action), MAX_SHOWN)}\n")
     if not decided.actions:
         sys.stdout.write("nothing to do\n")
 
@@ -89,7 +92,7 @@ def history(name: str, runs: Sequence[Run], as_json: bool) -> None:
         began = _moment(run.began) if run.began else "never served"
         ended = _moment(run.ended) if run.ended else "serves"
         table.add_row(str(run.version), run.release, began, ended, Text(one_line(run.why)))
-    Console(width=None if sys.stdout.isatty() else UNFOLDED).print(table)
+    _console().print(table)
 
 
 def held(deployments: Sequence[DeploymentStatus], as_json: bool) -> None:
@@ -99,7 +102,7 @@ def held(deployments: Sequence[DeploymentStatus], as_json: bool) -> None:
         sys.stdout.write(json.dumps({"schema": 1, "held": rows}, indent=1) + "\n")
         return
     for one in deployments:
-        sys.stdout.write(f"{one_line(one.name)}: {one_line(one.message)}\n")
+        sys.stdout.write(f"{one_line(one.name)}: {one_line(one.message, MAX_SHOWN)}\n")
     if deployments:
         sys.stdout.write("to have them removed: reconciler apply --confirm-prune\n")
     else:
@@ -115,9 +118,15 @@ def findings(found: Sequence[Finding], opened: Sequence[str], as_json: bool) -> 
     for what in opened:
         sys.stdout.write(f"opened by the settings: {what}\n")
     for finding in found:
-        sys.stdout.write(f"{finding.what}\n  mend: {finding.mend}\n")
+        sys.stdout.write(f"{one_line(finding.what, MAX_SHOWN)}\n  mend: {one_line(finding.mend, MAX_SHOWN)}\n")
     if not found:
         sys.stdout.write("nothing is wrong with this installation\n")
+
+
+def _console() -> Console:
+    """Print text as it is: no markup, no emoji, no colours by what it looks like."""
+    width = None if sys.stdout.isatty() else UNFOLDED
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def _moment(moment: datetime) -> str:

@@ -1,9 +1,11 @@
 """The linters, as tests: what they say is what a failing test says."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,13 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PYTHON_SOURCES = ("reconciler", "modelserver", "pipeline.py", "examples", "tests")
 LAUNCHERS = ("reconciler", "modelserver", "release-step")
 SHELL_SCRIPTS = ("dev", ".ci/run", "systemd/install.sh", *(f"systemd/launchers/{name}" for name in LAUNCHERS))
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+AUDIT_SECONDS = 120
+# A code and a reason behind it, on the same line.
+EXCEPTION = re.compile(r"#\s*(?:noqa|type:\s*ignore)\b")
+WITH_REASON = re.compile(
+    r"# (?:noqa: [A-Z]+\d+(?:, [A-Z]+\d+)* - \S|type: ignore(?:\[[a-z, -]+\])?(?:,? # noqa: [A-Z0-9, ]+ - |  # )\S)"
+)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -57,6 +66,50 @@ def test_shell_scripts_are_clean() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("needs Debian's package shellcheck")
     run("shellcheck", "--external-sources", *SHELL_SCRIPTS)
+
+
+def test_every_exception_from_a_rule_says_why() -> None:
+    """No `noqa` and no `type: ignore` without its code and its reason on the line."""
+    sources = [
+        path
+        for name in PYTHON_SOURCES
+        for path in ([CHECKOUT / name] if name.endswith(".py") else sorted((CHECKOUT / name).rglob("*.py")))
+    ]
+    assert len(sources) > 100
+    silent = [
+        f"{path.relative_to(CHECKOUT)}:{number}: {line.strip()}"
+        for path in sources
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if EXCEPTION.search(line) and not WITH_REASON.search(line)
+    ]
+    assert not silent, "no reason given:\n" + "\n".join(silent)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_known_vulnerability_has_a_verdict(lock: str) -> None:
+    """What pip-audit finds in the locks is fixed, or listed with a verdict in pyproject.toml."""
+    if not Path(tool("pip-audit")).exists():
+        pytest.skip("needs pip-audit, of pyproject.toml's group dev")
+    command = (tool("pip-audit"), "--require-hashes", "--disable-pip", "--format", "json", "--timeout", "10")
+    try:
+        done = subprocess.run(
+            [*command, "--progress-spinner", "off", "--requirement", lock],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=AUDIT_SECONDS,
+        )
+        answers = json.loads(done.stdout)["dependencies"]
+    except (subprocess.TimeoutExpired, ValueError, KeyError):
+        answers = []
+    if not any("vulns" in one for one in answers):
+        pytest.skip("cannot reach the database of vulnerabilities (pypi.org) from here: nothing was audited")
+    verdicts = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["mlflow-systemd"]["vulnerabilities"]
+    found = {finding["id"]: one for one in answers for finding in one.get("vulns", ())}
+    unlisted = [f"{one['name']} {one['version']}: {known}" for known, one in found.items() if not verdicts.get(known)]
+    assert not unlisted, f"{lock}: {', '.join(unlisted)}; upgrade (./dev lock), or give a verdict in pyproject.toml"
 
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(CHECKOUT)))

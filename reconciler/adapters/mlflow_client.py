@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.adapters.credentials import CredentialError, Login
 from reconciler.core.origins import is_readable_on_the_way, origin
-from reconciler.core.sentences import one_line
+from reconciler.core.quote import one_line
 
 if TYPE_CHECKING:
     from requests import PreparedRequest

@@ -3,14 +3,15 @@
 import re
 import subprocess
 import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from reconciler.apply.quote import quote, quote_argument
 from reconciler.core.actions import Render
+from reconciler.core.quote import QuotingError, one_line, quote, quote_argument, quote_sentence, safe_token
 
 SECTION = "[X-Mlflow-Reconciler]"
 _SERVICE_OF_SOCKET = re.compile(r"^Service=([^/\s]+)$", re.MULTILINE)
@@ -38,25 +39,36 @@ class Renderer:
         self._environment = Environment(
             loader=FileSystemLoader(directories),
             undefined=StrictUndefined,
-            autoescape=False,  # noqa: S701 - units are not HTML; every value goes through the filters below
+            autoescape=False,  # noqa: S701 - units are not HTML; the next line is to them what escaping is to HTML
+            finalize=safe_token,
             keep_trailing_newline=True,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(quote=quote, argument=quote_argument)
+        self._environment.filters.update(quote=quote, argument=quote_argument, sentence=quote_sentence)
 
     def render(self, action: Render) -> str:
         """Render, mark as ours, verify. Raises RenderError."""
         try:
             body = self._environment.get_template(action.template).render(action.values)
         except Exception as error:
-            where = f":{line}" if (line := getattr(error, "lineno", None)) else ""
+            # A value that no unit can carry is not the template's fault, and the error says what to do.
+            mend = "" if isinstance(error, QuotingError) else "; mend the template"
+            why = one_line(str(error))
             raise RenderError(
-                f"cannot render {action.unit} from {action.template}{where}: {error}; mend the template"
+                f"cannot render {action.unit} from {action.template}{_line(error)}: {why}{mend}"
             ) from error
         text = f"{body.rstrip()}\n\n{mark(action.facts)}"
         self._verify(action.unit, text)
         return text
+
+
+def _line(error: Exception) -> str:
+    """Say on which line of a template it went wrong, as far as Jinja knows."""
+    if line := getattr(error, "lineno", None):
+        return f":{line}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".j2")]
+    return f":{lines[-1]}" if lines else ""
 
 
 def mark(facts: Mapping[str, str]) -> str:
@@ -95,5 +107,5 @@ def verify_with_systemd(unit: str, text: str) -> None:
             raise RenderError(f"cannot verify {unit}: {error}") from error
     complaints = [line for line in (done.stderr + done.stdout).splitlines() if directory in line or unit in line]
     if complaints or done.returncode:
-        words = " ".join(complaints or (done.stderr or done.stdout).split("\n"))[:500].replace(f"{directory}/", "")
-        raise RenderError(f"cannot use {unit} as rendered: {words.strip()}; mend the template")
+        words = " ".join(complaints or (done.stderr or done.stdout).split("\n")).replace(f"{directory}/", "")
+        raise RenderError(f"cannot use {unit} as rendered: {one_line(words, 500)}; mend the template")

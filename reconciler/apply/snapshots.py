@@ -1,5 +1,6 @@
 """Where the wanted comes from: the agent's file, and the last one of it that was accepted."""
 
+import json
 import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from reconciler.apply.atomic import replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
+from reconciler.core.quote import one_line
 from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
 
 
@@ -34,18 +36,25 @@ class Snapshots:
         self._accepted: Snapshot | None = None
         self._on_disk: Snapshot | None = None
         self._loaded = False
+        self._parsed: tuple[bytes, Snapshot] | None = None
 
     def read(self, keep: bool = True) -> Reading:
         """Read the agent's file; `keep` makes what is accepted outlive a reboot."""
         last = self._last_accepted()
         try:
             file = read_foreign_file(self._source, self._owner(), MAX_SNAPSHOT_BYTES)
-            snapshot = _parse(file.content, self._source)
+            snapshot = self._parse(file.content)
         except UnacceptableFileError as error:
             return Reading(last, None, f"cannot use the agent's snapshot: {error}")
         self._accepted = snapshot
         problem = self._keep(snapshot) if keep and snapshot != self._on_disk else ""
         return Reading(snapshot, file.touched, problem)
+
+    def _parse(self, content: bytes) -> Snapshot:
+        """Read what the agent wrote; most of the time it is what was read the last time."""
+        if self._parsed is None or self._parsed[0] != content:
+            self._parsed = content, _parse(content, self._source)
+        return self._parsed[1]
 
     def _keep(self, snapshot: Snapshot) -> str:
         """Have the snapshot outlive a reboot. A full disk is no reason not to go by it now: it may ask for removals."""
@@ -82,8 +91,20 @@ def agent_user(name: str) -> Callable[[], int]:
 
 def _parse(content: bytes, path: Path) -> Snapshot:
     try:
-        return Snapshot.model_validate_json(content)
+        snapshot = Snapshot.model_validate_json(content)
+        # Pydantic takes the last of two; what may be read in two ways is not read at all.
+        json.loads(content, object_pairs_hook=_without_repetition)
+        return snapshot
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:100]
-        raise UnacceptableFileError(f"{path}: {where or 'the document'}: {first['msg'][:200]}") from error
+        raise UnacceptableFileError(one_line(f"{path}: {where or 'the document'}: {first['msg'][:200]}")) from error
+    except (RecursionError, ValueError) as error:
+        raise UnacceptableFileError(one_line(f"{path}: the document: {str(error)[:200]}")) from error
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object names a key twice")
+    return found

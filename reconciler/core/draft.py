@@ -8,8 +8,8 @@ from reconciler.core import addresses, names, units
 from reconciler.core.actions import Action
 from reconciler.core.ledger import Ledger, Record
 from reconciler.core.observed import File, Observed
+from reconciler.core.quote import one_line
 from reconciler.core.release import Rollout
-from reconciler.core.sentences import one_line
 from reconciler.core.status import Outlook, State
 
 MAX_MESSAGE = 1000

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from reconciler.core.names import why_not_deployable
-from reconciler.core.sentences import one_line
+from reconciler.core.quote import one_line
 from reconciler.core.snapshot import TAG_PREFIX, NotDeployable, SelectedVersion, Snapshot
 
 READY = "READY"

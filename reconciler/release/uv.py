@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from reconciler.adapters.credentials import CredentialError, user_and_password
 from reconciler.core.origins import is_readable_on_the_way
-from reconciler.core.sentences import one_line
+from reconciler.core.quote import one_line
 from reconciler.release.outcome import StepError, say
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply.quote import quote_argument
 from reconciler.core import names
 from reconciler.core.observed import Unit
+from reconciler.core.quote import quote_argument
 from reconciler.ports.systemd import Systemd, SystemdError
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.host import Host, Layers

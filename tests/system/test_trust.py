@@ -220,11 +220,11 @@ def test_a_model_sees_nothing_but_its_own_release_and_changes_nothing(models: Si
     attempts += [("list", "/var/lib/mlflow-reconciler"), ("read", "/etc/systemd/system/model-neighbour.socket")]
     attempts += [("write", f"{own}/manifest.json"), ("write", f"{own}/model/MLmodel"), ("create", f"{own}/tried")]
     attempts += [("create", f"{directory}/tried") for directory in ("/opt/mlflow-reconciler/venv/", "/usr", "/run")]
-    attempts += [("execute", f"{directory}/tried") for directory in ("/tmp", "/var/tmp", "/dev/shm")]  # noqa: S108
+    attempts += [("execute", f"{directory}/tried") for directory in ("/tmp", "/var/tmp", "/dev/shm")]  # noqa: S108 - its own
     attempts += [("read", "/proc/1/environ")]
     assert done(tried_by_root(models, attempts)) == attempts
     assert done(tried_by(models, "intruder", [*attempts, *TRICKS])) == []
-    allowed: list[Attempt] = [("read", f"{own}/manifest.json"), ("create", "/tmp/tried")]  # noqa: S108
+    allowed: list[Attempt] = [("read", f"{own}/manifest.json"), ("create", "/tmp/tried")]  # noqa: S108 - its own
     assert done(tried_by(models, "intruder", allowed)) == allowed
 
 

@@ -1,0 +1,167 @@
+"""What others wrote, made fit for units, terminals and tags; tests/system/test_quoting.py asks systemd itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.apply.render import Renderer, RenderError
+from reconciler.core import units
+from reconciler.core.actions import Render
+from reconciler.core.addresses import Listening
+from reconciler.core.quote import (
+    Quoted,
+    QuotingError,
+    one_line,
+    printable,
+    quote,
+    quote_argument,
+    quote_sentence,
+    safe_token,
+    tag_key,
+)
+from reconciler.core.release import Parameters, Release
+from reconciler.settings import Settings
+from reconciler.wanted import step_settings
+from tests.hostile import BY_HAND, NOT_FOR_UNITS, values
+from tests.unit.conftest import CHECKOUT, World
+
+RELEASE = Release("demo", 1, "models:/m-1", Parameters())
+STEPS = step_settings(Settings())
+FILTERED = {"source", "schemes", "registry_uri", "index_url", "find_links"}
+"""Values that others, or the settings, choose freely."""
+RENDERER = Renderer([CHECKOUT / "templates"], lambda _unit, _text: None)
+
+
+def renders() -> Iterator[Render]:
+    """One of every unit."""
+    yield units.fetch(RELEASE, STEPS)
+    yield units.build(RELEASE, "0" * 32, STEPS)
+    for environment in ("host", "0" * 32):
+        yield units.verify(RELEASE, environment)
+        yield units.watch("demo", 1, environment)
+        yield units.server(RELEASE, environment, Listening())
+    yield units.socket("demo", RELEASE.id, "native", 20000, Listening())
+    yield units.slice_("demo", "native")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50))
+def test_a_quoted_value_never_leaves_its_line(text: str) -> None:
+    """Or it is refused."""
+    for make in (quote, quote_argument, quote_sentence):
+        try:
+            made = make(text)
+        except QuotingError:
+            continue
+        assert not set(made) & {"\n", "\r", "\0"}
+        assert safe_token(made) == made
+
+
+@pytest.mark.parametrize("value", NOT_FOR_UNITS)
+@pytest.mark.parametrize("make", [quote, quote_argument, quote_sentence])
+def test_what_no_unit_can_carry_is_refused(value: str, make: type[Quoted]) -> None:
+    """With a sentence."""
+    with pytest.raises(QuotingError, match=r"^cannot write .* into a unit file; choose another value"):
+        make(value)
+
+
+@pytest.mark.parametrize("render", [*renders()], ids=lambda render: render.unit)
+def test_no_template_lets_a_hostile_value_through(render: Render) -> None:
+    """Whichever value is hostile: it is quoted or the unit is refused, so that a unit keeps its lines."""
+    tried = refused = 0
+    usual = RENDERER.render(render).count("\n")
+    for key, value in render.values.items():
+        if isinstance(value, bool | int) or key in ("offline", "unit"):
+            continue
+        for hostile in [*BY_HAND, *values(50, seed=5)]:
+            changed = {**render.values, key: [hostile] if isinstance(value, list) else hostile}
+            tried += 1
+            try:
+                text = RENDERER.render(Render(render.deployment, render.unit, render.template, changed, render.facts))
+            except RenderError:
+                refused += 1
+                continue
+            # `{% if %}` leaves its lines out for an empty value, and another may bring them.
+            assert abs(text.count("\n") - usual) <= 6, (key, hostile)
+            assert "User=root" not in text.splitlines()
+            assert "\nExecStartPre=" not in text
+    assert tried == 0 or refused or FILTERED & set(render.values)
+
+
+def test_every_value_that_others_choose_is_quoted() -> None:
+    """They are not refused: a source with a blank is a source."""
+    for render in (units.fetch(RELEASE, STEPS), units.build(RELEASE, "0" * 32, STEPS)):
+        for key in FILTERED & set(render.values):
+            hostile = 'a b" %i $HOME\n\\'
+            changed = {**render.values, key: [hostile] if isinstance(render.values[key], list) else hostile}
+            text = RENDERER.render(Render(render.deployment, render.unit, render.template, changed, render.facts))
+            assert 'a b\\" %%i' in text
+
+
+def test_a_template_of_ones_own_is_told_which_line_lacks_a_filter(tmp_path: Path) -> None:
+    """And which filter."""
+    template = tmp_path / "release" / "fetch.service.j2"
+    template.parent.mkdir()
+    template.write_text("[Service]\n\nExecStart=/bin/true {{ source }} {{ source|argument|upper }}\n")
+    render = units.fetch(Release("demo", 1, "models:/m 1", Parameters()), STEPS)
+    with pytest.raises(RenderError) as refused:
+        Renderer([tmp_path], lambda _unit, _text: None).render(render)
+    assert str(refused.value) == (
+        "cannot render mlflow-fetch@demo.1.service from release/fetch.service.j2:3: cannot write 'models:/m 1' "
+        "unquoted; in the template, put a filter behind the value: |argument in an Exec line, |sentence in "
+        "Description=, |quote in other settings"
+    )
+
+
+@pytest.mark.parametrize("value", [*BY_HAND, *NOT_FOR_UNITS])
+def test_a_line_for_people_is_one_line_and_moves_nothing(value: str) -> None:
+    """Whatever it holds; doing it twice changes nothing."""
+    line = one_line(value)
+    assert line.isprintable()
+    assert len(line) <= 400
+    assert one_line(line) == line
+    assert printable(value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("x\u05d0y", "x\\u05d0y"),
+        ("\u0645", "\\u0645"),
+        ("\U0001e900", "\\U0001e900"),
+        ("\u202eevil\u202c", "evil"),
+        ("\x1b]0;title\x07x", "]0;title x"),
+        ("e\u0301", "e\u0301"),
+        ("e" + "\u0301" * 4, "e\u0301\u0301\\u0301\\u0301"),
+        ("a\r\nb\u2028c", "a b c"),
+        ("http://user:secret@host/ token=abc", "http://host/ token=…"),
+    ],
+)
+def test_what_would_reorder_or_paint_is_shown_as_what_it_is(text: str, shown: str) -> None:
+    """Letters of right-to-left scripts, controls of direction, escape sequences, piles of marks, credentials."""
+    assert one_line(text) == shown
+
+
+def test_a_tags_key_is_one_that_mlflow_takes() -> None:
+    """In characters and length."""
+    assert tag_key("deployed.", "host/ä b") == "deployed.host---b"
+    assert tag_key("deployed.", "") == "deployed.unnamed"
+    assert len(tag_key("deployed.", "h" * 999)) == 250
+
+
+@pytest.mark.parametrize("source", ["models:/\0", "models:/\ufffe", "models:/\ufdd0x"])
+def test_one_model_that_no_unit_can_carry_fails_alone(world: World, source: str) -> None:
+    """With the reason in its status; the others serve."""
+    models = [
+        {"name": name, "version": 1, "source": where, "selected_by": "stage:Production"}
+        for name, where in (("bad", source), ("fine", "models:/m-1"))
+    ]
+    registry = {"schema": 1, "registry": "http://r", "read_at": "2026-01-01T00:00:00Z", "models": models}
+    world.write_snapshot(registry)
+    world.converge()
+    status = world.status()
+    assert status["fine"].state == "serving"
+    assert (status["bad"].state, status["bad"].reason) == ("failed", "action-failed")
+    assert "into a unit file; choose another value" in status["bad"].message
