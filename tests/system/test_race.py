@@ -64,17 +64,18 @@ def settled(site: Site, version: int) -> str:
 
 
 def story(site: Site) -> list[str]:
-    """Promotion, update, drift, and a removal with what comes after it; gives the states that it went through."""
+    """Update, drift, removal and promotion, of a version that served before; gives the states that it went through."""
     states = []
-    site.registry.promote(NAME, 1)
-    states.append(settled(site, 1))
     site.registry.promote(NAME, 2, archive=True)
     states.append(settled(site, 2))
-    site.host.run(f"rm -f /etc/systemd/system/model-{NAME}@2.*; systemctl daemon-reload")
-    site.host.run(f"systemctl clean --what=state 'mlflow-fetch@{NAME}.1.service'", check=False)
+    site.host.run(f"rm -f /etc/systemd/system/model-{NAME}@*; systemctl daemon-reload")
     site.host.run(["systemctl", "reload", "mlflow-reconciler"])
     states.append(settled(site, 2))
     site.registry.promote(NAME, 2, "Archived")
+    site.host.wait_for(lambda: site.statuses().get(NAME, {}).get("state") in (None, "removing"), 60, "its removal")
+    site.registry.promote(NAME, 1)
+    states.append(settled(site, 1))
+    site.registry.promote(NAME, 1, "Archived")
     return states
 
 
@@ -83,7 +84,9 @@ def test_a_racing_deploy_user_wins_nothing(site: Site, steady: Steady) -> None:
     host = site.host
     site.register(*({"name": NAME, "code": code()} for _version in (1, 2, 3)))
     before, disk, listing = host.output(CANARIES), written(host), site.listing()
-    owned = host.output(OF_THE_USER)
+    site.registry.promote(NAME, 1)
+    site.wait_for(NAME, "serving", 1)
+    owned = set(host.output(OF_THE_USER).splitlines())
     host.run(
         [
             *("systemd-run", "--quiet", "--unit=racer", "--uid=mlflow-deploy", "--gid=mlflow-deploy"),
@@ -100,7 +103,7 @@ def test_a_racing_deploy_user_wins_nothing(site: Site, steady: Steady) -> None:
 
     assert host.output(CANARIES) == before
     assert sorted(written(host) ^ disk) == []
-    assert host.output(OF_THE_USER) == owned
+    assert set(host.output(OF_THE_USER).splitlines()) <= owned
     assert not host.output(LEFT)
     assert not host.output(
         f"grep -rl {CANARY} /run/mlflow-reconciler /run/mlflow-registry-agent /var/lib/mlflow-deploy || true"
