@@ -98,6 +98,7 @@ def log_out() -> None:
 _WORDS = (
     (r"Connection refused", "connection refused"),
     (r"NameResolutionError|Name or service not known|Temporary failure in name resolution", "its name is not known"),
+    (r"Operation not permitted", "this unit may not reach its address (IPAddressAllow=, or a firewall)"),
     (r"No route to host|Network is unreachable", "no way to its network"),
     (r"[Tt]imed out|[Tt]imeout", "no answer in time"),
     (r"[Hh]ostname mismatch|IP address mismatch", "its certificate is for another name"),

@@ -1,7 +1,7 @@
 """Runs inside a host: looks for secrets in every place where one could have come to lie, and counts where it looked.
 
 Reads {"needles": [...], "below": [...], "but": [...], "since": seconds} from stdin, so that they are in no argument and
-in no environment. Files that have not changed since before the secrets were made cannot hold one.
+no environment. Files that have not changed since before the secrets were made cannot hold one.
 """
 
 import json

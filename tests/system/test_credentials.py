@@ -128,7 +128,7 @@ def test_a_whole_deployment_leaves_no_secret_anywhere(vault: Vault) -> None:
     site.host.wait_for(lambda: "deployed." in str(site.registry.version("guarded", 1)), 60, "the agent to report")
     found = vault.search()
     assert found["found"] == []
-    assert found["places"] > 500
+    assert found["places"] > 200
     print(f"canaries {len(vault.needles)}, places searched {found['places']}, bytes {found['bytes']}, found 0")  # noqa: T201
     site.host.write("/var/lib/mlflow-reconciler/planted", f"x{vault.secrets['registry.password']}")
     site.host.run(["systemd-run", "--unit=planted", f"--setenv=X={vault.secrets['index.password']}", "sleep", "600"])
@@ -146,18 +146,17 @@ def built(host: Host) -> bool:
 
 
 def test_nobody_but_its_users_sees_a_credential(vault: Vault) -> None:
-    """The systemd that hands them out, the agent; not the reconciler, not a model, not the steps' own user."""
+    """The agent does; not a person, not the steps' own user, not a model, in whose sight there is no such file."""
     host = vault.site.host
     for user in ("mlflow-deploy", "ada"):
         for path in (f"{STORE}/registry.password", f"/run/credentials/{AGENT}/registry.password"):
             assert host.run(["cat", path], user=user, check=False).returncode != 0
     assert host.run(["cat", f"/run/credentials/{AGENT}/registry.password"], user="mlflow-agent").returncode == 0
     model = host.output("systemctl list-units --plain --no-legend 'model-guarded@*' | cut -d' ' -f1")
-    for unit in ("mlflow-reconciler.service", model):
-        pid = host.output(["systemctl", "show", "--property=MainPID", "--value", unit])
-        for place in ("credentials", f"credentials/{AGENT}"):
-            listed = host.run(f"ls /proc/{pid}/root/run/{place}/ 2>/dev/null | wc -l").stdout.strip()
-            assert unit == "mlflow-reconciler.service" or listed == "0"
+    pid = host.output(["systemctl", "show", "--property=MainPID", "--value", model])
+    seen = f"/proc/{pid}/root/run/credentials/{AGENT}/registry.password"
+    assert host.run(["test", "-e", f"/run/credentials/{AGENT}/registry.password"]).returncode == 0
+    assert host.run(["test", "-e", seen], check=False).returncode == 1
     limits = host.read(f"/proc/{host.output(f'systemctl show --property=MainPID --value {AGENT}')}/limits")
     assert "Max core file size         0                    0" in limits
 

@@ -17,11 +17,14 @@ from tests.system.written import written
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
-# A host that allow-lists names and sets maxima says so here; what is asserted holds with and without.
-POLICY = ""
 SERVED = ("ears", "heart", "voice")
 INVENTED = ("invented", "in-vented--")
-"""Names that nobody registered, and that could be deployed."""
+"""Names that nobody registered, and that could be deployed; the host allows the second."""
+POLICY = """
+[policy]
+names = ["ears", "heart", "voice", "in-vented--"]
+max_deployments = 4
+"""
 AGENT = "mlflow-registry-agent.service"
 RECONCILER = "mlflow-reconciler.service"
 SNAPSHOT = "/run/mlflow-registry-agent/registry.json"
@@ -36,9 +39,8 @@ OWN = {f"/usr/bin/{name}" for name in ("bash", "find", "readlink", "systemd-anal
 @pytest.fixture(scope="module")
 def good(site: Site) -> Iterator[dict[str, Any]]:
     """Three models that serve, and the agent stopped; gives its last snapshot."""
-    if POLICY:
-        site.host.write("/etc/mlflow-reconciler/config.d/70-policy.toml", POLICY)
-        site.host.run(["systemctl", "reload", RECONCILER])
+    site.host.write("/etc/mlflow-reconciler/config.d/70-policy.toml", POLICY)
+    site.host.run(["systemctl", "reload", RECONCILER])
     site.host.write("/root/canary", CANARY, 0o600)
     site.serve(*({"name": name, "code": code(([0.25], "positive"))} for name in SERVED))
     site.host.run(["systemctl", "stop", AGENT])
@@ -126,6 +128,9 @@ def test_a_taken_over_agent_gains_nothing(site: Site, good: dict[str, Any]) -> N
     ).split()
     escaped += ["journal"] if host.output(f"journalctl -o cat --no-pager | grep -c {CANARY} || true") != "0" else []
     escaped += [line for line in host.journal("-t", "reconciler").splitlines() if "cannot complete a pass" in line]
+    journal = host.journal("-t", "reconciler")
+    escaped += [line for line in journal.splitlines() if f"write mlflow-fetch@{INVENTED[0]}." in line]
+    assert f"write mlflow-fetch@{INVENTED[1]}." in journal, "what is allowed is tried, or nothing was shown"
     escaped += [f"process of root {program}" for program in set(host.output(ROOTS).split()) - roots - OWN]
     print(f"hostile snapshots tried {tried}, escaped {len(escaped)}")  # noqa: T201 - the figure
     assert not escaped, escaped[:20]

@@ -1,11 +1,17 @@
 """Which credentials are refused, in which words, and which address they may be sent to."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from reconciler.adapters.credentials import CredentialError, Login, registry_login, user_and_password
+from reconciler.apply.render import Renderer
+from reconciler.core import units
 from reconciler.core.origins import is_readable_on_the_way, origin
+from reconciler.core.release import Parameters, Release
+from reconciler.settings import BuildSettings, Settings
+from reconciler.wanted import step_settings
 
 CANARY = "c4n4ry-hunter2"
 
@@ -90,3 +96,25 @@ def test_what_stays_on_this_host_is_not_read_on_the_way(host: str) -> None:
 def test_what_looks_like_loopback_and_is_not_is_read_on_the_way(host: str) -> None:
     """Only the written forms that every resolver keeps on this host count."""
     assert is_readable_on_the_way(f"http://{host}:5000/")
+
+
+def loaded(template: str, *, allow_source: bool = False) -> set[str]:
+    """Which credentials a release's unit asks systemd for."""
+    release = Release("example", 1, "models:/example/1", Parameters())
+    steps = step_settings(Settings(build=BuildSettings(allow_source=allow_source)))
+    render = {"fetch": units.fetch(release, steps), "build": units.build(release, "0" * 32, steps)}.get(
+        template, units.server(release, "0" * 32)
+    )
+    text = Renderer([Path(__file__).parents[2] / "templates"], lambda _unit, _text: None).render(render)
+    return set(re.findall(r"^LoadCredential(?:Encrypted)?=(\S+)$", text, re.MULTILINE))
+
+
+def test_each_unit_asks_for_what_its_own_step_needs() -> None:
+    """Fetch nothing of the index, build nothing of the registry and nothing where it runs code; a server nothing."""
+    fetch, build = loaded("fetch"), loaded("build")
+    names = {"registry.username", "registry.password", "registry.token", "registry.ca", "registry.client-certificate"}
+    names |= {"artifacts.aws", "artifacts.gcs"}
+    assert fetch == names | {f"{name}.encrypted" for name in names}
+    assert build == {f"index.{name}{end}" for name in ("username", "password") for end in ("", ".encrypted")}
+    assert loaded("build", allow_source=True) == set()
+    assert loaded("server") == set()
