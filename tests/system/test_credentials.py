@@ -111,19 +111,18 @@ def vault(image: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[V
             registry = Registry(host, host.registry_port, f"admin{secrets.token_hex(8)}")
             registry.start()
             registry.set_user("fetcher", given["registry.password"])
-            yield Vault(Site(host, registry), front, index, given, since)
+            site = Site(host, registry)
+            site.serve({"name": "guarded", "code": code()})
+            yield Vault(site, front, index, given, since)
 
 
 def test_a_whole_deployment_leaves_no_secret_anywhere(vault: Vault) -> None:
     """Read, fetched with a password and a certificate, built with another password, served; then all is searched."""
     site = vault.site
     site.register(
-        {"name": "guarded", "code": code()},
         {"name": "built", "code": code(), "requirements": ["tiny==1.0"], "settings": {"environment": "model"}},
     )
-    site.registry.promote("guarded", 1)
     site.registry.promote("built", 1)
-    site.wait_for("guarded", "serving", 1)
     site.host.wait_for(lambda: vault.index.let_in and built(site.host), 120, "the environment to be built")
     assert vault.front.handshakes > 0
     site.host.wait_for(lambda: "deployed." in str(site.registry.version("guarded", 1)), 60, "the agent to report")
