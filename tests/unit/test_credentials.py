@@ -8,6 +8,7 @@ import pytest
 from reconciler.adapters.credentials import CredentialError, Login, registry_login, user_and_password
 from reconciler.apply.render import Renderer
 from reconciler.core import units
+from reconciler.core.addresses import Listening
 from reconciler.core.origins import is_readable_on_the_way, origin
 from reconciler.core.release import Parameters, Release
 from reconciler.settings import BuildSettings, Settings
@@ -103,7 +104,7 @@ def loaded(template: str, *, allow_source: bool = False) -> set[str]:
     release = Release("example", 1, "models:/example/1", Parameters())
     steps = step_settings(Settings(build=BuildSettings(allow_source=allow_source)))
     render = {"fetch": units.fetch(release, steps), "build": units.build(release, "0" * 32, steps)}.get(
-        template, units.server(release, "0" * 32)
+        template, units.server(release, "0" * 32, Listening())
     )
     text = Renderer([Path(__file__).parents[2] / "templates"], lambda _unit, _text: None).render(render)
     return set(re.findall(r"^LoadCredential(?:Encrypted)?=(\S+)$", text, re.MULTILINE))
