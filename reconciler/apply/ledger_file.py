@@ -1,4 +1,4 @@
-"""The ledger on disk: one file of root's, replaced as a whole, and its digests each in a file for the units that compare."""
+"""The ledger on disk: one file of root's, replaced as a whole; its digests each in one for units to read."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which digests are to be written down: of a version's files when it was first fetched, of an environment when built."""
+"""Which digests are written down: of a version's files when first fetched, of an environment when built."""
 
 from reconciler.core import actions as act
 from reconciler.core import names

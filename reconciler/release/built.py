@@ -32,7 +32,7 @@ class Complete(BaseModel):
     """Digest over the path, size and content of every file (link: its target), bytecode too."""
 
 
-def why_incomplete(environment: Path, wanted: str, pinned: str | None) -> str | None:
+def why_incomplete(environment: Path, wanted: str, pinned: str | None = None) -> str | None:
     """Say what keeps an environment from being used; None when it is complete and as it was built.
 
     `pinned` is what root recorded of it: the record beside it belongs to whoever could change both.

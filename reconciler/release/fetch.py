@@ -18,7 +18,8 @@ INCOMING = ".incoming"
 def fetch(release: Path, want: Wanted, pinned: str | None = None) -> str:
     """Make `release` hold the model version with its manifest; return what was done as a line for the status.
 
-    `pinned` is what root recorded when the version was first fetched: other files are not taken. Repeating it is free, and interrupting it at any point leaves nothing that counts as fetched.
+    `pinned` is what root recorded when the version was first fetched: other files are not taken.
+    Repeating it is free, and interrupting it at any point leaves nothing that counts as fetched.
     """
     present = _present(release, want, pinned)
     if present is None:
@@ -28,8 +29,8 @@ def fetch(release: Path, want: Wanted, pinned: str | None = None) -> str:
         if pinned not in (None, present.pin):
             tree.remove(release / INCOMING)
             raise StepError(
-                f"cannot use version {want.version} of {want.name}: the artifact store has other files than when it was "
-                f"first fetched here{_difference(before, present)}; register a new version, this one stays refused"
+                f"cannot use version {want.version} of {want.name}: the artifact store has other files than when it "
+                f"was first fetched here{_difference(before, present)}; register a new version, this one stays refused"
             )
         tree.sync_below(release)
         (release / INCOMING).rename(release / MODEL)

@@ -7,6 +7,9 @@ compares directories with the digests in root's files, and becomes the command w
 program beside the launchers, and runs as the server's main process, in the server's sandbox.
 """
 
+# Runs before each start of a server: without pathlib, and with paths that need not be text.
+# ruff: noqa: PTH118, PTH119, PTH115, PTH123
+
 import argparse
 import hashlib
 import os
