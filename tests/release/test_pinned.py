@@ -14,8 +14,8 @@ from tests.release.store import Store
 CHECKER = ROOT / "reconciler" / "release" / "pinned.py"
 
 
-def test_other_files_of_the_same_version_are_refused_and_those_on_disk_are_kept_to(tmp_path: Path, run: Steps) -> None:
-    """A good copy needs no store; a damaged one is not replaced by what the store has now, also when all is repeated."""
+def test_other_files_of_the_same_version_are_refused_and_good_ones_kept(tmp_path: Path, run: Steps) -> None:
+    """A good copy needs no store; a damaged one is not replaced by what the store has now, however often it is tried."""
     with Store() as store:
         state, pin = tmp_path / "release", tmp_path / "pin"
         arguments = [*store.arguments(), "--pin", pin]
