@@ -15,7 +15,7 @@ CHECKER = ROOT / "reconciler" / "release" / "pinned.py"
 
 
 def test_other_files_of_the_same_version_are_refused_and_good_ones_kept(tmp_path: Path, run: Steps) -> None:
-    """A good copy needs no store; a damaged one is not replaced by what the store has now, however often it is tried."""
+    """A good copy needs no store; a damaged one is not replaced by what the store has now, however often tried."""
     with Store() as store:
         state, pin = tmp_path / "release", tmp_path / "pin"
         arguments = [*store.arguments(), "--pin", pin]
