@@ -65,8 +65,8 @@ def test_a_server_starts_only_with_what_was_recorded(tmp_path: Path, damage: str
         (tmp_path / "files").unlink()
     elif damage == "bytecode":
         (venv / "__pycache__/a.pyc").write_bytes(b"4321")
-    command = ["/usr/bin/python3", "-IS", CHECKER, "--model-files", tmp_path / "files", model]
-    command += ["--environment-files", tmp_path / "content", venv, "--", "/bin/echo", "--served"]
+    command = ["/usr/bin/python3", "-IS", str(CHECKER), "--model-files", f"{tmp_path}/files", str(model)]
+    command += ["--environment-files", f"{tmp_path}/content", str(venv), "--", "/bin/echo", "--served"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if damage == "none":
         assert (done.returncode, done.stdout) == (0, "--served\n")
