@@ -1,4 +1,4 @@
-"""The ledger on disk: one file of root's, replaced as a whole."""
+"""The ledger on disk: one file of root's, replaced as a whole; its digests each in one for units to read."""
 
 from pathlib import Path
 
@@ -17,6 +17,7 @@ class LedgerFile:
     def __init__(self, path: Path) -> None:
         """Go on from what `path` holds; a file that cannot be used is kept aside, for people, once it is replaced."""
         self._path = path
+        self._pins = path.with_name("pins")
         self._aside: Path | None = None
         self.ledger = Ledger(schema=1)
         try:
@@ -33,8 +34,23 @@ class LedgerFile:
         """Replace what is remembered. Raises OSError, and then the former stays in force."""
         if ledger == self.ledger:
             return
+        self._show_pins(ledger)
         if self._aside is not None and self._path.exists():
             self._path.replace(self._aside)
         self._aside = None
         replace_file(self._path, ledger.model_dump_json(by_alias=True, indent=1).encode() + b"\n", 0o600)
         self.ledger = ledger
+
+    def _show_pins(self, ledger: Ledger) -> None:
+        """Write what is new, before it counts. What the ledger never knew stays: it may have been lost."""
+        pins, before = ledger.pins(), self.ledger.pins()
+        if not pins.keys() | before.keys():
+            return
+        self._pins.mkdir(mode=0o755, exist_ok=True)
+        for name, pin in pins.items():
+            if before.get(name) != pin:
+                replace_file(self._pins / name, f"{pin}\n".encode(), 0o644)
+        for name in before.keys() - pins.keys():
+            (self._pins / name).unlink(missing_ok=True)
+        if not any(self._pins.iterdir()):
+            self._pins.rmdir()

@@ -214,4 +214,33 @@ class Know(Note):
         return ledger.model_copy(update={"registry": self.registry})
 
 
+@dataclass(frozen=True)
+class PinFiles(Note):
+    """Take note of the files that a version had when it was first fetched."""
+
+    version: str
+    files: str
+
+    verb = "pin the files of"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """What was pinned stays."""
+        return ledger.with_record(self.deployment, ledger.record(self.deployment).pin(self.version, self.files))
+
+
+@dataclass(frozen=True)
+class PinEnvironment(Note):
+    """Take note of what an environment consists of since it was built; of one that is gone, nothing."""
+
+    environment: str
+    content: str
+
+    verb = "pin the environment of"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """A build makes a new one: the same packages built twice are not the same bytes."""
+        pinned = {**ledger.environments, self.environment: self.content}
+        return ledger.model_copy(update={"environments": {key: one for key, one in pinned.items() if one}})
+
+
 CHANGES_FILES = (Render, Install, Remove, RemoveDropIns)

@@ -9,13 +9,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from reconciler.core.names import RELEASE_PATTERN, DeployableName
+from reconciler.core.names import ENVIRONMENT_PATTERN, RELEASE_PATTERN, DeployableName
 
 MAX_REJECTED = 20
 """Rejected releases that are remembered of one deployment, the latest ones."""
 MAX_KEPT = 100
+MAX_PINS = 1000
 
+EnvironmentId = Annotated[str, StringConstraints(pattern=rf"^{ENVIRONMENT_PATTERN}$")]
 ReleaseId = Annotated[str, StringConstraints(pattern=rf"^{RELEASE_PATTERN}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Pinned = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}\.[0-9a-f]{16}$")]
+"""A version and, digested, its source."""
 Words = Annotated[str, StringConstraints(max_length=2000)]
 
 
@@ -72,6 +77,14 @@ class Record(_Strict):
     generation: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """How often a person asked for a rollout of what runs already; a part of the release's digest."""
 
+    files: Annotated[dict[Pinned, Sha256], Field(max_length=MAX_PINS)] = {}
+    """One digest over all files of each version, of the first time that it was fetched; nothing changes it."""
+
+    def pin(self, version: str, files: str) -> Self:
+        """Take note of what was fetched first."""
+        pins = {**self.files, version: self.files.get(version, files)}
+        return self.model_copy(update={"files": dict(list(pins.items())[-MAX_PINS:])})
+
     def rejection(self, release: str) -> Rejected | None:
         """Why a release is not tried here; None when it may be."""
         return next((one for one in self.rejected if one.release == release), None)
@@ -99,7 +112,7 @@ class Record(_Strict):
 
     def forget_deployment(self) -> Self:
         """Keep only what outlives a removal: what failed here would fail again when it is promoted again."""
-        return self.model_copy(update={"good": None, "before": (), "stalled": None})
+        return self.model_copy(update={"good": None, "before": (), "stalled": None, "files": {}})
 
 
 class Ledger(_Strict):
@@ -111,6 +124,14 @@ class Ledger(_Strict):
     records: dict[DeployableName, Record] = {}
     prune_confirmed: frozenset[DeployableName] = frozenset()
     """Deployments whose removal was held and then confirmed by a person."""
+
+    environments: dict[EnvironmentId, Sha256] = {}
+    """One digest over all files of each environment, of when it was built here."""
+
+    def pins(self) -> dict[str, str]:
+        """Every digest that files are compared with, by the name of the file that shows it to units."""
+        of_models = {f"{name}.{key}": pin for name, one in self.records.items() for key, pin in one.files.items()}
+        return {**of_models, **self.environments}
 
     def record(self, name: str) -> Record:
         """What is remembered of a deployment; an empty record when nothing is."""

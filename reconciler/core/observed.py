@@ -11,6 +11,8 @@ _STANDING_BY = "standing by"
 """How a server in standby begins its status line; docs/serving.md has the whole of it."""
 _COUNTERS = re.compile(r"; requests=([0-9]{1,15}) errors=([0-9]{1,15})\Z")
 _ENVIRONMENT = re.compile(rf"; environment=({names.ENVIRONMENT_PATTERN}|{names.HOST_ENVIRONMENT})\Z")
+_FILES = re.compile(r"; files=([0-9a-f]{64}); environment=[0-9a-z]+\Z")
+_CONTENT = re.compile(r"; content=([0-9a-f]{64})\Z")
 RESTARTS_THAT_ARE_ENOUGH = 3
 
 
@@ -84,13 +86,26 @@ class Unit:
         return match[1] if match else None
 
     @property
+    def files(self) -> str | None:
+        """The digest over all files that a fetch unit has fetched."""
+        match = _FILES.search(self.status_text)
+        return match[1] if match else None
+
+    @property
+    def content(self) -> str | None:
+        """The digest over all files that a build unit has built."""
+        match = _CONTENT.search(self.status_text)
+        return match[1] if match else None
+
+    @property
     def has_failed(self) -> bool:
         """Failed for good, restarting without a chance to get ready, or done without saying what came of it."""
         starting = self.active == "activating" and not self.ever_active
         # Whoever let one whole start timeout pass would let the next ones pass, too.
         hopeless = starting and (self.ends >= RESTARTS_THAT_ARE_ENOUGH or (self._ended and self.result == "timeout"))
         step = names.parse_step(self.name)
-        silent = step is not None and step[0] == "fetch" and self.has_finished_well and self.environment is None
+        fetched = step is not None and step[0] == "fetch" and (self.environment is None or self.files is None)
+        silent = self.has_finished_well and (fetched or bool(names.parse_build(self.name) and self.content is None))
         return self.active == "failed" or hopeless or silent
 
 

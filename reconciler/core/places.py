@@ -3,6 +3,7 @@
 PRODUCT = "/opt/mlflow-reconciler"
 SERVER_LAUNCHER = f"{PRODUCT}/bin/modelserver"
 STEP_LAUNCHER = f"{PRODUCT}/bin/release-step"
+CHECKER = f"{PRODUCT}/bin/check-files"
 PRODUCT_VENV = f"{PRODUCT}/venv"
 SHIPPED_TEMPLATES = f"{PRODUCT}/templates"
 OWN_TEMPLATES = "/etc/mlflow-reconciler/templates"
@@ -11,6 +12,8 @@ UNIT_DIRECTORY = "/etc/systemd/system"
 OTHER_UNIT_DIRECTORIES = ("/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 EXPORTED_DIRECTORY = "/run/systemd/units"
 STATE_DIRECTORY = "/var/lib/mlflow-reconciler"
+PINS = f"{STATE_DIRECTORY}/pins"
+"""Digests of what was fetched and built first, one file of root's each; shown to the units that compare."""
 RUN_DIRECTORY = "/run/mlflow-reconciler"
 REGISTRY_FILE = "/run/mlflow-registry-agent/registry.json"
 

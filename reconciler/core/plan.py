@@ -10,6 +10,7 @@ from reconciler.core.draft import Draft, Situation, clean
 from reconciler.core.ledger import Rejected
 from reconciler.core.let_go import let_go, take_down
 from reconciler.core.observed import Observed
+from reconciler.core.pins import pins
 from reconciler.core.policy import NOT_ALLOWED
 from reconciler.core.prune import held, missing
 from reconciler.core.release import Refused, Release
@@ -41,6 +42,7 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     holds = held(wanted, seen, situation.ledger, situation.registry, situation.keeping)
     if situation.ledger.registry != situation.registry and not missing(wanted, seen, situation.ledger):
         before.append(act.Know("", "", situation.registry))
+    before += pins(seen, situation.ledger)
     before += [act.Unconfirm(name, "") for name in sorted(situation.ledger.prune_confirmed & set(wanted))]
     for name in sorted({*seen.by_deployment, *wanted}):
         draft = Draft(name, seen, situation, dict(shared))

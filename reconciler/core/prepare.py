@@ -3,6 +3,7 @@
 from reconciler.core import actions as act
 from reconciler.core import names, units
 from reconciler.core.draft import Draft
+from reconciler.core.pins import why_changed
 from reconciler.core.release import Release
 from reconciler.core.status import Outlook, State
 
@@ -21,10 +22,12 @@ def prepare(draft: Draft, want: Release) -> Outlook | None:
         return start_over(draft, want, environment)
     if outlook := _step(draft, want, fetch, "fetch", f"downloading version {want.version}"):
         return outlook
-    if environment is None:
+    if environment is None or draft.seen.unit(fetch.unit).files is None:
         if why := draft.situation.holds.get(fetch.unit):
             return draft.blocked(want.version, "fetch-failed", why)
         return start_over(draft, want, environment)
+    if why := why_changed(draft.seen, draft.situation.ledger, fetch.unit, units.source_of(want)):
+        return draft.blocked(want.version, "files-changed", why)
     if environment != names.HOST_ENVIRONMENT:
         build = units.build(want, environment, steps)
         if outlook := _step(draft, want, build, "build", f"building the environment of version {want.version}"):

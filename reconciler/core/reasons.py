@@ -30,9 +30,13 @@ DEAF = "cannot listen: "
 """How a server begins to say that it was not handed every socket."""
 
 
+CHANGED = "cannot serve these files: "
+"""How the check before a start begins to say that they are not what was fetched, or built; a fetch can mend that."""
+
+
 def is_the_hosts_fault(unit: Unit) -> bool:
     """Tell whether a server failed for what is no fault of its release, so that it is worth another try."""
-    return unit.result == "resources" or unit.exit_status in _SETUPS or unit.status_text.startswith(DEAF)
+    return unit.result == "resources" or unit.exit_status in _SETUPS or unit.status_text.startswith((DEAF, CHANGED))
 
 
 def why_failed(unit: Unit) -> str:

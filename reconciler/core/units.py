@@ -59,6 +59,10 @@ def _about(*what: str) -> dict[str, str]:
     return {"For": hashlib.sha256("\0".join(what).encode(errors="replace")).hexdigest()[:16]}
 
 
+def _pin(release: Release) -> str:
+    return f"{places.PINS}/{release.name}.{release.version}.{source_of(release)}"
+
+
 def source_of(release: Release) -> str:
     """Tell one origin of a version's files from another: a registry may give a number again."""
     return _about(release.source)["For"]
@@ -78,11 +82,12 @@ def fetch(release: Release, settings: StepSettings) -> Render:
         "max_size": settings.max_size,
         "max_files": settings.max_files,
         "keep_free": settings.keep_free,
+        "pin": _pin(release),
     }
     unit = names.fetch_unit(release.name, release.version)
     # A rollout that a person asks for looks everything over again, and takes the product's newer server along.
     again = [str(release.generation)] if release.generation else []
-    facts = _about(release.source, release.parameters.environment, *again)
+    facts = {**_about(release.source, release.parameters.environment, *again), "Source": source_of(release)}
     return _render(release.name, unit, "release/fetch.service.j2", values, facts)
 
 
@@ -99,6 +104,7 @@ def build(release: Release, environment: str, settings: StepSettings) -> Render:
         "offline": settings.offline,
         "allow_source": settings.allow_source,
         "keep_free": settings.keep_free,
+        "pin": f"{places.PINS}/{environment}",
     }
     facts = {
         "Environment": environment,
@@ -110,6 +116,7 @@ def build(release: Release, environment: str, settings: StepSettings) -> Render:
 def verify(release: Release, environment: str) -> Render:
     """The unit that compares what was fetched and built with what was recorded."""
     values = _release_values(release) | {"environment": environment, "environment_dir": _environment_dir(environment)}
+    values |= {"pin": _pin(release), "environment_pin": f"{places.PINS}/{environment}"}
     unit = names.verify_unit(release.name, release.version)
     return _render(release.name, unit, "release/verify.service.j2", values, _about(release.source, environment))
 
@@ -134,6 +141,9 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         "release": release.id,
         "socket": names.socket_unit(release.name),
         "slice": names.slice_unit(release.name),
+        "checker": places.CHECKER,
+        "pin": _pin(release),
+        "environment_pin": f"{places.PINS}/{environment}",
         "launcher": places.SERVER_LAUNCHER,
         "environment_dir": directory,
         "venv": f"{directory}/venv" if directory else places.PRODUCT_VENV,

@@ -24,6 +24,7 @@ from types import FrameType
 from reconciler.core.names import HOST_ENVIRONMENT
 from reconciler.core.origins import origin
 from reconciler.release.outcome import StepError, fail, report
+from reconciler.release.pinned import read_pin
 
 EX_TEMPFAIL = 75
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -79,7 +80,7 @@ def _fetch(options: argparse.Namespace) -> str:
         ),
         plain_http=options.plain_http,
     )
-    return fetch(_state_directory(), wanted)
+    return fetch(_state_directory(), wanted, _pin(options.pin))
 
 
 def _build(options: argparse.Namespace) -> str:
@@ -92,15 +93,20 @@ def _build(options: argparse.Namespace) -> str:
         offline=options.offline,
         allow_source=options.allow_source,
     )
-    order = Ordered(digest=options.digest, sources=sources, keep_free=options.keep_free)
+    order = Ordered(digest=options.digest, sources=sources, keep_free=options.keep_free, pinned=_pin(options.pin))
     return build(_state_directory(), options.release_dir, order)
 
 
 def _verify(options: argparse.Namespace) -> str:
-    from reconciler.release.verify import verify
+    from reconciler.release.verify import Pins, verify
 
     environment = None if options.environment_dir == HOST_ENVIRONMENT else Path(options.environment_dir)
-    return verify(options.release_dir, environment)
+    return verify(options.release_dir, environment, Pins(_pin(options.pin), _pin(options.environment_pin)))
+
+
+def _pin(path: str) -> str | None:
+    """Read root's record, where there is one already."""
+    return read_pin(path) if path else None
 
 
 def _state_directory() -> Path:
@@ -141,6 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     verify = steps.add_parser("verify", help="compare a release with what was fetched")
     verify.add_argument("--release-dir", required=True, type=Path)
     verify.add_argument("--environment-dir", required=True)
+    for step in (fetch, build, verify):
+        step.add_argument("--pin", default="", help="root's file with the digest of what was first fetched, or built")
+    verify.add_argument("--environment-pin", default="", help="the same of the environment")
     return parser
 
 

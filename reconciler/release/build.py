@@ -33,6 +33,8 @@ class Ordered:
     sources: uv.Sources
     keep_free: int
     """Bytes that must be free on the file system before anything starts."""
+    pinned: str | None = None
+    """What root recorded of the environment when it was built."""
 
 
 def build(environment: Path, release: Path, order: Ordered) -> str:
@@ -51,9 +53,9 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
         raise StepError(
             f"cannot build the environment {order.digest}: the release needs {wanted.digest}; fetch it again"
         )
-    why = built.why_incomplete(environment, order.digest)
+    why = built.why_incomplete(environment, order.digest, order.pinned)
     if why is None:
-        return f"environment {order.digest} is complete"
+        return f"environment {order.digest} is complete; content={built.content(environment / VENV)[1]}"
     say(f"building environment {order.digest}, which {why}")
     # The record goes first: without it nothing else counts. What is there is not touched before there is better: if
     # somebody damaged it, a server may still run in it.
@@ -82,6 +84,7 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
     complete = built.record(environment, order.digest, python, packages, server)
     return (
         f"built environment {order.digest}: Python {wanted.python}, {len(packages)} packages, {complete.entries} files"
+        f"; content={complete.content}"
     )
 
 

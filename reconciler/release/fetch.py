@@ -15,15 +15,23 @@ from reconciler.release.outcome import StepError, say
 INCOMING = ".incoming"
 
 
-def fetch(release: Path, want: Wanted) -> str:
+def fetch(release: Path, want: Wanted, pinned: str | None = None) -> str:
     """Make `release` hold the model version with its manifest; return what was done as a line for the status.
 
+    `pinned` is what root recorded when the version was first fetched: other files are not taken.
     Repeating it is free, and interrupting it at any point leaves nothing that counts as fetched.
     """
-    present = _present(release, want)
+    present = _present(release, want, pinned)
     if present is None:
+        before = _recorded(release, pinned)
         _forget(release)
         present = _describe(want, download(release / INCOMING, want), release / INCOMING)
+        if pinned not in (None, present.pin):
+            tree.remove(release / INCOMING)
+            raise StepError(
+                f"cannot use version {want.version} of {want.name}: the artifact store has other files than when it "
+                f"was first fetched here{_difference(before, present)}; register a new version, this one stays refused"
+            )
         tree.sync_below(release)
         (release / INCOMING).rename(release / MODEL)
         sync_directory(release)
@@ -33,10 +41,13 @@ def fetch(release: Path, want: Wanted) -> str:
         environment = read_environment(release / MODEL, want.environment)
         present = present.model_copy(update={"environment": environment})
         manifests.write(release, present)
-    return f"fetched {len(present.files)} files, {human_size(present.size)}; environment={present.environment.digest}"
+    return (
+        f"fetched {len(present.files)} files, {human_size(present.size)}; files={present.pin}"
+        f"; environment={present.environment.digest}"
+    )
 
 
-def _present(release: Path, want: Wanted) -> Manifest | None:
+def _present(release: Path, want: Wanted, pinned: str | None) -> Manifest | None:
     """Return the manifest when this version is there already, with every file as it was fetched."""
     try:
         found = manifests.read(release)
@@ -48,12 +59,29 @@ def _present(release: Path, want: Wanted) -> Manifest | None:
         changed = [path for path, digest in digests.items() if tree.sha256_of(release / MODEL / path) != digest]
         if changed:
             say(f"fetching again: {changed[0]} is not what was fetched")
-        return None if changed else found
+        return None if changed or pinned not in (None, found.pin) else found
     except FileNotFoundError:
         return None
     except StepError as damaged:
         say(f"fetching again: {damaged}")
         return None
+
+
+def _recorded(release: Path, pinned: str | None) -> Manifest | None:
+    """The manifest of the first fetch, if it is still here."""
+    try:
+        found = manifests.read(release)
+    except (FileNotFoundError, StepError):
+        return None
+    return found if found.pin == pinned else None
+
+
+def _difference(before: Manifest | None, now: Manifest) -> str:
+    """Name a file that differs, where that is known."""
+    if before is None:
+        return ""
+    paths = before.files.keys() | now.files.keys()
+    return f" ({min(path for path in paths if before.files.get(path) != now.files.get(path))})"
 
 
 def _forget(release: Path) -> None:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from reconciler.apply.atomic import replace_file
 from reconciler.core.names import ENVIRONMENT_PATTERN, HOST_ENVIRONMENT, DeployableName
 from reconciler.release.outcome import StepError
+from reconciler.release.pinned import digest, line
 
 MANIFEST = "manifest.json"
 MODEL = "model"
@@ -65,6 +66,11 @@ class Manifest(_Strict):
     source: str
     files: dict[Annotated[str, AfterValidator(_relative)], FileRecord]
     environment: Environment
+
+    @property
+    def pin(self) -> str:
+        """One digest over path, size and content of all files."""
+        return digest({path: line(record.size, record.sha256) for path, record in self.files.items()})
 
     @property
     def size(self) -> int:

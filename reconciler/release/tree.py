@@ -1,17 +1,15 @@
 """Directories of a release on disk: listed without following anything, digested, made durable as a whole."""
 
 import errno
-import hashlib
 import os
 import shutil
-import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.release.outcome import StepError
+from reconciler.release.pinned import OddFileError, sha256_of, walk
 
-_CHUNK = 1024 * 1024
+__all__ = ["free_bytes", "regular_files", "remove", "sha256_of", "sync_below"]
 
 
 def regular_files(root: Path) -> dict[str, int]:
@@ -19,31 +17,10 @@ def regular_files(root: Path) -> dict[str, int]:
 
     Raises StepError when there is anything but regular files and directories.
     """
-    return dict(_walk(root, ""))
-
-
-def _walk(root: Path, prefix: str) -> Iterator[tuple[str, int]]:
-    with os.scandir(root / prefix) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            path = f"{prefix}{entry.name}"
-            status = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
-                yield from _walk(root, f"{path}/")
-            elif stat.S_ISREG(status.st_mode):
-                yield path, status.st_size
-            else:
-                kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "neither a file nor a directory"
-                raise StepError(f"cannot use the model's files: {path!r} is {kind}; log the model again without it")
-
-
-def sha256_of(path: Path) -> str:
-    """Digest one file, without following a link in its last component."""
-    digest = hashlib.sha256()
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    try:
+        return {path: status.st_size for path, status in walk(str(root), links=False)}
+    except OddFileError as odd:
+        raise StepError(f"cannot use the model's files: {odd}; log the model again without it") from odd
 
 
 def sync_below(path: Path) -> None:

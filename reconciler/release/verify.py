@@ -1,5 +1,6 @@
 """Verify: what lies on the disk is byte for byte what was fetched, and the environment it needs is complete."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.core.names import HOST_ENVIRONMENT
@@ -10,8 +11,16 @@ from reconciler.release.manifest import MODEL
 from reconciler.release.outcome import StepError
 
 
-def verify(release: Path, environment: Path | None) -> str:
-    """Compare a release with its manifest; `environment` None is the host's own.
+@dataclass(frozen=True)
+class Pins:
+    """What root recorded when it was first fetched, and built; None where nothing was."""
+
+    files: str | None = None
+    content: str | None = None
+
+
+def verify(release: Path, environment: Path | None, pins: Pins = Pins()) -> str:
+    """Compare a release with its manifest, and both with what root recorded; `environment` None is the host's own.
 
     Returns a line for the status; raises StepError with the first difference.
     """
@@ -27,9 +36,11 @@ def verify(release: Path, environment: Path | None) -> str:
     for path, record in manifest.files.items():
         if found[path] != record.size or tree.sha256_of(release / MODEL / path) != record.sha256:
             raise StepError(f"cannot verify {where}: {path!r} is not what was fetched; fetch it again")
+    if pins.files not in (None, manifest.pin):
+        raise StepError(f"cannot verify {where}: these are not the files that were fetched first; fetch it again")
     wanted = manifest.environment.digest
     if (environment is None) != (wanted == HOST_ENVIRONMENT):
         raise StepError(f"cannot verify {where}: it was fetched for the environment {wanted}; fetch it again")
-    if environment is not None and (why := built.why_incomplete(environment, wanted)):
+    if environment is not None and (why := built.why_incomplete(environment, wanted, pins.content)):
         raise StepError(f"cannot verify {where}: its environment {why}; build it again")
     return f"verified {len(found)} files, {human_size(manifest.size)}; environment={wanted}"

@@ -128,12 +128,23 @@ def test_a_taken_over_agent_gains_nothing(site: Site, good: dict[str, Any]) -> N
     ).split()
     escaped += ["journal"] if host.output(f"journalctl -o cat --no-pager | grep -c {CANARY} || true") != "0" else []
     escaped += [line for line in host.journal("-t", "reconciler").splitlines() if "cannot complete a pass" in line]
-    journal = host.journal("-t", "reconciler")
-    escaped += [line for line in journal.splitlines() if f"write mlflow-fetch@{INVENTED[0]}." in line]
-    assert f"write mlflow-fetch@{INVENTED[1]}." in journal, "what is allowed is tried, or nothing was shown"
     escaped += [f"process of root {program}" for program in set(host.output(ROOTS).split()) - roots - OWN]
     print(f"hostile snapshots tried {tried}, escaped {len(escaped)}")  # noqa: T201 - the figure
     assert not escaped, escaped[:20]
+
+
+def test_a_model_that_the_policy_does_not_list_is_not_deployed(site: Site, good: dict[str, Any]) -> None:
+    """Nor is one too many; what is listed is tried."""
+    extra = [{"name": name, "version": 1, "source": "models:/x", "selected_by": "x"} for name in (*INVENTED, "another")]
+    with unharmed(site):
+        attack(site, {**good, "models": sorted([*good["models"], *extra], key=lambda one: one["name"])}, good)
+        for name in (INVENTED[0], "another"):
+            assert site.wait_for(name, "not-deployable", 1)["reason"] == "not-allowed"
+        unit = f"mlflow-fetch@{INVENTED[1]}.1.service"
+        site.host.wait_for(lambda: unit in units_of(site) or None, 60, f"{unit} to be made")
+        assert {names.deployment_of(unit) for unit in units_of(site)} - {None} == {*SERVED, INVENTED[1]}
+        attack(site, good, good)
+        site.wait_until_gone(*INVENTED, "another")
 
 
 @pytest.mark.parametrize("key", ["replicas", "max_body", "soak", "runtime"])

@@ -42,6 +42,8 @@ class World:
     failures: dict[str, Behaviour] = field(default_factory=dict)
     """By unit name."""
     environment: Callable[[str, int], str] = lambda _name, version: f"{version:032x}"
+    files: Callable[[str, int], str] = lambda _name, version: f"{version:064x}"
+    content: str = "c" * 64
     now: float = 1000.0
     settings: Settings = field(
         default_factory=lambda: Settings(policy=OPEN, deploy=DeploySettings(soak=0, keep_releases=0, removal_grace=0))
@@ -121,7 +123,10 @@ class World:
             return self.failures[unit]
         step = names.parse_step(unit)
         if step and step[0] == "fetch":
-            return Behaviour(status_text=f"fetched 3 files, 1 KiB; environment={self.environment(step[1], step[2])}")
+            files, environment = self.files(step[1], step[2]), self.environment(step[1], step[2])
+            return Behaviour(status_text=f"fetched 3 files, 1 KiB; files={files}; environment={environment}")
+        if names.parse_build(unit):
+            return Behaviour(status_text=f"built environment; content={self.content}")
         return Behaviour()
 
 

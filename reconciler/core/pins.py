@@ -1,0 +1,39 @@
+"""Which digests are written down: of a version's files when first fetched, of an environment when built."""
+
+from reconciler.core import actions as act
+from reconciler.core import names
+from reconciler.core.ledger import Ledger
+from reconciler.core.observed import Observed
+
+
+def pins(seen: Observed, ledger: Ledger) -> list[act.Action]:
+    """Take note of what steps report: before anything that is compared with it can be started."""
+    found: list[act.Action] = []
+    for unit, file in sorted(seen.files.items()):
+        state, step = seen.unit(unit), names.parse_step(unit)
+        if step and step[0] == "fetch" and state.has_finished_well and state.files and "Source" in file.facts:
+            version = f"{step[2]}.{file.facts['Source']}"
+            if version not in ledger.record(step[1]).files:
+                found.append(act.PinFiles(step[1], unit, version, state.files))
+        # A build compares what is there with the former digest itself, and builds anew what is not so.
+        environment = names.parse_build(unit)
+        if (
+            environment
+            and state.has_finished_well
+            and state.content not in (None, ledger.environments.get(environment))
+        ):
+            found.append(act.PinEnvironment("", unit, environment, str(state.content)))
+    here = {names.parse_build(unit) for unit in seen.files}
+    gone = [environment for environment in ledger.environments if environment not in here]
+    return found + [act.PinEnvironment("", names.build_unit(one), one, "") for one in gone]
+
+
+def why_changed(seen: Observed, ledger: Ledger, fetch: str, source: str) -> str | None:
+    """Say that a fetch brought other files than the first one; it should have said so itself."""
+    step, files = names.parse_step(fetch), seen.unit(fetch).files
+    if step is None or files is None or ledger.record(step[1]).files.get(f"{step[2]}.{source}", files) == files:
+        return None
+    return (
+        f"cannot use version {step[2]} of {step[1]}: it has other files than when it was first fetched here; "
+        "register a new version, this one stays refused"
+    )
