@@ -13,6 +13,7 @@ program beside the launchers, and runs as the server's main process, in the serv
 import argparse
 import hashlib
 import os
+import signal
 import socket
 import stat
 import sys
@@ -113,6 +114,8 @@ def main() -> None:
     parser.add_argument("--environment-files", nargs=2, metavar=("PIN", "VENV"))
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
+    # The server's, which it takes up again: to stand by, or to answer. Without a handler they would kill the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGUSR2))
     why = why_not(options.model_files[1], options.model_files[0], "the model's directory", links=False)
     if why is None and options.environment_files:
         pin, venv = options.environment_files

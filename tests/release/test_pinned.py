@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -73,3 +74,13 @@ def test_a_server_starts_only_with_what_was_recorded(tmp_path: Path, damage: str
     else:
         assert (done.returncode, done.stdout) == (78, "")
         assert done.stderr.startswith(pinned.CHANGED)
+
+
+def test_signals_of_the_server_wait_for_it(tmp_path: Path) -> None:
+    """To stand by, or to answer: during the check they would kill the process, so they are kept for the server."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "files").write_text(pinned.digest({}))
+    said = "import signal; print(*sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
+    command = ["/usr/bin/python3", "-IS", str(CHECKER), "--model-files", f"{tmp_path}/files", f"{tmp_path}/model", "--"]
+    done = subprocess.run([*command, "/usr/bin/python3", "-c", said], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(int(number)) for number in (signal.SIGUSR1, signal.SIGUSR2)]
