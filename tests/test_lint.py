@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ EXCEPTION = re.compile(r"#\s*(?:noqa|type:\s*ignore)\b")
 WITH_REASON = re.compile(
     r"# (?:noqa: [A-Z]+\d+(?:, [A-Z]+\d+)* - \S|type: ignore(?:\[[a-z, -]+\])?(?:,? # noqa: [A-Z0-9, ]+ - |  # )\S)"
 )
+TEST_PLACES = {"S": "system", "M": "modelserver", "R": "release", "U": "unit", "A": "agent", "L": "."}
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -125,6 +127,24 @@ def test_links_of_the_documents_lead_somewhere(document: Path) -> None:
         if not file.exists() or (heading and heading not in _headings(file)):
             broken.append(target)
     assert not broken, f"{document.name} links to what does not exist: {', '.join(broken)}"
+
+
+def test_every_threat_names_a_test_that_exists() -> None:
+    """The table of docs/security.md: each line has one, and it is in the file where it is said to be."""
+    lines = (CHECKOUT / "docs/security.md").read_text().splitlines()
+    start = lines.index("| who | what they try | what stops it | test |")
+    rows = list(takewhile(lambda line: line.startswith("|"), lines[start + 2 :]))
+    assert len(rows) > 20
+    for row in rows:
+        file = None
+        for place, name, test in re.findall(
+            r"`(?:([SMRUAL]) (test_\w+\.py))?(?:::(\w+)(?:\[\w+\])?)?`", row.split("|")[4]
+        ):
+            file = CHECKOUT / "tests" / TEST_PLACES[place] / name if place else file
+            assert file is not None, row
+            assert file.exists(), row
+            assert not test or f"\ndef {test}(" in file.read_text(), f"{file.name} has no {test}"
+        assert file is not None, row
 
 
 def _without_code(text: str) -> str:

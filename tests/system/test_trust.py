@@ -77,14 +77,17 @@ def altered(site: Site, lines: str) -> Iterator[None]:
         site.host.run(f"rm -r {Path(drop_in).parent}; systemctl daemon-reload; systemctl restart {RECONCILER}")
 
 
-def tried_by_the_reconciler(site: Site, attempts: Sequence[Attempt]) -> dict[Attempt, str]:
-    """What comes of attempts in the very sandbox of the reconciler's unit: only its program is another one."""
+def tried_by_the_reconciler(site: Site, attempts: Sequence[Attempt], more: str = "") -> dict[Attempt, str]:
+    """What comes of attempts in the very sandbox of the reconciler's unit: only its program is another one.
+
+    `more`: lines of [Service] that change the sandbox.
+    """
     program = f"{PYTHON} -I {CHECKOUT_INSIDE}/tests/system/{ATTEMPT.name}"
     asked = base64.b64encode(json.dumps(attempts).encode()).decode()
     answer = "/var/tmp/tried.json"  # noqa: S108 - of the test host, opened by systemd before the sandbox is made
     lines = f"Type=oneshot\nRestart=no\nWatchdogSec=0\nExecStart=\nExecStart={program}\n"
     lines += f"StandardInput=data\nStandardInputData={asked}\nStandardOutput=truncate:{answer}\n"
-    with altered(site, lines):
+    with altered(site, lines + more):
         site.host.run(["systemctl", "start", RECONCILER])
         return dict(zip(attempts, json.loads(site.host.read(answer)), strict=True))
 
