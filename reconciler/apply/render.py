@@ -36,6 +36,8 @@ class Renderer:
     def __init__(self, directories: Sequence[Path], verify: Verifier) -> None:
         """Look templates up in `directories`, first match wins."""
         self._verify = verify
+        self._own = directories[:-1]
+        self._seen: frozenset[Path] = frozenset()
         self._environment = Environment(
             loader=FileSystemLoader(directories),
             undefined=StrictUndefined,
@@ -50,6 +52,7 @@ class Renderer:
     def render(self, action: Render) -> str:
         """Render, mark as ours, verify. Raises RenderError."""
         try:
+            self._notice_new_templates()
             body = self._environment.get_template(action.template).render(action.values)
         except Exception as error:
             # A value that no unit can carry is not the template's fault, and the error says what to do.
@@ -61,6 +64,13 @@ class Renderer:
         text = f"{body.rstrip()}\n\n{mark(action.facts)}"
         self._verify(action.unit, text)
         return text
+
+    def _notice_new_templates(self) -> None:
+        """Jinja reads a changed template again, but goes on with one that another now stands in front of."""
+        there = frozenset(path for directory in self._own for path in directory.rglob("*"))
+        if there != self._seen and self._environment.cache is not None:
+            self._environment.cache.clear()
+        self._seen = there
 
 
 def _line(error: Exception) -> str:

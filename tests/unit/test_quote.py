@@ -165,3 +165,16 @@ def test_one_model_that_no_unit_can_carry_fails_alone(world: World, source: str)
     assert status["fine"].state == "serving"
     assert (status["bad"].state, status["bad"].reason) == ("failed", "action-failed")
     assert "into a unit file; choose another value" in status["bad"].message
+
+
+def test_a_template_that_is_put_in_front_of_a_shipped_one_is_used_at_once(tmp_path: Path) -> None:
+    """And the shipped one again when it is gone."""
+    renderer = Renderer([tmp_path, CHECKOUT / "templates"], lambda _unit, _text: None)
+    slice_ = units.slice_("demo", "native")
+    shipped = renderer.render(slice_)
+    own = tmp_path / slice_.template
+    own.parent.mkdir()
+    own.write_text("[Slice]\nMemoryMax=1G\n")
+    assert "MemoryMax=1G" in renderer.render(slice_)
+    own.unlink()
+    assert renderer.render(slice_) == shipped
