@@ -110,9 +110,9 @@ DAMAGES = {
         "chmod a+rX /etc/mlflow-reconciler",
     ),
     "credential shown to everybody": Damage(
-        "install -D -m 0644 /dev/null /etc/credstore/registry.password && chmod 0755 /etc/credstore",
-        r"the credential /etc/credstore/registry\.password can be read by everybody",
-        "chmod 0600 /etc/credstore/registry.password",
+        "install -D -m 0644 /dev/null /etc/credstore/index.password && chmod 0755 /etc/credstore",
+        r"the credential /etc/credstore/index\.password can be read by everybody",
+        "chmod 0600 /etc/credstore/index.password",
     ),
     "agent stopped": Damage(f"systemctl stop {AGENT}", rf"{AGENT} is inactive", f"systemctl enable --now {AGENT}"),
     "reconciler stopped": Damage(
