@@ -57,7 +57,7 @@ def status(document: Status, as_json: bool) -> None:
             one.active_version or "-",
             _age(one.since),
             one.url or "-",
-            Text(one_line("; ".join(filter(None, (one.message, one.opened and f"open to it: {one.opened}"))))),
+            Text(one_line(one.message)),
         )
     console.print(table)
 

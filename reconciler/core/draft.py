@@ -253,11 +253,16 @@ class Draft:
             desired_version=str(desired) if desired else None,
             active_version=str(names.release_version(serving)) if serving else None,
             reason=reason,
-            message=one_line(message, MAX_MESSAGE),
+            message="; ".join(filter(None, (one_line(message, MAX_MESSAGE), self._opened))),
             url=addresses.url(self.port, self.address) if self.port else None,
             socket=addresses.socket_path(self.name) if self.port else None,
-            opened=(self.fact(self.active_release, "Opened") or "") if self.active_release else "",
         )
+
+    @property
+    def _opened(self) -> str:
+        """What of the active release's sandbox the host's settings opened, in words."""
+        opened = self.fact(self.active_release, "Opened") if self.active_release else None
+        return f"open to it: {one_line(opened, MAX_MESSAGE)}" if opened else ""
 
     def blocked(self, desired: int, reason: str, why: str) -> Outlook:
         """Nothing more can be done for the wanted release now; what serves goes on serving."""

@@ -42,8 +42,6 @@ class Outlook(BaseModel):
     """One sentence for people."""
     url: Text | None = None
     socket: Text | None = None
-    opened: Text = ""
-    """What of the active release's sandbox the host's settings opened, in words."""
 
 
 class DeploymentStatus(Outlook):
