@@ -106,8 +106,10 @@ def test_more_than_the_maximum_is_refused(settings: dict[str, str], word: str) -
     ],
 )
 def test_a_tag_that_says_nonsense_is_refused(settings: dict[str, str]) -> None:
-    """Before anything of it reaches a unit."""
-    assert isinstance(asked(**settings), Refused)
+    """By its shape, before the policy is asked and before anything of it reaches a unit."""
+    refused = asked(**settings)
+    assert isinstance(refused, Refused)
+    assert ": it should be " in refused.why
 
 
 def test_what_is_allowed_is_what_runs() -> None:
