@@ -21,6 +21,7 @@ from reconciler.setting_values import (
     Account,
     Address,
     AddressOrDirectory,
+    Command,
     Host,
     Mode,
     NamePattern,
@@ -155,6 +156,8 @@ class FetchSettings(_Section):
     max_files: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     keep_free: NotNegativeSize = 1024**3
     """Bytes that stay free on the file system of the deploy directories."""
+    verify_command: Command = ()
+    """A program of root's and its arguments, which must agree to the files of a version; none if empty."""
 
 
 class BuildSettings(_Section):

@@ -116,6 +116,7 @@ def step_settings(settings: Settings) -> StepSettings:
         max_size=settings.fetch.max_size,
         max_files=settings.fetch.max_files,
         keep_free=settings.fetch.keep_free,
+        verify_command=settings.fetch.verify_command,
         build_deadline=settings.build.deadline,
         index_url=settings.build.index_url,
         find_links=settings.build.find_links,

@@ -6,6 +6,7 @@
     python -I -m reconciler.release build --release-dir DIR --digest DIGEST [--index-url URL] [--find-links PLACE]...
                                           [--offline] [--allow-source] [--keep-free BYTES]
     python -I -m reconciler.release verify --release-dir DIR --environment-dir DIR|host
+                                           [--check=WORD]...
 
 fetch works in $STATE_DIRECTORY (…/releases/<version>), with the registry in $MLFLOW_TRACKING_URI and its credentials,
 if any, in $CREDENTIALS_DIRECTORY/registry.*, those of artifact stores in artifacts.*. build works in $STATE_DIRECTORY
@@ -98,10 +99,11 @@ def _build(options: argparse.Namespace) -> str:
 
 
 def _verify(options: argparse.Namespace) -> str:
-    from reconciler.release.verify import Pins, verify
+    from reconciler.release.verify import Check, Pins, verify
 
     environment = None if options.environment_dir == HOST_ENVIRONMENT else Path(options.environment_dir)
-    return verify(options.release_dir, environment, Pins(_pin(options.pin), _pin(options.environment_pin)))
+    pins = Pins(_pin(options.pin), _pin(options.environment_pin))
+    return verify(options.release_dir, environment, pins, Check(tuple(options.check), options.check_deadline))
 
 
 def _pin(path: str) -> str | None:
@@ -147,6 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     verify = steps.add_parser("verify", help="compare a release with what was fetched")
     verify.add_argument("--release-dir", required=True, type=Path)
     verify.add_argument("--environment-dir", required=True)
+    verify.add_argument("--check", action="append", default=[], help="a word of the command that must agree, if any")
+    verify.add_argument("--check-deadline", type=float, default=300, help="seconds that it may take")
     for step in (fetch, build, verify):
         step.add_argument("--pin", default="", help="root's file with the digest of what was first fetched, or built")
     verify.add_argument("--environment-pin", default="", help="the same of the environment")
