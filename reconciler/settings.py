@@ -168,6 +168,14 @@ class BuildSettings(_Section):
     find_links: tuple[AddressOrDirectory, ...] = ()
     offline: bool = False
     allow_source: bool = False
+    require_hashes: bool = False
+    """Whether only files are installed whose hash is known before."""
+
+    @model_validator(mode="after")
+    def _what_builds_has_no_hash(self) -> Self:
+        if self.require_hashes and self.allow_source:
+            raise wrong("require_hashes: should be false where allow_source is true: what builds a package has no hash")
+        return self
 
 
 class ReconcileSettings(_Section):

@@ -122,4 +122,5 @@ def step_settings(settings: Settings) -> StepSettings:
         find_links=settings.build.find_links,
         offline=settings.build.offline,
         allow_source=settings.build.allow_source,
+        require_hashes=settings.build.require_hashes,
     )

@@ -31,6 +31,7 @@ class StepSettings:
     find_links: tuple[str, ...]
     offline: bool
     allow_source: bool
+    require_hashes: bool
 
 
 def _render(
@@ -87,12 +88,14 @@ def fetch(release: Release, settings: StepSettings) -> Render:
         "max_size": settings.max_size,
         "max_files": settings.max_files,
         "keep_free": settings.keep_free,
+        "require_hashes": settings.require_hashes,
         "pin": _pin(release.name, release.version, source_of(release)),
     }
     unit = names.fetch_unit(release.name, release.version)
     # A rollout that a person asks for looks everything over again, and takes the product's newer server along.
     again = [str(release.generation)] if release.generation else []
-    facts = {**_about(release.source, release.parameters.environment, *again), "Source": source_of(release)}
+    hashes = ["hashes"] if settings.require_hashes else []
+    facts = {**_about(release.source, release.parameters.environment, *again, *hashes), "Source": source_of(release)}
     return _render(release.name, unit, "release/fetch.service.j2", values, facts)
 
 
@@ -108,6 +111,7 @@ def build(release: Release, environment: str, settings: StepSettings) -> Render:
         "find_links": list(settings.find_links),
         "offline": settings.offline,
         "allow_source": settings.allow_source,
+        "require_hashes": settings.require_hashes,
         "keep_free": settings.keep_free,
         "pin": f"{places.PINS}/{environment}",
     }

@@ -3,8 +3,9 @@
     python -I -m reconciler.release fetch --name NAME --version V --source URI [--environment model|host]
                                           --schemes s3,https,... [--host https://HOST:PORT|s3://BUCKET]...
                                           [--max-size BYTES] [--max-files N] [--keep-free BYTES] [--plain-http]
+                                          [--require-hashes]
     python -I -m reconciler.release build --release-dir DIR --digest DIGEST [--index-url URL] [--find-links PLACE]...
-                                          [--offline] [--allow-source] [--keep-free BYTES]
+                                          [--offline] [--allow-source] [--keep-free BYTES] [--require-hashes]
     python -I -m reconciler.release verify --release-dir DIR --environment-dir DIR|host
                                            [--check=WORD]...
 
@@ -80,6 +81,7 @@ def _fetch(options: argparse.Namespace) -> str:
             keep_free=options.keep_free,
         ),
         plain_http=options.plain_http,
+        require_hashes=options.require_hashes,
     )
     return fetch(_state_directory(), wanted, _pin(options.pin))
 
@@ -94,7 +96,13 @@ def _build(options: argparse.Namespace) -> str:
         offline=options.offline,
         allow_source=options.allow_source,
     )
-    order = Ordered(digest=options.digest, sources=sources, keep_free=options.keep_free, pinned=_pin(options.pin))
+    order = Ordered(
+        digest=options.digest,
+        sources=sources,
+        keep_free=options.keep_free,
+        pinned=_pin(options.pin),
+        require_hashes=options.require_hashes,
+    )
     return build(_state_directory(), options.release_dir, order)
 
 
@@ -151,6 +159,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--environment-dir", required=True)
     verify.add_argument("--check", action="append", default=[], help="a word of the command that must agree, if any")
     verify.add_argument("--check-deadline", type=float, default=300, help="seconds that it may take")
+    for step in (fetch, build):
+        step.add_argument("--require-hashes", action="store_true", help="every package must be listed with its hash")
     for step in (fetch, build, verify):
         step.add_argument("--pin", default="", help="root's file with the digest of what was first fetched, or built")
     verify.add_argument("--environment-pin", default="", help="the same of the environment")
