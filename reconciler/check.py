@@ -67,7 +67,7 @@ def _templates(settings: Settings) -> Iterator[Finding]:
         units.socket(example.name, example.id, example.parameters.runtime, settings.deploy.port_range[0], place),
         units.fetch(example, steps),
         units.build(example, environment, steps),
-        units.verify(example, environment),
+        units.verify(units.Files(example.name, example.version, units.source_of(example), environment), steps),
         units.server(example, environment, place),
     ):
         try:

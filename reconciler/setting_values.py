@@ -100,6 +100,12 @@ def _host(value: str) -> str:
     return value
 
 
+def _command(value: tuple[str, ...]) -> tuple[str, ...]:
+    if value and (not value[0].startswith("/") or not all(word and word.isprintable() for word in value)):
+        raise wrong('should be a list of words, a program\'s absolute path first, such as ["/usr/local/bin/check"]')
+    return value
+
+
 Seconds = Annotated[int, BeforeValidator(_seconds)]
 SecondsOrNone = Annotated[int, BeforeValidator(_seconds_or_none)]
 Selector = Annotated[str, AfterValidator(_selector)]
@@ -108,6 +114,7 @@ AddressOrDirectory = Annotated[str, AfterValidator(_address_or_directory)]
 OptionalAddressOrDirectory = Annotated[str, AfterValidator(lambda value: value and _address_or_directory(value))]
 Host = Annotated[str, AfterValidator(_host)]
 Scheme = Annotated[str, AfterValidator(_scheme)]
+Command = Annotated[tuple[str, ...], Field(max_length=64), AfterValidator(_command)]
 NamePattern = Annotated[str, AfterValidator(_name_pattern)]
 Account = Annotated[str, AfterValidator(_account)]
 Mode = Annotated[str, AfterValidator(_mode)]

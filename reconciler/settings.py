@@ -21,6 +21,7 @@ from reconciler.setting_values import (
     Account,
     Address,
     AddressOrDirectory,
+    Command,
     Host,
     Mode,
     NamePattern,
@@ -155,6 +156,8 @@ class FetchSettings(_Section):
     max_files: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     keep_free: NotNegativeSize = 1024**3
     """Bytes that stay free on the file system of the deploy directories."""
+    verify_command: Command = ()
+    """A program of root's and its arguments, which must agree to the files of a version; none if empty."""
 
 
 class BuildSettings(_Section):
@@ -165,6 +168,14 @@ class BuildSettings(_Section):
     find_links: tuple[AddressOrDirectory, ...] = ()
     offline: bool = False
     allow_source: bool = False
+    require_hashes: bool = False
+    """Whether only files are installed whose hash is known before."""
+
+    @model_validator(mode="after")
+    def _what_builds_has_no_hash(self) -> Self:
+        if self.require_hashes and self.allow_source:
+            raise wrong("require_hashes: should be false where allow_source is true: what builds a package has no hash")
+        return self
 
 
 class ReconcileSettings(_Section):

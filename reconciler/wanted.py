@@ -116,9 +116,11 @@ def step_settings(settings: Settings) -> StepSettings:
         max_size=settings.fetch.max_size,
         max_files=settings.fetch.max_files,
         keep_free=settings.fetch.keep_free,
+        verify_command=settings.fetch.verify_command,
         build_deadline=settings.build.deadline,
         index_url=settings.build.index_url,
         find_links=settings.build.find_links,
         offline=settings.build.offline,
         allow_source=settings.build.allow_source,
+        require_hashes=settings.build.require_hashes,
     )

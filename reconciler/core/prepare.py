@@ -32,10 +32,20 @@ def prepare(draft: Draft, want: Release) -> Outlook | None:
         build = units.build(want, environment, steps)
         if outlook := _step(draft, want, build, "build", f"building the environment of version {want.version}"):
             return outlook
-    outlook = _step(draft, want, units.verify(want, environment), "verify", f"verifying version {want.version}")
+    outlook = _step(
+        draft,
+        want,
+        _verification(draft, want.version, units.source_of(want), environment),
+        "verify",
+        f"verifying version {want.version}",
+    )
     if outlook is None and (server is None or server.facts.get("Environment") != environment):
         draft.write(units.server(want, environment, draft.situation.listening))
     return outlook
+
+
+def _verification(draft: Draft, version: int, source: str, environment: str) -> act.Render:
+    return units.verify(units.Files(draft.name, version, source, environment), draft.situation.steps)
 
 
 def start_over(draft: Draft, want: Release, environment: str | None) -> Outlook:
@@ -96,6 +106,28 @@ def verify_again(draft: Draft, version: int) -> Outlook:
     return draft.outlook(State.PREPARING, version, "verifying", f"looking version {version} over again")
 
 
+def as_set(draft: Draft, version: int) -> Outlook | None:
+    """Have files verified again that were verified when the host had another check of its own; None when they were not.
+
+    The unit tells what it is for: the registry may be away, or want another version.
+    """
+    verify = names.verify_unit(draft.name, version)
+    facts = draft.seen.files[verify].facts if verify in draft.seen.files else {}
+    if not {"Source", "Environment", "Check"} <= facts.keys():
+        return None
+    render = _verification(draft, version, facts["Source"], facts["Environment"])
+    if facts["Check"] == render.facts["Check"]:
+        return None
+    stop_watching(draft, version)
+    unit = draft.seen.unit(verify)
+    if unit.has_finished_well:
+        draft.stop(verify)
+    elif unit.is_down:
+        draft.write(render)
+        draft.start(verify)
+    return draft.outlook(State.PREPARING, version, "verifying", f"verifying version {version}")
+
+
 def restore(draft: Draft, version: int, environment: str | None) -> Outlook | None:
     """Have the files of a release that is here verified, and made anew if that fails; None when they are as they were.
 
@@ -105,6 +137,8 @@ def restore(draft: Draft, version: int, environment: str | None) -> Outlook | No
     steps = [("fetch", names.fetch_unit(draft.name, version))]
     if environment and environment != names.HOST_ENVIRONMENT:
         steps.append(("build", names.build_unit(environment)))
+    if outlook := as_set(draft, version):
+        return outlook
     draft.mend([verify, *(unit for _, unit in steps)])
     unit = draft.seen.unit(verify)
     underway = draft.outlook(State.PREPARING, version, "verifying", f"verifying version {version}")

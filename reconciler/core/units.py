@@ -25,11 +25,13 @@ class StepSettings:
     max_size: int
     max_files: int
     keep_free: int
+    verify_command: tuple[str, ...]
     build_deadline: int
     index_url: str
     find_links: tuple[str, ...]
     offline: bool
     allow_source: bool
+    require_hashes: bool
 
 
 def _render(
@@ -43,10 +45,14 @@ def _render(
 
 
 def _release_values(release: Release) -> dict[str, Value]:
-    state = places.release_state(release.name, release.version)
+    return _version_values(release.name, release.version)
+
+
+def _version_values(name: str, version: int) -> dict[str, Value]:
+    state = places.release_state(name, version)
     return {
-        "name": release.name,
-        "version": release.version,
+        "name": name,
+        "version": version,
         "user": places.DEPLOY_USER,
         "step": places.STEP_LAUNCHER,
         "release_state": state,
@@ -59,8 +65,8 @@ def _about(*what: str) -> dict[str, str]:
     return {"For": hashlib.sha256("\0".join(what).encode(errors="replace")).hexdigest()[:16]}
 
 
-def _pin(release: Release) -> str:
-    return f"{places.PINS}/{release.name}.{release.version}.{source_of(release)}"
+def _pin(name: str, version: int, source: str) -> str:
+    return f"{places.PINS}/{name}.{version}.{source}"
 
 
 def source_of(release: Release) -> str:
@@ -82,12 +88,14 @@ def fetch(release: Release, settings: StepSettings) -> Render:
         "max_size": settings.max_size,
         "max_files": settings.max_files,
         "keep_free": settings.keep_free,
-        "pin": _pin(release),
+        "require_hashes": settings.require_hashes,
+        "pin": _pin(release.name, release.version, source_of(release)),
     }
     unit = names.fetch_unit(release.name, release.version)
     # A rollout that a person asks for looks everything over again, and takes the product's newer server along.
     again = [str(release.generation)] if release.generation else []
-    facts = {**_about(release.source, release.parameters.environment, *again), "Source": source_of(release)}
+    hashes = ["hashes"] if settings.require_hashes else []
+    facts = {**_about(release.source, release.parameters.environment, *again, *hashes), "Source": source_of(release)}
     return _render(release.name, unit, "release/fetch.service.j2", values, facts)
 
 
@@ -103,6 +111,7 @@ def build(release: Release, environment: str, settings: StepSettings) -> Render:
         "find_links": list(settings.find_links),
         "offline": settings.offline,
         "allow_source": settings.allow_source,
+        "require_hashes": settings.require_hashes,
         "keep_free": settings.keep_free,
         "pin": f"{places.PINS}/{environment}",
     }
@@ -113,12 +122,34 @@ def build(release: Release, environment: str, settings: StepSettings) -> Render:
     return _render(release.name, names.build_unit(environment), "release/build.service.j2", values, facts)
 
 
-def verify(release: Release, environment: str) -> Render:
-    """The unit that compares what was fetched and built with what was recorded."""
-    values = _release_values(release) | {"environment": environment, "environment_dir": _environment_dir(environment)}
-    values |= {"pin": _pin(release), "environment_pin": f"{places.PINS}/{environment}"}
-    unit = names.verify_unit(release.name, release.version)
-    return _render(release.name, unit, "release/verify.service.j2", values, _about(release.source, environment))
+@dataclass(frozen=True)
+class Files:
+    """Which files are verified: a version's, from one origin, and the environment they need."""
+
+    name: str
+    version: int
+    source: str
+    """What `source_of` says."""
+    environment: str
+
+
+def verify(files: Files, settings: StepSettings) -> Render:
+    """The unit that compares what was fetched and built with what was recorded, and asks the host's own check."""
+    values = _version_values(files.name, files.version) | {
+        "environment": files.environment,
+        "environment_dir": _environment_dir(files.environment),
+        "pin": _pin(files.name, files.version, files.source),
+        "environment_pin": f"{places.PINS}/{files.environment}",
+        "verify_command": list(settings.verify_command),
+    }
+    unit = names.verify_unit(files.name, files.version)
+    facts = {
+        "Source": files.source,
+        "Environment": files.environment,
+        "Check": _about(*settings.verify_command)["For"],
+        **_about(files.source, files.environment, *settings.verify_command),
+    }
+    return _render(files.name, unit, "release/verify.service.j2", values, facts)
 
 
 def watch(name: str, version: int, environment: str) -> Render:
@@ -142,7 +173,7 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         "socket": names.socket_unit(release.name),
         "slice": names.slice_unit(release.name),
         "checker": places.CHECKER,
-        "pin": _pin(release),
+        "pin": _pin(release.name, release.version, source_of(release)),
         "environment_pin": f"{places.PINS}/{environment}",
         "launcher": places.SERVER_LAUNCHER,
         "environment_dir": directory,

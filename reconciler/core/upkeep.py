@@ -2,18 +2,20 @@
 
 from reconciler.core import names, units
 from reconciler.core.draft import Draft
-from reconciler.core.prepare import restore, stop_watching
+from reconciler.core.prepare import as_set, restore, stop_watching
 from reconciler.core.status import Outlook
 
 
 def look_after(draft: Draft, version: int, environment: str | None) -> Outlook | None:
     """Have files verified again when their time has come or somebody changed them; None when they are as they were."""
     verify = names.verify_unit(draft.name, version)
+    if outlook := as_set(draft, version):
+        return outlook
     draft.mend([names.fetch_unit(draft.name, version), verify])
-    if (interval := draft.situation.keeping.verify_interval) == 0:
+    seen = draft.seen.unit(verify)
+    if (interval := draft.situation.keeping.verify_interval) == 0 and seen.active != "failed":
         stop_watching(draft, version)
         return None
-    seen = draft.seen.unit(verify)
     if not draft.seen.unit(names.changed_unit(draft.name, version)).is_down and seen.has_finished_well:
         stop_watching(draft, version)
         draft.mends.append(f"verified the files of version {version}, which somebody changed")

@@ -3,9 +3,11 @@
     python -I -m reconciler.release fetch --name NAME --version V --source URI [--environment model|host]
                                           --schemes s3,https,... [--host https://HOST:PORT|s3://BUCKET]...
                                           [--max-size BYTES] [--max-files N] [--keep-free BYTES] [--plain-http]
+                                          [--require-hashes]
     python -I -m reconciler.release build --release-dir DIR --digest DIGEST [--index-url URL] [--find-links PLACE]...
-                                          [--offline] [--allow-source] [--keep-free BYTES]
+                                          [--offline] [--allow-source] [--keep-free BYTES] [--require-hashes]
     python -I -m reconciler.release verify --release-dir DIR --environment-dir DIR|host
+                                           [--check=WORD]...
 
 fetch works in $STATE_DIRECTORY (…/releases/<version>), with the registry in $MLFLOW_TRACKING_URI and its credentials,
 if any, in $CREDENTIALS_DIRECTORY/registry.*, those of artifact stores in artifacts.*. build works in $STATE_DIRECTORY
@@ -79,6 +81,7 @@ def _fetch(options: argparse.Namespace) -> str:
             keep_free=options.keep_free,
         ),
         plain_http=options.plain_http,
+        require_hashes=options.require_hashes,
     )
     return fetch(_state_directory(), wanted, _pin(options.pin))
 
@@ -93,15 +96,22 @@ def _build(options: argparse.Namespace) -> str:
         offline=options.offline,
         allow_source=options.allow_source,
     )
-    order = Ordered(digest=options.digest, sources=sources, keep_free=options.keep_free, pinned=_pin(options.pin))
+    order = Ordered(
+        digest=options.digest,
+        sources=sources,
+        keep_free=options.keep_free,
+        pinned=_pin(options.pin),
+        require_hashes=options.require_hashes,
+    )
     return build(_state_directory(), options.release_dir, order)
 
 
 def _verify(options: argparse.Namespace) -> str:
-    from reconciler.release.verify import Pins, verify
+    from reconciler.release.verify import Check, Pins, verify
 
     environment = None if options.environment_dir == HOST_ENVIRONMENT else Path(options.environment_dir)
-    return verify(options.release_dir, environment, Pins(_pin(options.pin), _pin(options.environment_pin)))
+    pins = Pins(_pin(options.pin), _pin(options.environment_pin))
+    return verify(options.release_dir, environment, pins, Check(tuple(options.check), options.check_deadline))
 
 
 def _pin(path: str) -> str | None:
@@ -147,6 +157,10 @@ def _parser() -> argparse.ArgumentParser:
     verify = steps.add_parser("verify", help="compare a release with what was fetched")
     verify.add_argument("--release-dir", required=True, type=Path)
     verify.add_argument("--environment-dir", required=True)
+    verify.add_argument("--check", action="append", default=[], help="a word of the command that must agree, if any")
+    verify.add_argument("--check-deadline", type=float, default=300, help="seconds that it may take")
+    for step in (fetch, build):
+        step.add_argument("--require-hashes", action="store_true", help="every package must be listed with its hash")
     for step in (fetch, build, verify):
         step.add_argument("--pin", default="", help="root's file with the digest of what was first fetched, or built")
     verify.add_argument("--environment-pin", default="", help="the same of the environment")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reconciler.apply.atomic import sync_directory, unfinished
 from reconciler.core.sentences import human_size
-from reconciler.release import built, tree, uv
+from reconciler.release import built, hashes, tree, uv
 from reconciler.release import manifest as manifests
 from reconciler.release.built import COMPLETE, VENV
 from reconciler.release.environment import (
@@ -22,7 +22,9 @@ from reconciler.release.outcome import StepError, say
 
 NEW, OLD = f"{VENV}.new", f"{VENV}.old"
 """What is being made, and what it replaces."""
-SCRATCH = (NEW, "requirements.txt", "cache", ".cache", ".config", ".local")
+PINNED, KNOWN = "server.txt", "known.txt"
+"""What the server needs with its hashes, and the hashes of what that needs."""
+SCRATCH = (NEW, "requirements.txt", PINNED, KNOWN, "cache", ".cache", ".config", ".local")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Ordered:
     """Bytes that must be free on the file system before anything starts."""
     pinned: str | None = None
     """What root recorded of the environment when it was built."""
+    require_hashes: bool = False
 
 
 def build(environment: Path, release: Path, order: Ordered) -> str:
@@ -48,11 +51,17 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
         raise StepError(
             f"cannot build the environment: {release} was not fetched completely; fetch it again"
         ) from error
-    expected = environment_digest(wanted.python, wanted.requirements, wanted.modelserver)
+    expected = environment_digest(wanted.python, wanted.requirements, wanted.modelserver, wanted.pins)
     if order.digest != wanted.digest or order.digest != expected:
         raise StepError(
             f"cannot build the environment {order.digest}: the release needs {wanted.digest}; fetch it again"
         )
+    if order.require_hashes:
+        if wanted.pins is None:
+            raise StepError(
+                "cannot build the environment: the model was fetched before hashes were asked for; fetch it again"
+            )
+        hashes.refuse_unhashed(wanted.requirements)
     why = built.why_incomplete(environment, order.digest, order.pinned)
     if why is None:
         return f"environment {order.digest} is complete; content={built.content(environment / VENV)[1]}"
@@ -99,10 +108,22 @@ def _install(venv: Path, wanted: Environment, python: str, sources: uv.Sources, 
     environment = venv.parent
     own, server = environment / "requirements.txt", server_package() / SERVER_REQUIREMENTS
     own.write_text("".join(f"{line}\n" for line in wanted.requirements))
+    needs = ["--requirement", str(server)]
+    if wanted.pins is not None:
+        listed, known = hashes.server_needs(wanted.requirements, server_package())
+        for name, lines in ((PINNED, listed), (KNOWN, known)):
+            (environment / name).write_text("".join(f"{line}\n" for line in lines))
+        needs = [
+            "--require-hashes",
+            "--requirement",
+            str(environment / PINNED),
+            "--constraint",
+            str(environment / KNOWN),
+        ]
     try:
         uv.run("venv", "--no-project", "--relocatable", "--python", python, str(venv), cwd=environment)
         install = ["pip", "install", "--python", str(venv / "bin" / "python"), *sources.arguments()]
-        uv.run(*install, "--requirement", str(own), "--requirement", str(server), cwd=environment, login=login)
+        uv.run(*install, "--requirement", str(own), *needs, cwd=environment, login=login)
     except uv.UvError as error:
         if uv.is_conflict(error):
             _blame_the_server(error, venv, own, server, sources, login)

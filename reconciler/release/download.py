@@ -34,6 +34,8 @@ class Wanted:
     limits: Limits
     plain_http: bool = False
     """Whether credentials may go to the registry in plain text."""
+    require_hashes: bool = False
+    """Whether every package must be listed with its hash."""
 
 
 def download(incoming: Path, want: Wanted) -> dict[str, int]:

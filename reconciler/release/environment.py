@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from reconciler.core.names import HOST_ENVIRONMENT
+from reconciler.release.hashes import canonical, hashed, logical_lines, refuse_unhashed, server_pins
 from reconciler.release.manifest import Environment
 from reconciler.release.outcome import StepError
 
@@ -24,7 +25,7 @@ _REQUIREMENT = re.compile(
 _MINOR = re.compile(r"(3\.[0-9]{1,2})(?:\.[0-9]{1,2})?(?:\.?[a-z]+[0-9]*)?")
 
 
-def read_environment(model: Path, kind: str) -> Environment:
+def read_environment(model: Path, kind: str, *, require_hashes: bool = False) -> Environment:
     """Read from a fetched model's own files what it needs; `kind` is "model", or "host" for the product's interpreter.
 
     Raises StepError with the reason why this cannot be an environment.
@@ -34,13 +35,22 @@ def read_environment(model: Path, kind: str) -> Environment:
             "cannot use the model: it has no file MLmodel; log it with MLflow's log_model, not as a bare artifact"
         )
     requirements, python, server = _requirements(model), _python(model), server_digest(server_package())
-    digest = HOST_ENVIRONMENT if kind == HOST_ENVIRONMENT else environment_digest(python, requirements, server)
-    return Environment(digest=digest, python=python, requirements=requirements, modelserver=server)
+    pins = hashlib.sha256(server_pins(server_package()).read_bytes()).hexdigest() if require_hashes else None
+    digest = HOST_ENVIRONMENT
+    if kind != HOST_ENVIRONMENT:
+        if require_hashes:
+            refuse_unhashed(requirements)
+        digest = environment_digest(python, requirements, server, pins)
+    return Environment(digest=digest, python=python, requirements=requirements, modelserver=server, pins=pins)
 
 
-def environment_digest(python: str, requirements: tuple[str, ...], server: str) -> str:
-    """Identify an environment by everything that goes into it: 32 hex digits."""
+def environment_digest(python: str, requirements: tuple[str, ...], server: str, pins: str | None = None) -> str:
+    """Identify an environment by everything that goes into it: 32 hex digits.
+
+    `pins`: where every file must have a known hash, the digest of those that the server brings along.
+    """
     content = {"python": python, "requirements": sorted(requirements), "modelserver": server}
+    content |= {"pins": pins} if pins else {}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
@@ -74,13 +84,13 @@ def _requirements(model: Path) -> tuple[str, ...]:
         raise StepError(
             "cannot tell what the model needs: it has no requirements.txt; log it again with pip_requirements=[…]"
         )
-    lines = [line.strip() for line in re.sub(r"(^|\s)#.*", "", text, flags=re.MULTILINE).splitlines()]
-    lines = sorted({line for line in lines if line})
+    lines = sorted(set(logical_lines(text)))
     if len(lines) > MAX_REQUIREMENTS:
         raise StepError(
             f"cannot use the model's requirements: more than {MAX_REQUIREMENTS} lines; list direct ones only"
         )
-    for line in lines:
+    for whole in lines:
+        line, _ = hashed(whole)
         if (
             not _REQUIREMENT.fullmatch(line)
             or " --" in line
@@ -92,7 +102,7 @@ def _requirements(model: Path) -> tuple[str, ...]:
                 f"cannot use the model's requirement {line[:120]!r}: only package names with versions are allowed, "
                 "indexes and files are the host's settings; log the model again without it"
             )
-    return tuple(sorted([*lines, *_unsaid(lines)]))
+    return tuple(sorted({*map(canonical, lines), *_unsaid(lines)}))
 
 
 def _unsaid(lines: list[str]) -> list[str]:

@@ -36,9 +36,12 @@ def fetch(release: Path, want: Wanted, pinned: str | None = None) -> str:
         (release / INCOMING).rename(release / MODEL)
         sync_directory(release)
         manifests.write(release, present)
-    elif (present.environment.digest == HOST_ENVIRONMENT) != (want.environment == HOST_ENVIRONMENT):
+    elif (present.environment.digest == HOST_ENVIRONMENT, present.environment.pins is not None) != (
+        want.environment == HOST_ENVIRONMENT,
+        want.require_hashes,
+    ):
         # Same bytes, another way to run them: nothing to download.
-        environment = read_environment(release / MODEL, want.environment)
+        environment = read_environment(release / MODEL, want.environment, require_hashes=want.require_hashes)
         present = present.model_copy(update={"environment": environment})
         manifests.write(release, present)
     return (
@@ -98,5 +101,5 @@ def _describe(want: Wanted, sizes: dict[str, int], model: Path) -> Manifest:
         version=want.version,
         source=want.source,
         files=records,
-        environment=read_environment(model, want.environment),
+        environment=read_environment(model, want.environment, require_hashes=want.require_hashes),
     )

@@ -52,9 +52,11 @@ class Environment(_Strict):
 
     digest: Annotated[str, StringConstraints(pattern=rf"^({ENVIRONMENT_PATTERN}|{HOST_ENVIRONMENT})$")]
     python: Annotated[str, StringConstraints(pattern=r"^3\.[0-9]{1,2}$")]
-    requirements: tuple[Annotated[str, StringConstraints(max_length=1000)], ...]
+    requirements: tuple[Annotated[str, StringConstraints(max_length=50_000)], ...]
     modelserver: Sha256
     """Digest of the server that was installed here when the model was fetched; part of `digest`."""
+    pins: Sha256 | None = None
+    """Digest of the server's own requirements with their hashes, where each file must have one; part of `digest`."""
 
 
 class Manifest(_Strict):

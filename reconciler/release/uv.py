@@ -160,6 +160,15 @@ def explain(error: UvError, what: str, sources: Sources) -> StepError:
     index = sources.index_url or "the package index"
     if re.search(r"No space left on device|os error 28|Disk quota exceeded", text):
         return StepError("cannot build the environment: no space left on this host's disk; make room on the host")
+    if "Hash mismatch" in text:
+        return StepError(
+            f"cannot build the environment: {why}; the index has another file than {what} name, find out why"
+        )
+    if "no trusted hash was provided" in text or "hash-checking" in text.lower() or "--require-hashes" in text:
+        return StepError(
+            f"cannot build the environment: {why}; list that package too, with its version and hash, as "
+            "`uv pip compile --generate-hashes` does, and log the model again"
+        )
     if "network was disabled" in text or "not found in the cache" in text:
         return StepError(f"cannot build the environment: {why}; this host is offline, put the wheels into find_links")
     if re.search(r"40[13] (Unauthorized|Forbidden)", text):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reconciler.core.names import HOST_ENVIRONMENT
 from reconciler.core.sentences import human_size
-from reconciler.release import built, tree
+from reconciler.release import built, signature, tree
 from reconciler.release import manifest as manifests
 from reconciler.release.manifest import MODEL
 from reconciler.release.outcome import StepError
@@ -19,10 +19,18 @@ class Pins:
     content: str | None = None
 
 
-def verify(release: Path, environment: Path | None, pins: Pins = Pins()) -> str:
+@dataclass(frozen=True)
+class Check:
+    """The host's own check of the model's files, where it has one."""
+
+    command: tuple[str, ...] = ()
+    deadline: float = signature.DEADLINE
+
+
+def verify(release: Path, environment: Path | None, pins: Pins = Pins(), check: Check = Check()) -> str:
     """Compare a release with its manifest, and both with what root recorded; `environment` None is the host's own.
 
-    Returns a line for the status; raises StepError with the first difference.
+    Only then the host's own check is asked. Returns a line for the status; raises StepError with the first difference.
     """
     try:
         manifest = manifests.read(release)
@@ -43,4 +51,7 @@ def verify(release: Path, environment: Path | None, pins: Pins = Pins()) -> str:
         raise StepError(f"cannot verify {where}: it was fetched for the environment {wanted}; fetch it again")
     if environment is not None and (why := built.why_incomplete(environment, wanted, pins.content)):
         raise StepError(f"cannot verify {where}: its environment {why}; build it again")
-    return f"verified {len(found)} files, {human_size(manifest.size)}; environment={wanted}"
+    if check.command:
+        signature.check(check.command, release / MODEL, where, check.deadline)
+    agreed = f", and {check.command[0]} agreed" if check.command else ""
+    return f"verified {len(found)} files, {human_size(manifest.size)}{agreed}; environment={wanted}"

@@ -1,7 +1,9 @@
 """Build, with the real uv: environments from a wheelhouse made on the spot, and the reasons when there can be none."""
 
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 from reconciler.release import built
 from reconciler.release import manifest as manifests
 from reconciler.release.environment import environment_digest, server_digest, server_package
+from reconciler.release.hashes import server_pins
 from reconciler.release.manifest import Environment, Manifest
 from tests.index import Index
 from tests.mlflow_server import PATIENCE, wait_until
@@ -28,12 +31,13 @@ def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     del os.environ["TEST_UV_CACHE"]
 
 
-def release(directory: Path, *requirements: str, python: str | None = None) -> tuple[Path, str]:
+def release(directory: Path, *requirements: str, python: str | None = None, hashes: bool = False) -> tuple[Path, str]:
     """Make a fetched release that needs this; return its directory and its environment's digest."""
     python = python or f"{sys.version_info.major}.{sys.version_info.minor}"
     server = server_digest(server_package())
-    digest = environment_digest(python, requirements, server)
-    needs = Environment(digest=digest, python=python, requirements=requirements, modelserver=server)
+    pins = hashlib.sha256(server_pins(server_package()).read_bytes()).hexdigest() if hashes else None
+    digest = environment_digest(python, requirements, server, pins)
+    needs = Environment(digest=digest, python=python, requirements=requirements, modelserver=server, pins=pins)
     directory.mkdir(parents=True, exist_ok=True)
     manifests.write(
         directory, Manifest(schema=1, name="demo", version=1, source="models:/m-1", files={}, environment=needs)
@@ -239,6 +243,110 @@ def test_a_release_that_needs_another_environment_is_refused(tmp_path: Path, hou
     assert ended.status.startswith(f"cannot build the environment {'0' * 32}: the release needs {made[1]}")
     nowhere = run(tmp_path / "environment", *arguments((tmp_path / "nowhere", made[1]), house))
     assert "was not fetched completely; fetch it again" in nowhere.status
+
+
+def pinned(house: Path, *names: str) -> list[str]:
+    """List packages of a wheelhouse with their hashes."""
+    found = []
+    for name in names:
+        file = next(house.glob(f"{name.replace('-', '_').replace('==', '-')}-*"))
+        package, version = file.name.split("-")[:2]
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        found.append(f"{package.replace('_', '-')}=={version} --hash=sha256:{digest}")
+    return found
+
+
+def unlike(line: str) -> str:
+    """The same requirement with another hash."""
+    return f"{line.rpartition(':')[0]}:{'0' * 64}"
+
+
+SERVER = ("starlette==9.0", "uvicorn", "python-multipart")
+
+
+def test_with_required_hashes_right_ones_build(tmp_path: Path, house: Path, run: Steps) -> None:
+    """What the model lists itself is not taken from the server's own list, which has other versions."""
+    made = release(tmp_path / "release", *pinned(house, "tiny==1.0", "wants-old-tiny", *SERVER), hashes=True)
+    ended = run(tmp_path / "environment", *arguments(made, house, "--require-hashes"))
+    assert ended.status.startswith("built environment"), ended.output
+    assert imported(tmp_path / "environment/venv", "__import__('starlette').__version__") == "9.0"
+    assert sorted(path.name for path in (tmp_path / "environment").iterdir()) == ["complete.json", "venv"]
+
+
+@pytest.mark.parametrize(
+    ("which", "why"),
+    [
+        ("wrong", "Hash mismatch for `tiny==1.0`"),
+        ("wrong, not required", "Hash mismatch for `tiny==1.0`"),
+        ("missing", "cannot use the model's requirement 'tiny==1.0': this host installs nothing without a --hash"),
+        ("missing below", "no trusted hash was provided for: `tiny`; list that package too"),
+        ("fetched before", "the model was fetched before hashes were asked for; fetch it again"),
+        ("server", "what the server itself needs (starlette>=0.37): they have starlette==0.0.5"),
+    ],
+)
+def test_without_a_right_hash_nothing_is_installed(
+    tmp_path: Path, house: Path, run: Steps, which: str, why: str
+) -> None:
+    """Neither of the model's own requirements nor of what those need."""
+    tiny, wants, *server = pinned(house, "tiny==1.0", "wants-old-tiny", *SERVER)
+    requirements = {
+        "wrong": [unlike(tiny), *server],
+        "wrong, not required": [unlike(tiny)],
+        "missing": ["tiny==1.0", *server],
+        "missing below": [wants, *server],
+        "server": [tiny, *pinned(house, "starlette==0.0.5")],
+    }.get(which, [tiny, *server])
+    made = release(tmp_path / "release", *requirements, hashes=which not in ("fetched before", "wrong, not required"))
+    more = [] if which == "wrong, not required" else ["--require-hashes"]
+    ended = run(tmp_path / "environment", *arguments(made, house, *more))
+    assert ended.code == 1
+    assert why in ended.status
+    assert not [*(tmp_path / "environment").iterdir()]
+    if which == "missing":
+        assert "uv:" not in ended.output
+
+
+def test_the_servers_own_needs_have_hashes(tmp_path: Path, run: Steps) -> None:
+    """From the real package index, with the versions and hashes that the server brings along."""
+    house = tmp_path / "house"
+    wheels.wheel(house, "tiny", "1.0")
+    made = release(tmp_path / "release", *pinned(house, "tiny"), hashes=True)
+    state = tmp_path / "environment"
+    ended = run(
+        *(state, "build", "--release-dir", made[0], "--digest", made[1]),
+        *("--find-links", house, "--require-hashes"),
+    )
+    if "cannot reach" in ended.status:
+        pytest.skip(f"needs the package index: {ended.status}")
+    assert ended.code == 0, ended.output
+    lock = server_pins(server_package()).read_text()
+    known = {*re.findall(r"^([a-z0-9-]+==[0-9.]+)", lock, re.MULTILINE), "tiny==1.0"}
+    packages = json.loads((state / "complete.json").read_text())["packages"]
+    assert {"starlette", "uvicorn", "python-multipart", "anyio"} < {one.partition("==")[0] for one in packages}
+    assert set(packages) <= known
+
+
+def test_no_file_is_shared_with_another_environment_or_the_cache(tmp_path: Path, house: Path, run: Steps) -> None:
+    """Whoever writes through a hard link would change them all."""
+    for name, package in (("one", "tiny==1.0"), ("other", "wants-old-tiny")):
+        made = release(tmp_path / name / "release", package)
+        assert run(tmp_path / name / "environment", *arguments(made, house)).code == 0
+    cache = Path(os.environ["TEST_UV_CACHE"])
+    trees = [tmp_path / "one/environment", tmp_path / "other/environment", cache]
+    files = [[path for path in tree.rglob("*") if path.is_file() and not path.is_symlink()] for tree in trees]
+    environments = [*files[0], *files[1]]
+    linked = [path for path in environments if path.stat().st_nlink != 1]
+    inodes = [{(path.stat().st_dev, path.stat().st_ino) for path in some} for some in files]
+    shared = (inodes[0] & inodes[1]) | (inodes[0] & inodes[2]) | (inodes[1] & inodes[2])
+    figures = f"{len(environments)} files in two environments, {len(linked)} linked, {len(shared)} shared"
+    print(figures)  # noqa: T201 - the figures of this test
+    assert len(environments) > 20
+    assert (linked, shared) == ([], set())
+    alike = [next(path for path in some if path.match("tiny/__init__.py")) for some in files]
+    before = [path.read_bytes() for path in alike]
+    assert before[0] == before[1]
+    alike[0].write_bytes(b"hostile = True\n")
+    assert [path.read_bytes() for path in alike[1:]] == before[1:]
 
 
 @pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.exhaustive)])

@@ -120,7 +120,10 @@ def test_an_old_mlflow_gets_the_setuptools_that_it_imports(tmp_path: Path, lines
         "https://evil.example/tiny.whl",
         "tiny.whl/",
         "tiny==1.0 --hash=sha256:00",
-        "tiny==1.0 \\",
+        "tiny==1.0 --hash=md5:d41d8cd98f00b204e9800998ecf8427e",
+        f"tiny==1.0 --hash=sha256:{64 * '0'}x",
+        f"--hash=sha256:{64 * '0'}",
+        "tiny=\\=1.0",
         "tiny==1.0 --no-binary :all:",
         "tiny\x1b[31m==1",
     ],
@@ -149,3 +152,34 @@ def test_a_model_that_cannot_be_understood_gets_a_plain_reason(tmp_path: Path, f
     message = refusal(model(tmp_path, **files))
     assert message.startswith("cannot ")
     assert why in message
+
+
+A, B = (f"--hash=sha256:{digit * 64}" for digit in "ab")
+
+
+def test_hashes_are_taken_as_tools_write_them(tmp_path: Path) -> None:
+    """Over several lines, in any order, with comments."""
+    text = f"tiny[x]==1.0 ; python_version >= '3' \\\n    {B} \\\r\n  {A} \\\n    {B}\n    # via something\nplain\n"
+    found = read_environment(model(tmp_path, requirements_txt=text), "model")
+    assert found.requirements == ("plain", f"tiny[x]==1.0 ; python_version >= '3' {A} {B}")
+    assert found.pins is None
+
+
+@pytest.mark.parametrize("line", ["tiny", "tiny>=1", "tiny==1.*", "tiny==1,<2", "tiny ==1 ; odd marker"])
+def test_a_hash_goes_with_one_version(tmp_path: Path, line: str) -> None:
+    """uv passes over others without a word."""
+    assert f"requirement {line!r}: hashes (at most 500) go with one" in refusal(
+        model(tmp_path, requirements_txt=f"{line} {A}")
+    )
+
+
+def test_a_host_that_requires_hashes_refuses_what_has_none(tmp_path: Path) -> None:
+    """By name; what it takes is another environment than without, and the host's own needs none."""
+    files = model(tmp_path, requirements_txt=f"tiny==1.0 {A}\nplain==2\n")
+    with pytest.raises(StepError, match=r"^cannot use the model's requirement 'plain==2': this host installs nothing"):
+        read_environment(files, "model", require_hashes=True)
+    assert read_environment(files, "host", require_hashes=True).digest == "host"
+    files = model(tmp_path, requirements_txt=f"tiny==1.0 {A}\n")
+    strict, plain = (read_environment(files, "model", require_hashes=strict) for strict in (True, False))
+    assert strict.requirements == plain.requirements
+    assert strict.digest != plain.digest

