@@ -165,7 +165,10 @@ def test_what_the_settings_open_is_in_the_unit_and_in_the_status(world: World) -
     )
     world.select(demo=1)
     world.converge()
-    assert world.status()["demo"].message == "selected by stage:Production; open to it: network 10.0.0.0/8; devices /dev/nvidia0; a cache"
+    assert (
+        world.status()["demo"].message
+        == "selected by stage:Production; open to it: network 10.0.0.0/8; devices /dev/nvidia0; a cache"
+    )
     unit = next(world.etc.glob("model-demo@*.service")).read_text()
     for line in (
         "IPAddressAllow=10.0.0.0/8",
