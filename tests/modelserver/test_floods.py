@@ -111,6 +111,7 @@ def test_slowloris(target: Address) -> None:
         flood.outcome["closed by the server"] = closed(slow)
 
 
+@pytest.mark.exhaustive
 def test_slow_heads_on_kept_connections(target: Address) -> None:
     """The deadline holds for a further request on a connection, too, from its first byte on."""
     with Flood(target, "300 slow second heads") as flood:
@@ -139,6 +140,7 @@ def test_ten_thousand_idle_connections(target: Address) -> None:
         assert descriptors < CONNECTIONS + 400
 
 
+@pytest.mark.exhaustive
 def test_thousands_of_bodies_that_do_not_come(target: Address) -> None:
     """A head is cheap, too: the slowest bodies make room, and time is up for all of them."""
     head = _DECLARED.format(1000).encode() + b"--b"
@@ -152,6 +154,7 @@ def test_thousands_of_bodies_that_do_not_come(target: Address) -> None:
         assert closed(slow) >= 3000 - CONNECTIONS
 
 
+@pytest.mark.exhaustive
 def test_a_gigabyte_that_says_so(target: Address) -> None:
     """Refused by its head."""
     with Flood(target, "100 x 1 GB declared") as flood:
@@ -161,6 +164,7 @@ def test_a_gigabyte_that_says_so(target: Address) -> None:
         assert flood.outcome == {"413": 100}
 
 
+@pytest.mark.exhaustive
 def test_a_gigabyte_in_chunks(target: Address) -> None:
     """Refused when it passes the limit; what the client sends on is thrown away, and then not even that."""
     begun = b'--b\r\nContent-Disposition: form-data; name="x"; filename="x"\r\n\r\n'
@@ -202,6 +206,7 @@ def test_bodies_that_fill_the_memory_for_bodies_and_stop(target: Address) -> Non
         assert set(flood.outcome) <= {"503", "408"}
 
 
+@pytest.mark.exhaustive
 def test_zip_bombs(target: Address) -> None:
     """Nothing is decompressed."""
     bomb = gzip.compress(bytes(256 << 20), 1)
@@ -215,6 +220,7 @@ def test_zip_bombs(target: Address) -> None:
         assert flood.outcome == {"415": 50}
 
 
+@pytest.mark.exhaustive
 def test_bad_multipart_and_bad_json_by_the_hundred(target: Address) -> None:
     """Each is refused, in a thread of the model; nobody waits for it."""
     lookalikes = b"--b\r\n" + b"\r\n--" * (MAX_BODY // 8)
@@ -233,6 +239,7 @@ def test_bad_multipart_and_bad_json_by_the_hundred(target: Address) -> None:
         assert flood.outcome == {"400": 50}
 
 
+@pytest.mark.exhaustive
 def test_clients_that_do_not_read_their_answers(target: Address) -> None:
     """Answers that nobody takes are given up."""
     with Flood(target, "5 x 5000 requests whose answers nobody reads") as flood:
@@ -251,6 +258,7 @@ def test_clients_that_do_not_read_their_answers(target: Address) -> None:
                 connection.close()
 
 
+@pytest.mark.exhaustive
 def test_a_newcomer_is_sent_away_when_everybody_is_being_answered(
     models: Path, tmp_path: Path, processes: list[ServerProcess]
 ) -> None:
@@ -276,6 +284,7 @@ def test_a_newcomer_is_sent_away_when_everybody_is_being_answered(
         server.wait_for("; requests=4 errors=0")
 
 
+@pytest.mark.exhaustive
 def test_requests_do_not_queue_for_the_model_without_end(
     models: Path, tmp_path: Path, processes: list[ServerProcess]
 ) -> None:
@@ -312,6 +321,7 @@ def test_only_peers_are_spoken_to(models: Path, tmp_path: Path, processes: list[
                 assert bool(heard(connection)) == answered
 
 
+@pytest.mark.exhaustive
 def test_a_server_without_descriptors_still_takes_connections(
     models: Path, tmp_path: Path, processes: list[ServerProcess]
 ) -> None:

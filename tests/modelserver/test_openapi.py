@@ -58,6 +58,7 @@ def test_a_diagnosis_model_answers_as_described(case: Case[Any], echo: Address, 
     _ask(case, echo, outcome)
 
 
+@pytest.mark.exhaustive
 @schema.include(path="/invocations").parametrize()
 @bounded
 def test_a_model_of_tables_answers_as_described(case: Case[Any], ridge: Address, outcome: Counter[str]) -> None:

@@ -171,6 +171,7 @@ def invocations(host: Host) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kept", ["plain", "encrypted"])
+@pytest.mark.exhaustive
 def test_a_password_is_exchanged_and_models_go_on(vault: Vault, kept: str) -> None:
     """First in the registry, then on the host; only the agent is restarted, and the next fetch has the new one."""
     site, host = vault.site, vault.site.host

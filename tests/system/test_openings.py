@@ -7,7 +7,7 @@ import pytest
 from tests.system.site import Site
 from tests.system.test_trust import INTRUDER, Attempt, done, exposure, tried_by
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(900)]
 
 POLICY = """
 [policy]
