@@ -49,7 +49,8 @@ def _create(path: str) -> None:
 
 
 def _open_socket(family: str) -> None:
-    socket.socket(getattr(socket, family)).close()
+    kind = socket.SOCK_RAW if family == "AF_NETLINK" else socket.SOCK_STREAM
+    socket.socket(getattr(socket, family), kind).close()
 
 
 def _connect(address: str) -> None:

@@ -13,14 +13,14 @@ POLICY = """
 [policy]
 tags = ["environment", "network", "devices", "cache"]
 networks = ["0.0.0.0/0", "::/0"]
-devices = ["/dev/kmsg", "/dev/full"]
+devices = ["/dev/scanner"]
 """
 EVERYWHERE = "0.0.0.0/0 ::/0"
 OPENED: dict[str, dict[str, str]] = {
     "closed": {},
     "online": {"network": EVERYWHERE},
     "narrow": {"network": "10.1.2.0/24"},
-    "gadget": {"devices": "/dev/full"},
+    "gadget": {"devices": "/dev/scanner"},
     "scribe": {"cache": "true"},
 }
 WRITER = INTRUDER.replace(
@@ -33,6 +33,7 @@ WRITER = INTRUDER.replace(
 def opened(site: Site) -> Site:
     """Models that differ in what is open to them, all of which do what they are asked to."""
     site.host.write("/etc/mlflow-reconciler/config.d/70-policy.toml", POLICY)
+    site.host.run("mknod -m 0666 /dev/scanner c 1 5")
     code = {"scribe": WRITER}
     models: list[dict[str, Any]] = [
         {"name": name, "code": code.get(name, INTRUDER), "settings": {"environment": "host", **settings}}
@@ -65,10 +66,11 @@ def test_a_network_that_the_kernel_does_not_hold_a_model_to_is_not_opened(opened
 
 
 def test_only_the_opened_device_is_there(opened: Site) -> None:
-    """Others are refused although they are visible."""
-    own: list[Attempt] = [("write", "/dev/full")]
+    """For the model that it was opened to; and what is the host's own is nobody's."""
+    own: list[Attempt] = [("write", "/dev/scanner")]
     others: list[Attempt] = [("read", "/dev/kmsg"), ("write", "/dev/console"), ("read", "/dev/mem")]
     assert done(tried_by(opened, "gadget", own + others)) == own
+    assert done(tried_by(opened, "closed", own)) == []
 
 
 def test_the_cache_is_the_models_own_and_goes_with_it(opened: Site) -> None:
@@ -90,7 +92,7 @@ def test_it_is_visible_where_people_look(opened: Site) -> None:
     """In `status` and in `check`."""
     told = {name: one["message"] for name, one in opened.statuses().items()}
     assert told["online"].endswith(f"; open to it: network {EVERYWHERE}")
-    assert told["gadget"].endswith("; open to it: devices /dev/full")
+    assert told["gadget"].endswith("; open to it: devices /dev/scanner")
     assert "open to it" not in told["closed"]
     assert f"open to it: network {EVERYWHERE}" in opened.host.output(["reconciler", "status"])
     check = opened.host.run(["reconciler", "check"], check=False).stdout

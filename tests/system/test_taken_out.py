@@ -36,6 +36,7 @@ OF_A_SERVER: dict[str, tuple[list[str], Attempt]] = {
         ["InaccessiblePaths=-/etc/mlflow-reconciler -/etc/systemd/system"],
         ("read", "/etc/mlflow-reconciler/config.toml"),
     ),
+    "devices": (["PrivateDevices=yes"], ("write", "/dev/scanner")),
     "homes": (["ProtectHome=yes"], ("read", "/home/ada/secret")),
     "programs of its own": (["NoExecPaths=/ /tmp /var/tmp /dev/shm"], ("execute", "/tmp/tried")),  # noqa: S108 - its own
     "memory": (["MemoryDenyWriteExecute=yes"], TRICKS[1]),
@@ -61,6 +62,7 @@ def models(site: Site) -> Iterator[Site]:
     for path in SECRETS:
         site.host.write(path, "secret")
         site.host.run(["chmod", "755", path.rpartition("/")[0]])
+    site.host.run("mknod -m 0666 /dev/scanner c 1 5")
     site.serve({"name": "intruder", "code": INTRUDER}, {"name": "neighbour", "code": code()})
     yield site
     site.host.run(["rm", "-f", OWN])
