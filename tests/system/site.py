@@ -122,8 +122,9 @@ class Site:
         """List what a deployment could leave: unit files, /run, control groups, the deploy home, loaded units."""
         found = self.host.output(
             "find /etc/systemd/system /run /var/lib/mlflow-deploy /sys/fs/cgroup -xdev "
-            r"\( -name 'invocation:*' -o -path '/run/user/*' -o -path '/run/systemd/journal/*' \) -prune -o -print; "
-            "find /sys/fs/cgroup/*/ -type d; "
+            r"\( -name 'invocation:*' -o -path '/run/user/*' -o -path '/run/systemd/journal/*' \) -prune -o -print "
+            "|| true; "  # what is removed meanwhile is no failure
+            "find /sys/fs/cgroup/*/ -type d || true; "
             "systemctl list-units --all --plain --no-legend 'model*' 'mlflow*' | cut -d' ' -f1",
             timeout=60,
         )
