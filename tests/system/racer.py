@@ -46,10 +46,10 @@ def bait(chance: random.Random, place: Path) -> Path:
     return made
 
 
-def attack(chance: random.Random, leaves: list[Path]) -> tuple[int, int]:
+def attack(chance: random.Random, places: list[Path]) -> tuple[int, int]:
     """Try once all over; gives how many swaps of its own worked, and how many of root's directories."""
     swapped = won = 0
-    for leaf in leaves:
+    for leaf in places:
         with suppress(OSError):
             leaf.chmod(chance.choice((0o700, 0o755, 0o777, 0o4755)))
         # A leaf's own name is in a directory of root's: nobody may swap it, or put anything beside it.
@@ -70,6 +70,13 @@ def attack(chance: random.Random, leaves: list[Path]) -> tuple[int, int]:
     return swapped, won
 
 
+def leaves(deployment: Path) -> list[Path]:
+    """The directories of root's making; the deployment's alone while that leads to where we may not look."""
+    with suppress(OSError):
+        return [deployment, *deployment.glob("releases/*"), *(HOME / "environments").glob("*")]
+    return [deployment]
+
+
 def main() -> None:
     """Attack until told to stop."""
     stopped: list[int] = []
@@ -79,8 +86,7 @@ def main() -> None:
     swapped = won = 0
     while not stopped and swapped < TRIES:
         deployment = HOME / "model_deploys" / name
-        leaves = [deployment, *deployment.glob("releases/*"), *(HOME / "environments").glob("*")]
-        now, gained = attack(chance, leaves)
+        now, gained = attack(chance, leaves(deployment))
         swapped, won = swapped + now, won + gained
     print(json.dumps({"tried": swapped, "won": won}))  # noqa: T201 - what the test reads
 

@@ -98,6 +98,9 @@ def test_a_racing_deploy_user_wins_nothing(site: Site, steady: Steady) -> None:
         states = story(site)
     host.run(["systemctl", "stop", "racer"])
     counts = json.loads(host.read(SAID))
+    print(f"races tried {counts['tried']}, won {counts['won']}; the story went through {states}")  # noqa: T201 - figures
+    assert counts["won"] == 0
+    assert counts["tried"] > 1000
     site.wait_until_gone(NAME)
     site.wait_for_listing(listing)
 
@@ -110,9 +113,6 @@ def test_a_racing_deploy_user_wins_nothing(site: Site, steady: Steady) -> None:
     )
     assert not host.output(f"journalctl --no-pager -o cat | grep {CANARY} || true")
     assert not host.output("find /var/lib/mlflow-deploy -xdev -perm /6000")
-    print(f"races tried {counts['tried']}, won {counts['won']}; the story went through {states}")  # noqa: T201 - figures
-    assert counts["tried"] > 1000
-    assert counts["won"] == 0
 
     site.registry.promote(NAME, 3)
     site.wait_for(NAME, "serving", 3)
