@@ -1,5 +1,6 @@
 """Looks over what the product finds on its host: packages, users, directories, programs, files, space."""
 
+import grp
 import importlib.util
 import os
 import pwd
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from reconciler.core import places
 from reconciler.core.release import Parameters
+from reconciler.release.signature import why_not_roots
 from reconciler.settings import Settings
 
 SYSUSERS = "/etc/sysusers.d/mlflow-reconciler.conf"
@@ -48,11 +50,18 @@ def modules() -> Iterator[Finding]:
             yield Finding(f"the Python module {module} is missing", f"apt-get install {package}")
 
 
-def users(_settings: Settings) -> Iterator[Finding]:
-    """The two users that sysusers makes."""
+def users(settings: Settings) -> Iterator[Finding]:
+    """The two users that sysusers makes, and the group that may open unix sockets."""
     for user in (places.AGENT_USER, places.DEPLOY_USER):
         if not _exists(user):
             yield Finding(f"there is no user {user}", f"systemd-sysusers {SYSUSERS}")
+    group = settings.deploy.socket_group
+    try:
+        grp.getgrnam(group)
+    except KeyError:
+        usual = group == type(settings.deploy).model_fields["socket_group"].default
+        mend = f"systemd-sysusers {SYSUSERS}" if usual else f"groupadd --system {group}"
+        yield Finding(f"there is no group {group} (deploy.socket_group)", mend)
 
 
 def directories(_settings: Settings) -> Iterator[Finding]:
@@ -74,8 +83,13 @@ def directories(_settings: Settings) -> Iterator[Finding]:
             yield Finding(f"{name} belongs to {has[0]}:{has[1]} with mode {has[2]:04o}; {wanted}", mend)
 
 
-def programs(_settings: Settings) -> Iterator[Finding]:
+def programs(settings: Settings) -> Iterator[Finding]:
     """What units and steps run."""
+    if settings.fetch.verify_command:
+        program = settings.fetch.verify_command[0]
+        why, _, mend = (why_not_roots(program) or "").rpartition("; ")
+        if mend:
+            yield Finding(f"the signature check {program} {why}", mend)
     for program in (places.SERVER_LAUNCHER, places.STEP_LAUNCHER, f"{places.PRODUCT_VENV}/bin/uv"):
         if not os.access(program, os.X_OK):
             yield Finding(f"{program} is missing or cannot be run", "run ./dev install again")

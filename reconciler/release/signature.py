@@ -1,6 +1,7 @@
 """The host's own check of a model's files, such as of a signature: it is run, and only its yes counts."""
 
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -18,12 +19,12 @@ _TAIL = 16 * 1024
 
 def check(command: tuple[str, ...], model: Path, where: str, deadline: float = DEADLINE) -> None:
     """Run the command with the model's directory as its last argument; raises StepError unless it says yes (exit 0)."""
-    if why := _why_not_roots(command[0]) or _why_not(command, model, deadline):
+    if why := why_not_roots(command[0]) or _why_not(command, model, deadline):
         raise StepError(f"cannot use {where}: the signature check {command[0]} {why}")
 
 
-def _why_not_roots(program: str) -> str | None:
-    """Say who beside root could have another program run in its place; None when nobody can."""
+def why_not_roots(program: str) -> str | None:
+    """Say why it is no program that root alone can change, and after the last `; ` what to do; None when it is one."""
     if not program.startswith("/"):
         return "is no absolute path; correct fetch.verify_command"
     try:
@@ -37,7 +38,8 @@ def _why_not_roots(program: str) -> str | None:
             status = path.stat()
             sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
             if status.st_uid != 0 or (status.st_mode & 0o022 and not sticky):
-                return f"can be changed by others than root, at {path}; chown it to root and chmod go-w"
+                name = shlex.quote(str(path))
+                return f"can be changed by others than root, at {path}; chown root {name} && chmod go-w {name}"
     except OSError as error:
         return f"cannot be run: {error.strerror}; install it, or correct fetch.verify_command"
     return None

@@ -114,6 +114,9 @@ DAMAGES = {
         r"the credential /etc/credstore/index\.password can be read by everybody",
         "chmod 0600 /etc/credstore/index.password",
     ),
+    "group of the clients missing": Damage(
+        "sed -i '/^mlflow-clients:/d' /etc/group /etc/gshadow", r"there is no group mlflow-clients", SYSUSERS
+    ),
     "agent stopped": Damage(f"systemctl stop {AGENT}", rf"{AGENT} is inactive", f"systemctl enable --now {AGENT}"),
     "reconciler stopped": Damage(
         f"systemctl stop {RECONCILER}", rf"{RECONCILER} is inactive", f"systemctl enable --now {RECONCILER}"
@@ -186,6 +189,19 @@ def test_a_lost_program_is_installed_again(site: Site, program: str) -> None:
     site.host.run(f"chmod -x {SHIPPED}/{program}")
     assert mend_of(site, rf"{SHIPPED}/{program} is missing or cannot be run") == INSTALL_AGAIN
     site.host.run([f"{CHECKOUT_INSIDE}/dev", "install"], timeout=300)
+
+
+def test_a_signature_check_that_others_can_change_is_found(site: Site) -> None:
+    """Before a model is verified with it."""
+    checker, settings = "/usr/local/bin/check-signature", "/etc/mlflow-reconciler/config.d/70-signature.toml"
+    site.host.run(["install", "-m", "0757", "/bin/true", checker])
+    site.host.write(settings, f"[fetch]\nverify_command = ['{checker}']\n")
+    mend = mend_of(site, f"the signature check {checker} can be changed by others than root, at {checker}$")
+    site.host.run(mend)
+    site.host.wait_for(lambda: findings(site) == [] or None, PATIENCE, "the mend")
+    site.host.run(["rm", checker])
+    assert mend_of(site, f"{checker} cannot be run: No such file") == "install it, or correct fetch.verify_command"
+    site.host.run(["rm", settings])
 
 
 def test_a_lost_uv_is_found(site: Site) -> None:
