@@ -21,9 +21,10 @@ from reconciler.core.quote import one_line
 from reconciler.core.select import InconsistentReadingError, RegistryReading, changes, select
 from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
 from reconciler.journal import configure, notify
+from reconciler.load_settings import SettingsError, load, settings_files
 from reconciler.ports.registry import Registry, RegistryError
 from reconciler.report import Reporter
-from reconciler.settings import Settings, SettingsError, load, settings_files
+from reconciler.settings import Settings
 from reconciler.status_file import STATUS_FILE
 
 REGISTRY_FILE = Path(places.REGISTRY_FILE)

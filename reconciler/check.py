@@ -9,7 +9,8 @@ from reconciler.apply.render import RenderError
 from reconciler.check_host import Finding
 from reconciler.core import places, units
 from reconciler.core.release import Parameters, Release
-from reconciler.settings import Settings, SettingsError, load, settings_files
+from reconciler.load_settings import SettingsError, load, settings_files
+from reconciler.settings import Settings
 from reconciler.status_file import NoStatusError, read_status
 from reconciler.wanted import listening, step_settings
 

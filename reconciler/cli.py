@@ -14,8 +14,9 @@ from reconciler import commands
 from reconciler.commands import Json
 from reconciler.core import places
 from reconciler.core.actions import Action
+from reconciler.load_settings import SettingsError, load
 from reconciler.refusal import need_root, refuse
-from reconciler.settings import Settings, SettingsError, load
+from reconciler.settings import Settings
 
 app = typer.Typer(
     name="reconciler",

@@ -12,8 +12,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from reconciler.core import story
 from reconciler.journal import notify
+from reconciler.load_settings import SettingsError
 from reconciler.reconcile import Reconciler
-from reconciler.settings import Settings, SettingsError
+from reconciler.settings import Settings
 
 log = structlog.get_logger()
 

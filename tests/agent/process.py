@@ -16,7 +16,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from reconciler.agent import run
-from reconciler.settings import load
+from reconciler.load_settings import load
 config = Path(sys.argv[1])
 run(load(config), config, registry_file=Path(sys.argv[2]), status=Path(sys.argv[3]))
 """

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.tags import SETTABLE
-from reconciler.settings import POLICY_KEYS, DeploySettings, Settings, SettingsError, known_keys, load, settings_files
+from reconciler.load_settings import SettingsError, load, settings_files
+from reconciler.settings import POLICY_KEYS, DeploySettings, Settings, known_keys
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def refusal(path: Path) -> str:
 
 def test_no_file_means_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host without a settings file follows what is in Production on its own MLflow server."""
-    monkeypatch.setattr("reconciler.settings.DEFAULT_PATH", tmp_path / "config.toml")
+    monkeypatch.setattr("reconciler.load_settings.DEFAULT_PATH", tmp_path / "config.toml")
     settings = load(None)
     assert settings.registry.selectors == ("stage:Production",)
     assert settings.registry.poll_interval == 10
