@@ -23,7 +23,7 @@ from tests.system.conftest import SETTINGS
 from tests.system.site import PYTHON, Site, code
 from tests.tls import Authority, TlsFront
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(600)]
 
 AGENT = "mlflow-registry-agent.service"
 STORE = "/etc/credstore"
@@ -171,7 +171,6 @@ def invocations(host: Host) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kept", ["plain", "encrypted"])
-@pytest.mark.exhaustive
 def test_a_password_is_exchanged_and_models_go_on(vault: Vault, kept: str) -> None:
     """First in the registry, then on the host; only the agent is restarted, and the next fetch has the new one."""
     site, host = vault.site, vault.site.host

@@ -14,7 +14,7 @@ from tests.load import Load
 from tests.system.killer import AGENT, Killer, settled, state_of
 from tests.system.site import Site, code
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(1800)]
 
 SETTINGS = """
 [deploy]
@@ -144,27 +144,15 @@ def play(site: Site, killer: Killer, which: str, at: Iterable[int] = ()) -> tupl
     return done, state
 
 
-def killed_after(site: Site, killer: Killer, which: str, offsets: Iterable[int]) -> None:
-    """Compare the end of plays with kills with the end of one without, while clients ask."""
+@pytest.mark.parametrize("which", list(PLAYS))
+def test_kills_after_any_action_lose_nothing(site: Site, killer: Killer, which: str) -> None:
+    """The end of plays with kills is that of one without, and clients that ask all the time do not notice."""
     port = int(site.statuses()[NAME]["url"].rpartition(":")[2])
     with Load({str(version): answer(version) for version in (1, 2, 3)}, tcp=("127.0.0.1", port), rate=200) as load:
         play(site, killer, which)  # what stays of the first one is there before all others
         done, state = play(site, killer, which)
-        for offset in offsets:
+        for offset in range(1, APART + 1):
             _, ended = play(site, killer, which, range(offset, len(done) + 1, APART))
             assert ended == state, f"killed after {offset}, and every {APART} actions from there on, of {done}"
     print(f"{which}: {len(done)} actions, {load.totals.requests} requests, 0 lost")  # noqa: T201 - the figure is reported
     assert load.totals.harm() == []
-
-
-@pytest.mark.parametrize("which", ["rollout"])
-def test_kills_after_some_actions_lose_nothing(site: Site, killer: Killer, which: str) -> None:
-    """One play with kills, quick enough for every run."""
-    killed_after(site, killer, which, [2])
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("which", list(PLAYS))
-def test_kills_after_any_action_lose_nothing(site: Site, killer: Killer, which: str) -> None:
-    """Every action of each."""
-    killed_after(site, killer, which, range(1, APART + 1))

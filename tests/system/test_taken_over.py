@@ -147,7 +147,9 @@ def test_a_model_that_the_policy_does_not_list_is_not_deployed(site: Site, good:
         site.wait_until_gone(*INVENTED, "another")
 
 
-@pytest.mark.parametrize("key", ["replicas", "max_body", "soak", "runtime"])
+@pytest.mark.parametrize(
+    "key", ["replicas", *(pytest.param(key, marks=pytest.mark.exhaustive) for key in ("max_body", "soak", "runtime"))]
+)
 def test_a_setting_that_the_policy_does_not_allow_is_not_applied(site: Site, good: dict[str, Any], key: str) -> None:
     """The model goes on as it was, and the status says why."""
     first, *others = good["models"]
