@@ -13,7 +13,7 @@ from pathlib import Path
 
 from reconciler.core import places
 from reconciler.core.release import Parameters
-from reconciler.release.signature import why_not_roots
+from reconciler.release.roots_alone import why_not_roots
 from reconciler.settings import Settings
 
 SYSUSERS = "/etc/sysusers.d/mlflow-reconciler.conf"

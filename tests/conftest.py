@@ -4,8 +4,13 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.host import Host, Layers, Registry, installed_host, installed_image, why_no_host
+
+# Machines are shared: how long an example takes says nothing of the code.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +40,11 @@ def registry(host: Host) -> Registry:
     registry = Registry(host, host.registry_port)
     registry.start()
     return registry
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("system") is None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,15 +1,14 @@
 """The host's own check of a model's files, such as of a signature: it is run, and only its yes counts."""
 
 import os
-import shlex
 import signal
-import stat
 import subprocess
 import threading
 from pathlib import Path
 
 from reconciler.core.quote import one_line
 from reconciler.release.outcome import StepError, say
+from reconciler.release.roots_alone import why_not_roots
 
 DEADLINE = 300
 """Seconds that the check may take; less than its unit may."""
@@ -21,28 +20,6 @@ def check(command: tuple[str, ...], model: Path, where: str, deadline: float = D
     """Run the command with the model's directory as its last argument; raises StepError unless it says yes (exit 0)."""
     if why := why_not_roots(command[0]) or _why_not(command, model, deadline):
         raise StepError(f"cannot use {where}: the signature check {command[0]} {why}")
-
-
-def why_not_roots(program: str) -> str | None:
-    """Say why it is no program that root alone can change, and after the last `; ` what to do; None when it is one."""
-    if not program.startswith("/"):
-        return "is no absolute path; correct fetch.verify_command"
-    try:
-        real = os.path.realpath(program, strict=True)
-        status = Path(real).stat()
-        if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111:
-            return "is not a program; correct fetch.verify_command"
-        # A name in a directory of others leads where they like; in a sticky one root's own names stay as they are.
-        chain = {Path(real), *Path(real).parents, *Path(os.path.normpath(program)).parents}
-        for path in sorted(chain):
-            status = path.stat()
-            sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-            if status.st_uid != 0 or (status.st_mode & 0o022 and not sticky):
-                name = shlex.quote(str(path))
-                return f"can be changed by others than root, at {path}; chown root {name} && chmod go-w {name}"
-    except OSError as error:
-        return f"cannot be run: {error.strerror}; install it, or correct fetch.verify_command"
-    return None
 
 
 def _why_not(command: tuple[str, ...], model: Path, deadline: float) -> str | None:

@@ -184,7 +184,6 @@ def test_damage_done_while_the_host_was_off_is_repaired_without_the_registry(sit
     assert not site.registry_status()["reachable"]
 
 
-@pytest.mark.exhaustive
 def test_a_boot_in_the_middle_of_a_soak_goes_on_with_the_release_that_had_taken_over(
     site: Site, urls: dict[str, str]
 ) -> None:
@@ -212,7 +211,6 @@ def test_a_boot_in_the_middle_of_a_soak_goes_on_with_the_release_that_had_taken_
     site.host.run("rm /etc/mlflow-reconciler/config.d/70-soak.toml")
 
 
-@pytest.mark.exhaustive
 def test_an_idle_model_is_started_by_the_first_request_after_a_boot(site: Site) -> None:
     """The reconciler is not needed for it."""
     site.register({"name": "sleeper", "code": code(), "settings": {"environment": "host", "idle_timeout": "3"}})

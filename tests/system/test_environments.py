@@ -131,7 +131,6 @@ def test_a_disk_that_is_full_while_a_model_is_fetched_is_a_plain_reason(site: Si
     site.wait_for("ours", "serving", 1)
 
 
-@pytest.mark.exhaustive
 def test_a_disk_that_gets_full_while_an_environment_is_built_is_a_plain_reason(site: Site) -> None:
     """Nothing half-built is used, the model beside it goes on serving, and with room it is built by itself."""
     site.registry.promote("old", 1)
@@ -230,7 +229,6 @@ def test_models_that_need_the_same_share_an_environment_until_the_last_is_gone(p
     promoted.host.wait_for(lambda: environments(promoted) == [] or None, 60, "the last environment to go")
 
 
-@pytest.mark.exhaustive
 def test_space_that_must_stay_free_is_not_used(site: Site) -> None:
     """fetch.keep_free above what is free: nothing is downloaded; with a lower one it is, at once."""
     setting = "/etc/mlflow-reconciler/config.d/80-room.toml"
