@@ -14,7 +14,7 @@ from pathlib import Path
 from reconciler.core import places
 from reconciler.core.release import Parameters
 from reconciler.release.roots_alone import why_not_roots
-from reconciler.settings import Settings
+from reconciler.settings import DeploySettings, Settings
 
 SYSUSERS = "/etc/sysusers.d/mlflow-reconciler.conf"
 TMPFILES = "/etc/tmpfiles.d/mlflow-reconciler.conf"
@@ -59,7 +59,7 @@ def users(settings: Settings) -> Iterator[Finding]:
     try:
         grp.getgrnam(group)
     except KeyError:
-        usual = group == type(settings.deploy).model_fields["socket_group"].default
+        usual = group == DeploySettings.model_fields["socket_group"].default
         mend = f"systemd-sysusers {SYSUSERS}" if usual else f"groupadd --system {group}"
         yield Finding(f"there is no group {group} (deploy.socket_group)", mend)
 
@@ -87,8 +87,8 @@ def programs(settings: Settings) -> Iterator[Finding]:
     """What units and steps run."""
     if settings.fetch.verify_command:
         program = settings.fetch.verify_command[0]
-        why, _, mend = (why_not_roots(program) or "").rpartition("; ")
-        if mend:
+        if refused := why_not_roots(program):
+            why, mend = refused
             yield Finding(f"the signature check {program} {why}", mend)
     for program in (places.SERVER_LAUNCHER, places.STEP_LAUNCHER, f"{places.PRODUCT_VENV}/bin/uv"):
         if not os.access(program, os.X_OK):

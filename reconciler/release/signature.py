@@ -18,7 +18,7 @@ _TAIL = 16 * 1024
 
 def check(command: tuple[str, ...], model: Path, where: str, deadline: float = DEADLINE) -> None:
     """Run the command with the model's directory as its last argument; raises StepError unless it says yes (exit 0)."""
-    if why := why_not_roots(command[0]) or _why_not(command, model, deadline):
+    if why := "; ".join(why_not_roots(command[0]) or ()) or _why_not(command, model, deadline):
         raise StepError(f"cannot use {where}: the signature check {command[0]} {why}")
 
 

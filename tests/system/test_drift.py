@@ -143,8 +143,8 @@ def test_what_was_stopped_serves_again(site: Site, before: str, what: str) -> No
     unit, url = server(site), site.statuses()[NAME]["url"]
     started = site.host.output(ASKED.format(server=unit))
     site.host.run(RESTARTED[what].format(server=unit))
+    site.host.wait_for(lambda: site.host.output(ASKED.format(server=unit)) != started or None, 90, f"{what} to be seen")
     wait_until_mended(site, before, what)
-    assert site.host.output(ASKED.format(server=unit)) != started
     assert site.statuses()[NAME]["url"] == url
     assert site.predict(NAME, {}, {}).status_code == 200
 
