@@ -87,7 +87,7 @@ def run(
 
 @app.command()
 def plan(config: Config = None, as_json: Json = False) -> None:
-    """Show what would be done next, and change nothing. Exits 2 when there is something to do.
+    """Show what would be done next, and change nothing. Exits 2 when there is something to do, or still being done.
 
     What failed and waits for its next try is shown as if the try were due.
     """
@@ -99,11 +99,12 @@ def plan(config: Config = None, as_json: Json = False) -> None:
     try:
         reconciler = assemble.reconciler(settings)
         reconciler.memory = reconciler.memory.without_reload()
-        decided = reconciler.decide(reconciler.snapshots.read(keep=False), reconciler.observe())
+        seen = reconciler.observe()
+        decided = reconciler.decide(reconciler.snapshots.read(keep=False), seen)
     except (SystemdError, OSError) as error:
         refuse(f"cannot plan: {error}", 1)
-    show.plan(decided, as_json)
-    raise typer.Exit(2 if decided.actions else 0)
+    show.plan(decided, seen.under_way, as_json)
+    raise typer.Exit(2 if decided.actions or seen.under_way else 0)
 
 
 @app.command()

@@ -62,17 +62,20 @@ def status(document: Status, as_json: bool) -> None:
     console.print(table)
 
 
-def plan(decided: Plan, as_json: bool) -> None:
-    """Print the actions in their order."""
+def plan(decided: Plan, under_way: Sequence[str], as_json: bool) -> None:
+    """Print the actions in their order, and the units that are `under_way`; what follows is decided afterwards."""
     if as_json:
         actions = [
             {"do": action.verb, "unit": action.unit, "deployment": action.deployment} for action in decided.actions
         ]
-        sys.stdout.write(json.dumps({"schema": 1, "actions": actions}, indent=1) + "\n")
+        document = {"schema": 1, "actions": actions, "under_way": list(under_way)}
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")
         return
     for number, action in enumerate(decided.actions, 1):
         sys.stdout.write(f"{number}. {one_line(str(action), MAX_SHOWN)}\n")
-    if not decided.actions:
+    if under_way:
+        sys.stdout.write(f"being done: {', '.join(under_way)}\n")
+    elif not decided.actions:
         sys.stdout.write("nothing to do\n")
 
 

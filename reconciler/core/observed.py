@@ -149,6 +149,13 @@ class Observed:
         needed = {self.unit(unit).environment for unit in steps} - {None, names.HOST_ENVIRONMENT}
         return {names.build_unit(str(one)) for one in needed}
 
+    @property
+    def under_way(self) -> Sequence[str]:
+        """The units that systemd starts, stops or cleans just now, sorted; what follows is decided afterwards."""
+        at_rest = ("active", "inactive", "failed")
+        ours = {name: unit for name, unit in self.units.items() if name not in self.foreign}
+        return sorted(name for name, unit in ours.items() if unit.active not in at_rest)
+
     def unit(self, name: str) -> Unit:
         """A unit that systemd has not loaded is one that does not run."""
         return self.units.get(name) or Unit(name, load="not-found")

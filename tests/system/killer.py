@@ -55,13 +55,9 @@ class Killer:
 
 
 def settled(site: Site) -> None:
-    """Wait until no job is under way and the plan is empty."""
-    moving = "systemctl list-units --no-legend --state=activating,deactivating,reloading 'model-*' 'mlflow-*@*'"
-
-    def nothing_moves() -> bool:
-        return not site.host.output(moving) and site.host.run(["reconciler", "plan"], check=False).returncode == 0
-
-    site.host.wait_for(lambda: nothing_moves() or None, 90, "an empty plan")
+    """Wait until nothing is to be done, and nothing is being done."""
+    plan = ["reconciler", "plan"]
+    site.host.wait_for(lambda: site.host.run(plan, check=False).returncode == 0 or None, 90, "an empty plan")
 
 
 def state_of(site: Site) -> str:

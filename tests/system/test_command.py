@@ -57,7 +57,7 @@ def test_a_plan_of_nothing_exits_0(site: Site) -> None:
     site.host.wait_for(lambda: plan(site)[0] == 0, 120, "nothing to do")
     assert plan(site) == (0, "nothing to do\n")
     code_, text = plan(site, "--json")
-    assert (code_, json.loads(text)) == (0, {"schema": 1, "actions": []})
+    assert (code_, json.loads(text)) == (0, {"schema": 1, "actions": [], "under_way": []})
 
 
 def test_a_plan_shows_what_would_be_done_and_does_nothing(site: Site) -> None:

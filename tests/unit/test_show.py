@@ -1,11 +1,15 @@
 """What `reconciler status` prints."""
 
+import json
 import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from reconciler import show
+from reconciler.core.actions import Reload
+from reconciler.core.observed import Observed, Unit
+from reconciler.core.plan import Plan
 from reconciler.core.status import DeploymentStatus, RegistryStatus, State, Status
 
 NOW = datetime.now(UTC)
@@ -53,3 +57,24 @@ def test_what_others_wrote_cannot_paint_the_terminal(capsys: pytest.CaptureFixtu
     row = capsys.readouterr().out.splitlines()[2]
     assert row.isprintable()
     assert "[red] [31m" in row
+
+
+def test_a_plan_tells_what_is_still_being_done(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever waits for an empty plan must not take a pause between two steps for the end; others' units are theirs."""
+    moving = ("activating", "deactivating", "maintenance", "reloading")
+    seen = Observed(
+        {unit.name: unit for unit in (*(Unit(one, active=one) for one in (*moving, "active", "failed")), Unit("down"))},
+        foreign=frozenset({"reloading"}),
+    )
+    assert seen.under_way == ["activating", "deactivating", "maintenance"]
+    show.plan(Plan((), ()), seen.under_way, as_json=False)
+    show.plan(Plan((Reload("", ""),), ()), ["one"], as_json=False)
+    show.plan(Plan((), ()), [], as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "being done: activating, deactivating, maintenance",
+        "1. reload systemd's unit files",
+        "being done: one",
+        "nothing to do",
+    ]
+    show.plan(Plan((), ()), ["one"], as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"schema": 1, "actions": [], "under_way": ["one"]}
