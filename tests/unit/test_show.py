@@ -1,4 +1,4 @@
-"""What `reconciler status` prints."""
+"""What `reconciler status` and `reconciler plan` print."""
 
 import json
 import sys
