@@ -189,6 +189,8 @@ class Reconciler:
             turn = action.deployment or action.unit
             if turn in failed or (self.memory.reload_due and _needs_reload(action)):
                 continue
+            if isinstance(action, act.Reload) and not self.memory.reload_due:
+                continue  # what it was planned for was put off
             if isinstance(action, act.CHANGES_FILES):
                 self.memory = replace(self.memory, reload_due=True)
             try:

@@ -164,6 +164,8 @@ class SystemdOverDbus:
 
     def clean(self, unit: str) -> None:
         """Remove a stopped unit's directories; systemd does it in the background, a moment is waited for it."""
+        # A removal that failed leaves the unit failed, and a failed one counts as busy.
+        self.reset_failed(unit)
         # A build's cache is everybody's, a server's is its own.
         self._call("CleanUnit", unit, ["cache"] if names.parse_server(unit) else ["state", "runtime"])
         path = self._call("LoadUnit", unit)

@@ -42,6 +42,8 @@ class FakeSystemd:
         self.behave = behave
         self.state_directories = {"mlflow-deploy", "mlflow-deploy/model_deploys", "mlflow-deploy/environments"}
         """What exists below /var/lib; these are made by the installation."""
+        self.held: set[str] = set()
+        """Of these, some that cannot be removed."""
         self.taken_ports: set[int] = set()
         """Ports of 127.0.0.1 that somebody else listens on."""
         self.shipped: dict[str, str] = {}
@@ -181,7 +183,11 @@ class FakeSystemd:
         """Remove the unit's directories and all that is below them."""
         if self._units.get(unit, Unit(unit)).active not in ("inactive", "failed"):
             raise SystemdError(f"cannot do CleanUnit {unit}: it runs")
+        self.reset_failed(unit)
         for directory in self._directories(unit, self._text(unit)):
+            if directory in self.held:
+                self._units[unit] = Unit(unit, active="failed", sub="failed", result="exit-code")
+                raise SystemdError(f"cannot clean {unit}: systemd says 'exit-code'")
             self.state_directories = {
                 one for one in self.state_directories if one != directory and not one.startswith(f"{directory}/")
             }

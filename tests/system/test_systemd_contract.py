@@ -38,6 +38,9 @@ class World:
     port: int
     enabled: Callable[[], set[str]]
     directories: Callable[[], set[str]]
+    hold: Callable[[str], None]
+    """Make a directory one that cannot be removed, until `let_go`."""
+    let_go: Callable[[str], None]
 
 
 def step(works: bool) -> str:
@@ -104,6 +107,8 @@ def fake_world(directory: Path) -> World:
         20000,
         lambda: {link.name for link in directory.glob("*.wants/*")},
         lambda: fake.state_directories,
+        fake.held.add,
+        fake.held.discard,
     )
 
 
@@ -133,6 +138,8 @@ def real_world(host: Host) -> World:
         host.ports.take(),
         lambda: set(host.output(r"find /etc/systemd/system -path '*.wants/*' -printf '%f\n'").split()),
         lambda: {one.removeprefix("/var/lib/") for one in host.output("find /var/lib/mlflow-deploy").split()},
+        lambda directory: (host.run(f"mkdir /var/lib/{directory}/x; mount -t tmpfs x /var/lib/{directory}/x"), None)[1],
+        lambda directory: (host.run(["umount", f"/var/lib/{directory}/x"]), None)[1],
     )
 
 
@@ -169,6 +176,25 @@ def test_a_stopped_unit_is_forgotten_and_its_directory_can_be_removed(world: Wor
     assert DIRECTORY not in world.directories()
     world.systemd.clean(STEP)
     world.systemd.stop(STEP)
+
+
+def test_a_directory_that_could_not_be_removed_is_removed_later(world: World) -> None:
+    """The removal that failed says so, and leaves nothing that hinders the next one."""
+    world.write(STEP, step(works=True))
+    world.systemd.reload()
+    world.systemd.start(STEP)
+    world.settle(STEP, "active")
+    world.systemd.stop(STEP)
+    world.settle(STEP, "inactive")
+    world.hold(DIRECTORY)
+    for _ in range(2):
+        with pytest.raises(SystemdError, match="exit-code"):
+            world.systemd.clean(STEP)
+        assert world.settle(STEP, "failed").active == "failed"
+    world.let_go(DIRECTORY)
+    world.systemd.clean(STEP)
+    assert DIRECTORY not in world.directories()
+    assert STEP not in world.systemd.units()
 
 
 def test_a_step_that_fails_says_why_and_counts_as_one_start(world: World) -> None:

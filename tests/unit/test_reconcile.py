@@ -11,7 +11,7 @@ from reconciler.core.addresses import choose_port
 from reconciler.core.observed import Unit
 from reconciler.core.release import Parameters, Release
 from reconciler.core.status import State, Status
-from reconciler.ports.systemd import SystemdError
+from reconciler.ports.systemd import SystemdBusyError, SystemdError
 from reconciler.settings import DeploySettings, Settings
 from reconciler.wanted import defaults
 from tests.fakes.systemd import Behaviour
@@ -465,6 +465,43 @@ def test_drift_of_the_serving_version_is_mended_while_the_next_one_is_given_up(w
     assert (world.etc / good).exists()
     assert world.systemd.units()["model-demo.socket"].active == "active"
     assert running_servers(world) == [good]
+
+
+def test_a_removal_that_takes_long_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is done again and again meanwhile: systemd says when it is over."""
+    world.select(demo=1)
+    world.converge()
+
+    def busy(unit: str) -> None:
+        raise SystemdBusyError(f"systemd is still removing the directories of {unit}")
+
+    reloads = []
+    monkeypatch.setattr(world.systemd, "clean", busy)
+    world.select()
+    world.converge()
+    monkeypatch.setattr(world.systemd, "reload", lambda: reloads.append(world.now))
+    assert [world.reconciler.one_pass() for _ in range(3)] == [False] * 3
+    assert reloads == []
+    assert world.status()["demo"].state is State.REMOVING
+    monkeypatch.undo()
+    world.converge()
+    assert "demo" not in world.status()
+
+
+def test_a_directory_that_could_not_be_removed_is_removed_later(world: World) -> None:
+    """Somebody made it impossible, or it was an accident of the disk: it is said, and tried again."""
+    world.select(demo=1)
+    world.converge()
+    directory = "mlflow-deploy/model_deploys/demo"
+    world.systemd.held.add(directory)
+    world.select()
+    world.converge()
+    assert "cannot clean" in world.status()["demo"].message
+    world.systemd.held.clear()
+    world.now += 700
+    world.converge()
+    assert "demo" not in world.status()
+    assert directory not in world.systemd.state_directories
 
 
 def test_a_failing_shared_action_holds_up_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
