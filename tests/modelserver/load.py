@@ -54,7 +54,9 @@ class Load:
             while not self._stop.is_set():
                 try:
                     answer = client.post("/predict", files={"metadata": (None, "{}"), "frase": b"x" * 9000})
-                    answer.raise_for_status()
-                    self.answers[answer.headers["model-release"]] += 1
+                    if answer.is_success:
+                        self.answers[answer.headers["model-release"]] += 1
+                    else:
+                        self.failures.append(f"{answer.status_code}: {answer.text}")
                 except httpx.HTTPError as error:
                     self.failures.append(repr(error))
