@@ -210,8 +210,6 @@ def _collect_environments(wanted: Wanted, seen: Observed, starting: set[str]) ->
             found += [] if seen.files[unit].intact else [act.Install("", unit)]
             continue
         state = seen.unit(unit)
-        if state.active == "failed":
-            found.append(act.ResetFailed("", unit))
         if state.is_down:
             found += clean("", unit, seen.files[unit])
         elif not state.is_going_down:

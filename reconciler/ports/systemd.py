@@ -51,7 +51,7 @@ class Systemd(Protocol):
         """Clear a unit's failure; nothing when it has none."""
 
     def clean(self, unit: str) -> None:
-        """Remove the directories of a stopped unit; returns when they are gone.
+        """Remove the directories of a unit that is stopped or failed; returns when they are gone.
 
         Raises SystemdBusyError when that takes longer than a moment: large directories must hold up nobody.
         """
