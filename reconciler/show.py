@@ -4,16 +4,19 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.check import Finding
-from reconciler.core.history import Run
-from reconciler.core.plan import Plan
 from reconciler.core.quote import one_line
 from reconciler.core.status import DeploymentStatus, State, Status
+
+if TYPE_CHECKING:  # `status` is asked often, by programs too: it does not wait for what checks and plans import
+    from reconciler.check import Finding
+    from reconciler.core.history import Run
+    from reconciler.core.plan import Plan
 
 UNFOLDED = 10_000
 """Columns where no terminal folds: whoever reads a pipe gets one line for each deployment."""
@@ -62,7 +65,7 @@ def status(document: Status, as_json: bool) -> None:
     console.print(table)
 
 
-def plan(decided: Plan, under_way: Sequence[str], as_json: bool) -> None:
+def plan(decided: "Plan", under_way: Sequence[str], as_json: bool) -> None:
     """Print the actions in their order, and the units that are `under_way`; what follows is decided afterwards."""
     if as_json:
         actions = [
@@ -79,7 +82,7 @@ def plan(decided: Plan, under_way: Sequence[str], as_json: bool) -> None:
         sys.stdout.write("nothing to do\n")
 
 
-def history(name: str, runs: Sequence[Run], as_json: bool) -> None:
+def history(name: str, runs: "Sequence[Run]", as_json: bool) -> None:
     """Print what ran of a deployment, the latest last."""
     if as_json:
         rows = [run.model_dump(mode="json", exclude={"name"}) for run in runs]
@@ -112,7 +115,7 @@ def held(deployments: Sequence[DeploymentStatus], as_json: bool) -> None:
         sys.stdout.write("nothing is held back; what the registry selects is applied without being asked\n")
 
 
-def findings(found: Sequence[Finding], opened: Sequence[str], as_json: bool) -> None:
+def findings(found: "Sequence[Finding]", opened: Sequence[str], as_json: bool) -> None:
     """Print what is wrong and how to mend it, and what the settings open."""
     if as_json:
         rows = [{"what": finding.what, "mend": finding.mend} for finding in found]

@@ -116,7 +116,9 @@ def test_the_status_as_data_has_the_keys_of_the_contract(site: Site) -> None:
         assert (one["desired_version"], one["active_version"]) == ("1", "1")
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", one["url"])
         assert one["socket"] == f"/run/models/{one['name']}.sock"
-    assert json.loads(site.host.read("/run/mlflow-reconciler/status.json")).keys() == document.keys()
+    published = json.loads(site.host.read("/run/mlflow-reconciler/status.json"))
+    assert published.keys() == document.keys()
+    assert published["deployments"] == document["deployments"]
 
 
 def test_systemctl_status_says_one_human_sentence(site: Site) -> None:
