@@ -1,6 +1,7 @@
 """Run the agent as its unit does, with files of the test's own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +83,15 @@ class AgentProcess:
         return wait_until(
             lambda: self.status if words in self.status else "", f"the status says {words!r}: {self.status}"
         )
+
+    def wait_for_try(self, number: int) -> str:
+        """Wait until the status speaks of this try or a later one, for a slow machine may miss one; gives it."""
+
+        def reached() -> str:
+            found = re.search(r"\(try (\d+)\)", status := self.status)
+            return status if found and int(found[1]) >= number else ""
+
+        return wait_until(reached, f"the status speaks of try {number}")
 
     def wait_for_selection(self, **expected: int) -> None:
         """Wait until exactly this is selected."""

@@ -95,7 +95,7 @@ def test_a_bad_registry_changes_nothing_and_a_good_one_is_noticed(
     assert status.endswith("; what is deployed stays as it is")
     assert agent.registry_file.read_bytes() == before
     if mode == "refused":
-        agent.wait_for_status("(try 3)")
+        agent.wait_for_try(3)
         assert agent.registry_file.stat().st_mtime_ns == touched
         broken.start()
     broken.mode = "good"

@@ -156,7 +156,7 @@ def test_credentials_do_not_go_over_plain_http(tmp_path: Path) -> None:
     with counted(own_address()) as (uri, connections):
         with agent(tmp_path / "secret", uri, {"registry.token": CANARY}) as running:
             sentence = "it would send the credentials in plain text; use https or set registry.plain_http"
-            assert running.wait_for_status("(try 2)").startswith(f"cannot read the registry at {uri}: {sentence} (")
+            assert running.wait_for_try(2).startswith(f"cannot read the registry at {uri}: {sentence} (")
         assert connections == []
         with agent(tmp_path / "none", uri, {}) as running:
             assert "plain text" not in why_not(running)
@@ -171,5 +171,5 @@ def test_an_odd_credential_is_each_readings_reason_to_fail(place: Site, tmp_path
     """The agent goes on, says which one it is, and asks nobody anything."""
     with agent(tmp_path / "a", place.registry.uri, {"registry.token": f"{CANARY}\n{CANARY}\n"}) as running:
         assert why_not(running).startswith("the credential 'registry.token' has a line break")
-        running.wait_for_status("(try 2)")
+        running.wait_for_try(2)
     assert place.registry.seen == []

@@ -229,6 +229,7 @@ def test_models_that_need_the_same_share_an_environment_until_the_last_is_gone(p
     promoted.host.wait_for(lambda: environments(promoted) == [] or None, 60, "the last environment to go")
 
 
+@pytest.mark.exhaustive
 def test_space_that_must_stay_free_is_not_used(site: Site) -> None:
     """fetch.keep_free above what is free: nothing is downloaded; with a lower one it is, at once."""
     setting = "/etc/mlflow-reconciler/config.d/80-room.toml"

@@ -277,6 +277,7 @@ def test_an_idle_server_ends_and_the_next_request_starts_it(site: Site) -> None:
     site.demote("sleeper")
 
 
+@pytest.mark.exhaustive
 def test_recreate_lets_requests_wait(site: Site) -> None:
     """The old one ends before the new one starts; the clients only wait."""
     settings = {**HOST, "strategy": "recreate", "soak": "2"}

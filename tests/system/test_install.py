@@ -40,6 +40,7 @@ OWNED_UNITS = {
 }
 
 
+@pytest.mark.exhaustive
 def test_uninstall_leaves_nothing_even_of_running_deployments(prepared_host: Host) -> None:
     """Listings of files, users and units before install and after uninstall differ in nothing."""
     host = prepared_host

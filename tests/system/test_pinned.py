@@ -8,7 +8,7 @@ from reconciler.core import names
 from tests.system.site import Site, code
 from tests.system.test_bad_models import ARTIFACTS, artifacts_of
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(600)]
 
 MODEL = "/var/lib/mlflow-deploy/model_deploys/pinned/releases/1/model"
 CHECK = "/usr/local/sbin/check-signature"
@@ -42,7 +42,6 @@ def answer(site: Site, name: str = "pinned") -> str:
     return site.predict(name, {}, {}).text
 
 
-@pytest.mark.exhaustive
 def test_a_file_changed_while_the_host_was_off_is_never_served(site: Site) -> None:
     """The boot starts the server by itself, before anybody looks: it refuses, and is mended once the store is there."""
     file = site.host.output(f"find {MODEL} -name '*.py' | head -1")
@@ -59,7 +58,6 @@ def test_a_file_changed_while_the_host_was_off_is_never_served(site: Site) -> No
     assert "cannot serve these files: the model's directory is not as it was" in refused
 
 
-@pytest.mark.exhaustive
 def test_a_signature_is_checked_in_the_sandbox_of_the_verification(site: Site) -> None:
     """openssl runs there; a signature that is not good is the reason in the status, and what serves goes on."""
     script = 'exec /usr/bin/openssl dgst -sha256 -verify /etc/check.pub -signature /etc/check.sig "$2/MLmodel"'
@@ -96,7 +94,6 @@ def test_a_signature_is_checked_in_the_sandbox_of_the_verification(site: Site) -
     site.host.wait_for(lambda: site.statuses()["pinned"]["reason"] == "" or None, 120, "no check")
 
 
-@pytest.mark.exhaustive
 def test_a_file_changed_in_the_store_and_on_the_disk_is_reported_and_not_served(site: Site) -> None:
     """There is no right copy any more; the host goes on with its other models."""
     site.serve({"name": "beside", "code": code()})
