@@ -54,12 +54,6 @@ class Killer:
         return {int(number): action for number, action in lines}
 
 
-def settled(site: Site) -> None:
-    """Wait until nothing is to be done, and nothing is being done."""
-    plan = ["reconciler", "plan"]
-    site.host.wait_for(lambda: site.host.run(plan, check=False).returncode == 0 or None, 90, "an empty plan")
-
-
 def state_of(site: Site) -> str:
     """What is compared: the unit files, what is enabled and what runs, the deploy directories, the ledger."""
     return site.host.output(

@@ -108,6 +108,14 @@ class Site:
         """Wait until deployments are no longer there."""
         self.host.wait_for(lambda: not set(names) & set(self.statuses()) or None, deadline, f"{names} to be removed")
 
+    def settle(self, deadline: float = 120) -> None:
+        """Wait until nothing is to be done, and nothing is being done: the status says a step's outcome before that."""
+
+        def at_rest() -> bool | None:
+            return self.host.run(["reconciler", "plan"], check=False).returncode == 0 or None
+
+        self.host.wait_for(at_rest, deadline, "an empty plan")
+
     def demote(self, *names: str) -> None:
         """Take models out of Production and wait until they are gone."""
         for name, one in self.statuses().items():

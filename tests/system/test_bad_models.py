@@ -151,7 +151,11 @@ def test_a_bad_model_fails_alone_and_says_why(site: Site, name: str) -> None:
     status = failure(site, name)
     assert re.match(REASONS[name], status["message"]), status
     assert status["active_version"] is None
-    assert not units(site, f"model-{name}@*") + units(site, f"model-{name}.socket")
+
+    def nothing() -> bool | None:
+        return not units(site, f"model-{name}@*") + units(site, f"model-{name}.socket") or None
+
+    site.host.wait_for(nothing, 60, f"nothing of {name} to run or listen")
 
 
 def test_an_older_version_goes_on_serving_while_the_new_one_fails(site: Site) -> None:
@@ -176,6 +180,7 @@ def test_mended_by_a_new_version_they_serve(site: Site) -> None:
     for name, version in versions.items():
         site.wait_for(name, "serving", version)
         assert site.predict(name, {}, {}).json() == {"output": [0.5], "diagnosis": "negative"}
+    site.settle()
 
 
 HOSTILE_NAMES = (

@@ -1,6 +1,5 @@
 """What happens to the models when the reconciler, D-Bus, systemd or the whole host is stopped and started."""
 
-import json
 import re
 
 import httpx
@@ -54,29 +53,24 @@ def wait_for_another(site: Site, service: str, pid: int) -> None:
     site.host.wait_for_unit(service)
 
 
-def nothing_to_do(site: Site) -> bool:
-    """Whether the plan is empty."""
-    return site.host.run(["reconciler", "plan"], check=False).returncode == 0
-
-
 def move(site: Site, version: int, before: int) -> None:
     """Promote a version of `moving` and wait until it serves instead of the one before."""
     site.registry.promote("moving", version)
     site.registry.promote("moving", before, "Archived")
     site.wait_for("moving", "serving", version)
-    site.host.wait_for(lambda: nothing_to_do(site) or None, 120, "an empty plan")
+    site.settle()
 
 
 def test_models_serve_while_the_reconciler_is_stopped(site: Site, urls: dict[str, str]) -> None:
     """Predictions are answered, and nothing is restarted when it starts again."""
-    site.host.wait_for(lambda: nothing_to_do(site) or None, 120, "an empty plan")
+    site.settle()
     before = invocations(site)
     assert len(before) == 4, before
     site.host.run(["systemctl", "stop", RECONCILER, AGENT])
     assert {name: release(url) for name, url in urls.items()} == {"moving": "moving@1", "staying": "staying@1"}
     assert invocations(site) == before
     site.host.run(["systemctl", "start", RECONCILER])
-    assert nothing_to_do(site)
+    site.settle()
     assert {name: release(url) for name, url in urls.items()} == {"moving": "moving@1", "staying": "staying@1"}
     assert invocations(site) == before
 
@@ -112,7 +106,7 @@ def test_an_upgrade_of_the_reconciler_restarts_the_reconciler_only(site: Site) -
     before, pid = invocations(site), main_pid(site, RECONCILER)
     site.host.run(["/root/newer/dev", "install"], timeout=INSTALL_SECONDS)
     wait_for_another(site, RECONCILER, pid)
-    site.host.wait_for(lambda: nothing_to_do(site) or None, 120, "an empty plan")
+    site.settle()
     assert invocations(site) == before
     move(site, 2, 1)
     move(site, 1, 2)
@@ -143,7 +137,7 @@ def test_a_reconciler_that_hangs_is_restarted_by_systemd(site: Site) -> None:
     assert "Watchdog timeout" in site.host.journal(f"--unit={RECONCILER}", "--output=cat")
     assert invocations(site) == before
     site.host.run(f"rm -r {UNITS}/{RECONCILER}.d; systemctl daemon-reload; systemctl restart {RECONCILER}")
-    assert nothing_to_do(site)
+    site.settle()
 
 
 def test_a_boot_without_registry_and_without_reconciler_brings_the_active_releases_up(
@@ -162,7 +156,7 @@ def test_a_boot_without_registry_and_without_reconciler_brings_the_active_releas
     site.host.run(["systemctl", "start", RECONCILER])
     site.wait_for("moving", "serving", 1)
     assert not site.registry_status()["reachable"]
-    assert nothing_to_do(site)
+    site.settle()
     assert invocations(site) == started
 
 
@@ -178,7 +172,7 @@ def test_damage_done_while_the_host_was_off_is_repaired_without_the_registry(sit
     site.host.boot()
     for name in ("moving", "staying"):
         site.wait_for(name, "serving", 1)
-    site.host.wait_for(lambda: nothing_to_do(site) or None, 120, "an empty plan")
+    site.settle()
     assert {name: release(url) for name, url in urls.items()} == {"moving": "moving@1", "staying": "staying@1"}
     assert {unit: site.host.read(f"{UNITS}/{unit}") for unit in services} == texts
     assert not site.registry_status()["reachable"]
@@ -232,5 +226,5 @@ def test_an_idle_model_is_started_by_the_first_request_after_a_boot(site: Site) 
 def test_after_all_that_the_registry_is_followed_again(site: Site) -> None:
     """A demotion leaves nothing of either model."""
     site.demote("moving", "staying")
-    assert json.loads(site.host.output(["reconciler", "plan", "--json"]))["actions"] == []
+    site.settle()
     assert site.host.output(f"ls {UNITS} | grep -E '^(model-|mlflow-.*@)' || true") == ""

@@ -6,7 +6,6 @@ import pytest
 
 from tests.host import Layers, Registry, installed_host
 from tests.load import Load
-from tests.system.killer import settled
 from tests.system.site import Site, code
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
@@ -35,7 +34,7 @@ def site(image: Layers) -> Iterator[Site]:
         registry.start()
         site = Site(host, registry)
         site.serve({"name": NAME, "code": code(), "replay": REPLAY})
-        settled(site)
+        site.settle()
         yield site
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.system.killer import AGENT, RECONCILER, Killer, settled, state_of
+from tests.system.killer import AGENT, RECONCILER, Killer, state_of
 from tests.system.site import Site, code
 
 pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(1800)]
@@ -28,12 +28,12 @@ def play(site: Site, killer: Killer, at: Sequence[int], whom: str = RECONCILER) 
     site.wait_for("victim", "serving", 1)
     site.registry.promote("victim", 2, archive=True)
     site.wait_for("victim", "serving", 2)
-    settled(site)
+    site.settle()
     answer = site.predict("victim", {}, {})
     state = state_of(site)
     site.registry.promote("victim", 2, "Archived")
     site.wait_until_gone("victim")
-    settled(site)
+    site.settle()
     return killer.actions, f"{answer.status_code} {answer.text}\n{state}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.host import Layers, Registry, installed_host
-from tests.system.killer import RECONCILER, settled
+from tests.system.killer import RECONCILER
 from tests.system.site import Site, code
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
@@ -189,7 +189,7 @@ class Walk:
         host = self.site.host
         host.wait_for_unit(RECONCILER)
         host.wait_for(lambda: self.is_as_expected() or None, 120, f"{self.all} after {self.said}")
-        settled(self.site)
+        self.site.settle()
         # A server that was killed is back by now; the status says so with the next pass.
         host.wait_for(lambda: self.is_as_expected() or None, 120, f"{self.all} to last after {self.said}")
         for one in self.all.values():
