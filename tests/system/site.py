@@ -109,7 +109,10 @@ class Site:
         self.host.wait_for(lambda: not set(names) & set(self.statuses()) or None, deadline, f"{names} to be removed")
 
     def settle(self, deadline: float = 120) -> None:
-        """Wait until nothing is to be done, and nothing is being done: the status says a step's outcome before that."""
+        """Wait until nothing is to be done, and nothing is being done: the status says a step's outcome before that.
+
+        Where something failed that never comes: `reconciler plan` knows of no pause before the next try.
+        """
 
         def at_rest() -> bool | None:
             return self.host.run(["reconciler", "plan"], check=False).returncode == 0 or None

@@ -138,11 +138,16 @@ def failure(site: Site, name: str, version: int = 1, state: str = "failed") -> d
     return status
 
 
-def units(site: Site, pattern: str) -> list[str]:
+def units(site: Site, *patterns: str) -> list[str]:
     """Units that match and are not down."""
-    return site.host.output(
-        f"systemctl list-units --plain --no-legend --state=active,activating,deactivating '{pattern}' | cut -d' ' -f1"
-    ).split()
+    states = "--state=active,activating,deactivating"
+    listed = site.host.output(["systemctl", "list-units", "--plain", "--no-legend", states, *patterns])
+    return [line.split()[0] for line in listed.splitlines()]
+
+
+def wait_until_down(site: Site, *patterns: str) -> None:
+    """Wait until nothing that matches runs or listens: the status tells what becomes of it just before."""
+    site.host.wait_for(lambda: not units(site, *patterns) or None, 60, f"{patterns} to be down")
 
 
 @pytest.mark.parametrize("name", list(reversed(MODELS)))
@@ -151,11 +156,7 @@ def test_a_bad_model_fails_alone_and_says_why(site: Site, name: str) -> None:
     status = failure(site, name)
     assert re.match(REASONS[name], status["message"]), status
     assert status["active_version"] is None
-
-    def nothing() -> bool | None:
-        return not units(site, f"model-{name}@*") + units(site, f"model-{name}.socket") or None
-
-    site.host.wait_for(nothing, 60, f"nothing of {name} to run or listen")
+    wait_until_down(site, f"model-{name}@*", f"model-{name}.socket")
 
 
 def test_an_older_version_goes_on_serving_while_the_new_one_fails(site: Site) -> None:
@@ -180,7 +181,7 @@ def test_mended_by_a_new_version_they_serve(site: Site) -> None:
     for name, version in versions.items():
         site.wait_for(name, "serving", version)
         assert site.predict(name, {}, {}).json() == {"output": [0.5], "diagnosis": "negative"}
-    site.settle()
+    wait_until_down(site, "model-older@1.*")
 
 
 HOSTILE_NAMES = (

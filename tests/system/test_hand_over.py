@@ -259,9 +259,12 @@ def test_replicas_share_the_address_and_an_update_loses_nothing(site: Site) -> N
         hand_over(site, load, "pair", 1, 2, 200)
     assert load.totals.harm() == []
     running = "systemctl list-units --plain --no-legend --state=active 'model-pair@*' | cut -d' ' -f1"
-    units = site.host.output(running).split()
-    assert len(units) == 2
-    assert all(unit.startswith("model-pair@2.") for unit in units)
+
+    def two() -> list[str] | None:
+        units = site.host.output(running).split()
+        return units if len(units) == 2 else None
+
+    assert all(unit.startswith("model-pair@2.") for unit in site.host.wait_for(two, 60, "two servers to be left"))
     site.demote("pair")
 
 
