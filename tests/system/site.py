@@ -108,6 +108,16 @@ class Site:
         """Wait until deployments are no longer there."""
         self.host.wait_for(lambda: not set(names) & set(self.statuses()) or None, deadline, f"{names} to be removed")
 
+    def change_settings(self, drop_in: str, text: str) -> None:
+        """Write a drop-in of the settings and wait until the reconciler, which may be in a pass, goes by it."""
+
+        def taken() -> int:
+            return self.host.journal("--unit=mlflow-reconciler", "--output=cat").count("took new settings")
+
+        before = taken()
+        self.host.write(f"/etc/mlflow-reconciler/config.d/{drop_in}", text)
+        self.host.wait_for(lambda: taken() > before or None, 60, "the reconciler to take new settings")
+
     def settle(self, deadline: float = 120) -> None:
         """Wait until nothing is to be done, and nothing is being done: the status says a step's outcome before that.
 

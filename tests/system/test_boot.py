@@ -183,7 +183,7 @@ def test_a_boot_in_the_middle_of_a_soak_goes_on_with_the_release_that_had_taken_
 ) -> None:
     """It is watched anew; when it fails, the one before it is started again."""
     site.registry.start()
-    site.host.write("/etc/mlflow-reconciler/config.d/70-soak.toml", "[deploy]\nsoak = 600\n")
+    site.change_settings("70-soak.toml", "[deploy]\nsoak = 600\n")
     site.registry.promote("moving", 2, archive=True)
 
     def soaks() -> bool | None:

@@ -154,9 +154,7 @@ def promoted(site: Site) -> Site:
     file = f"{ARTIFACTS}/{artifacts.removeprefix('mlflow-artifacts:/')}/python_env.yaml"
     site.host.run(["sed", "-i", "s/^python: .*/python: 3.9.18/", file])
     # What cannot be built would be tried again and again, while the others are built.
-    site.host.write(
-        "/etc/mlflow-reconciler/config.d/70-patience.toml", "[reconcile]\nretry_min = 60\nretry_max = 600\n"
-    )
+    site.change_settings("70-patience.toml", "[reconcile]\nretry_min = 60\nretry_max = 600\n")
     for name in (*IMPOSSIBLE, "same", "new"):
         site.registry.promote(name, 1)
     return site
@@ -232,12 +230,11 @@ def test_models_that_need_the_same_share_an_environment_until_the_last_is_gone(p
 @pytest.mark.exhaustive
 def test_space_that_must_stay_free_is_not_used(site: Site) -> None:
     """fetch.keep_free above what is free: nothing is downloaded; with a lower one it is, at once."""
-    setting = "/etc/mlflow-reconciler/config.d/80-room.toml"
-    site.host.write(setting, "[fetch]\nkeep_free = '100T'\n")
+    site.change_settings("80-room.toml", "[fetch]\nkeep_free = '100T'\n")
     site.registry.promote("ours", 1)
     room = r"it has [\d.]+ KiB, and of [\d.]+ GiB free on this host 100.0 TiB stay free; make room on the host"
     failure(site, "ours", f"cannot download version 1 of ours: {room}")
     assert not site.host.output(f"ls -A {HOME}/model_deploys/ours/releases/1")
-    site.host.run(["rm", setting])
+    site.host.run("rm /etc/mlflow-reconciler/config.d/80-room.toml")
     site.wait_for("ours", "serving", 1)
     site.demote("ours")
