@@ -19,12 +19,12 @@ from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_fi
 from reconciler.core import places
 from reconciler.core.quote import one_line
 from reconciler.core.select import InconsistentReadingError, RegistryReading, changes, select
-from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
+from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
 from reconciler.journal import configure, notify
 from reconciler.load_settings import SettingsError, load, settings_files
 from reconciler.ports.registry import Registry, RegistryError
 from reconciler.report import Reporter
-from reconciler.settings import Settings
+from reconciler.settings import RegistrySettings, Settings
 from reconciler.status_file import STATUS_FILE
 
 REGISTRY_FILE = Path(places.REGISTRY_FILE)
@@ -56,7 +56,7 @@ class Agent:
         settings = self._settings.registry
         try:
             reading = self._registry.read()
-            snapshot = select(reading, settings.selectors, settings.uri, datetime.now(UTC))
+            snapshot = select(reading, _source(settings), datetime.now(UTC))
             self._write(snapshot)
         except (RegistryError, InconsistentReadingError, ValidationError, OSError) as error:
             self._failed(error)
@@ -129,6 +129,15 @@ def run(
             agent.use(settings, _registry(settings))
         if changed or "poll" not in woken:
             _schedule(scheduler, settings, wakes)
+
+
+def _source(registry: RegistrySettings) -> Source:
+    return Source(
+        registry=registry.uri,
+        workspace=registry.workspace,
+        selectors=registry.selectors,
+        choose=registry.choose,
+    )
 
 
 def _registry(settings: Settings) -> Registry:

@@ -9,6 +9,7 @@ from reconciler.apply.render import RenderError
 from reconciler.check_host import Finding
 from reconciler.core import places, units
 from reconciler.core.release import Parameters, Release
+from reconciler.core.status import State
 from reconciler.load_settings import SettingsError, load, settings_files
 from reconciler.settings import Settings
 from reconciler.status_file import NoStatusError, read_status
@@ -42,6 +43,7 @@ def findings(config: Path | None) -> list[Finding]:
         _foreign_units,
         _services,
         _registry,
+        _held,
     )
     return [*check_host.files_of_settings(files), *(finding for look in looks for finding in look(settings))]
 
@@ -135,6 +137,17 @@ def _registry(settings: Settings) -> Iterator[Finding]:
             f"the registry is not reachable: {registry.message}",
             f"see that the MLflow server answers at {settings.registry.uri}, or change registry.uri",
         )
+
+
+def _held(_settings: Settings) -> Iterator[Finding]:
+    """Deployments that wait for a person: changed settings may be why, and nobody may have looked."""
+    try:
+        waiting = [one.name for one in read_status().deployments if one.state is State.HELD]
+    except NoStatusError:
+        return  # a finding of its own
+    if waiting:
+        what = f"held back until a person confirms it: {', '.join(waiting)}"
+        yield Finding(what, "reconciler apply says why, and what to type")
 
 
 def _show(service: str) -> dict[str, str]:

@@ -85,11 +85,18 @@ def apply(
     confirm_prune: Annotated[
         bool, typer.Option("--confirm-prune", help="Remove the deployments whose removal is held back.")
     ] = False,
+    confirm_registry: Annotated[
+        bool,
+        typer.Option("--confirm-registry", help="Go by another registry, workspace or selectors than before."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say which removals are held back, or confirm them. Exits 2 when some are; all else is applied unasked."""
-    if confirm_prune:
-        _ask(Request(verb=Verb.CONFIRM_PRUNE, by=_who()), as_json)
+    """Say what is held back, or confirm it. Exits 2 when something is; all else is applied unasked."""
+    if confirm_prune and confirm_registry:
+        refuse("cannot confirm both at once: confirm the registry first, then see what is still held back", MISUSED)
+    if confirm_prune or confirm_registry:
+        verb = Verb.CONFIRM_PRUNE if confirm_prune else Verb.CONFIRM_REGISTRY
+        _ask(Request(verb=verb, by=_who()), as_json)
         return
     from reconciler import show
     from reconciler.core.status import State

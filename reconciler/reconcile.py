@@ -14,10 +14,11 @@ from reconciler.core import actions as act
 from reconciler.core import backoff, memory
 from reconciler.core.actions import Action
 from reconciler.core.draft import MAX_MESSAGE, Situation
+from reconciler.core.guard import Wanted
 from reconciler.core.ledger import Ledger
 from reconciler.core.memory import Memory
 from reconciler.core.observed import Observed
-from reconciler.core.plan import Plan, Wanted, plan, without_snapshot
+from reconciler.core.plan import Plan, plan, without_snapshot
 from reconciler.core.quote import one_line
 from reconciler.core.reasons import why_failed
 from reconciler.core.requests import Facts, next_expiry
@@ -28,7 +29,7 @@ from reconciler.people import People
 from reconciler.ports.systemd import Systemd, SystemdBusyError, SystemdError
 from reconciler.settings import Settings
 from reconciler.tell import Teller
-from reconciler.wanted import keeping, listening, not_deployable, rollout_settings, step_settings, wanted
+from reconciler.wanted import keeping, listening, not_deployable, rollout_settings, rules, step_settings, wanted
 
 AHEAD = 60.0
 """Seconds by which the agent's clock may seem ahead."""
@@ -92,7 +93,7 @@ class Reconciler:
         outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
         self.teller.tell(outlooks, self._registry(reading))
         deployments = [one.name for one in outlooks if one.state is not State.NOT_DEPLOYABLE]
-        running = serving(deployments, seen, self._situation("", self.ledger.ledger))
+        running = serving(deployments, seen, self._situation(None, self.ledger.ledger))
         self.people.remember(running, outlooks, self.ledger.ledger, self._moment())
         return acted
 
@@ -104,16 +105,17 @@ class Reconciler:
     def decide(self, reading: Reading, seen: Observed) -> Plan:
         """Plan from a reading and an observation; without any snapshot nothing is decided about anything."""
         ledger = self.ledger.ledger
-        situation = self._situation(reading.snapshot.registry if reading.snapshot else "", ledger)
+        situation = self._situation(reading.snapshot, ledger)
         if reading.snapshot is None:
             return without_snapshot(seen, situation)
-        decided = plan(self._wanted(reading.snapshot, ledger, seen), seen, situation)
-        return replace(decided, outlooks=(*decided.outlooks, *not_deployable(reading.snapshot)))
+        want = self._wanted(reading.snapshot, ledger, seen)
+        decided = plan(want, seen, situation)
+        return replace(decided, outlooks=(*decided.outlooks, *not_deployable(reading.snapshot, want)))
 
     def _wanted(self, snapshot: Snapshot, ledger: Ledger, seen: Observed) -> Wanted:
         return wanted(snapshot, self.settings, ledger, seen.by_deployment.keys())
 
-    def _situation(self, registry: str, ledger: Ledger) -> Situation:
+    def _situation(self, snapshot: Snapshot | None, ledger: Ledger) -> Situation:
         """What the planner is told beside the wanted and the observed."""
         now, rhythm = self.chance.monotonic(), self.settings.reconcile
         return Situation(
@@ -122,7 +124,9 @@ class Reconciler:
             listening=listening(self.settings),
             now=now,
             ledger=ledger,
-            registry=registry,
+            source=snapshot.source if snapshot else None,
+            known=frozenset(snapshot.known if snapshot else ()),
+            rules=rules(self.settings),
             rollout=rollout_settings(self.settings),
             keeping=keeping(self.settings),
             unselected=self.memory.unselected,
@@ -144,8 +148,8 @@ class Reconciler:
     def _listen_to_people(self, reading: Reading, seen: Observed) -> None:
         def standing(ledger: Ledger) -> Facts:
             if reading.snapshot is None:
-                return Facts("", {})
-            situation = self._situation(reading.snapshot.registry, ledger)
+                return Facts(None, {})
+            situation = self._situation(reading.snapshot, ledger)
             return facts(self._wanted(reading.snapshot, ledger, seen), seen, situation)
 
         for name in self.people.listen(self.ledger, standing, self.teller, self._moment()):

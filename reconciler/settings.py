@@ -45,6 +45,10 @@ class RegistrySettings(_Section):
     poll_interval: Seconds = 10
     timeout: Seconds = 5
     """Seconds that one complete reading of the registry may take."""
+    workspace: Annotated[str, Field(max_length=63, pattern=r"^([a-z0-9][a-z0-9-]*)?$")] = ""
+    """Of the registry; none is asked for if empty."""
+    choose: Literal["first", "newest"] = "first"
+    """Which of the versions that the selectors match: that of the first selector, or the highest of all."""
     plain_http: bool = False
     """Whether credentials may be sent to a registry elsewhere over plain HTTP."""
     report: bool = True
@@ -174,6 +178,8 @@ class ReconcileSettings(_Section):
     prune_from: Annotated[int, Field(ge=1, le=10_000)] = 3
     prune_share: Annotated[int, Field(ge=0, le=100)] = 50
     """Removing `prune_from` deployments or more at once, and more than `prune_share` percent, needs a person's yes."""
+    prune_unknown: bool = False
+    """Whether a deployment is removed without one when the registry no longer shows its model at all."""
 
     @model_validator(mode="after")
     def _retries_grow(self) -> Self:

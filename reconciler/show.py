@@ -102,16 +102,14 @@ def history(name: str, runs: "Sequence[Run]", as_json: bool) -> None:
 
 
 def held(deployments: Sequence[DeploymentStatus], as_json: bool) -> None:
-    """Print whose removal is held back, and what to type."""
+    """Print what is held back; each sentence ends with what to type."""
     if as_json:
         rows = [{"name": one.name, "message": one.message} for one in deployments]
         sys.stdout.write(json.dumps({"schema": 1, "held": rows}, indent=1) + "\n")
         return
     for one in deployments:
         sys.stdout.write(f"{one_line(one.name)}: {one_line(one.message, MAX_SHOWN)}\n")
-    if deployments:
-        sys.stdout.write("to have them removed: reconciler apply --confirm-prune\n")
-    else:
+    if not deployments:
         sys.stdout.write("nothing is held back; what the registry selects is applied without being asked\n")
 
 

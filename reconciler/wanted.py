@@ -4,10 +4,10 @@ from collections.abc import Collection
 
 from reconciler.core.addresses import Listening
 from reconciler.core.draft import Keeping
-from reconciler.core.ledger import Ledger
-from reconciler.core.plan import Wanted
+from reconciler.core.guard import Wanted
+from reconciler.core.ledger import Ledger, Rules
 from reconciler.core.policy import Defaults, Policy, limit_deployments, wanted_release
-from reconciler.core.release import Parameters, Rollout
+from reconciler.core.release import Parameters, Refused, Rollout
 from reconciler.core.snapshot import Snapshot
 from reconciler.core.status import Outlook, State
 from reconciler.core.units import StepSettings
@@ -21,6 +21,8 @@ def wanted(snapshot: Snapshot, settings: Settings, ledger: Ledger, here: Collect
         model.name: wanted_release(model, usual, allowed, ledger.record(model.name).generation)
         for model in snapshot.models
     }
+    # What is selected and cannot be deployed is no reason to take down what serves.
+    found |= {one.name: Refused(one.name, 0, one.why) for one in snapshot.not_deployable if one.name in here}
     return limit_deployments(found, here, allowed.max_deployments)
 
 
@@ -86,21 +88,26 @@ def rollout_settings(settings: Settings) -> Rollout:
 
 def keeping(settings: Settings) -> Keeping:
     """Pick out what is kept, and for how long."""
-    deploy, rhythm = settings.deploy, settings.reconcile
+    deploy = settings.deploy
     return Keeping(
         releases=deploy.keep_releases,
         removal_grace=deploy.removal_grace,
         verify_interval=deploy.verify_interval,
-        prune_from=rhythm.prune_from,
-        prune_share=rhythm.prune_share,
     )
 
 
-def not_deployable(snapshot: Snapshot) -> list[Outlook]:
-    """Report the selected models that no host could deploy."""
+def rules(settings: Settings) -> Rules:
+    """Pick out what may be removed without a person's yes."""
+    rhythm = settings.reconcile
+    return Rules(prune_from=rhythm.prune_from, prune_share=rhythm.prune_share, prune_unknown=rhythm.prune_unknown)
+
+
+def not_deployable(snapshot: Snapshot, wanted: Wanted) -> list[Outlook]:
+    """Report the selected models that no host could deploy and that are not told of otherwise."""
     return [
         Outlook(name=one.name, state=State.NOT_DEPLOYABLE, reason="name-not-allowed", message=one.why)
         for one in snapshot.not_deployable
+        if one.name not in wanted
     ]
 
 

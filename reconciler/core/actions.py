@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.core.ledger import Ledger, Rejected, Stall
+from reconciler.core.ledger import Agreed, Ledger, Rejected, Stall
 
 Value = str | int | bool | list[str]
 
@@ -146,6 +146,8 @@ class Reject(Note):
     release: str
     reason: str
     message: str
+    asked: str = ""
+    """What of it is not this host's settings."""
 
     verb = "reject"
 
@@ -154,7 +156,7 @@ class Reject(Note):
 
     def change(self, ledger: Ledger) -> Ledger:
         """The release is rejected."""
-        rejected = Rejected(release=self.release, reason=self.reason, message=self.message)
+        rejected = Rejected(release=self.release, reason=self.reason, message=self.message, asked=self.asked)
         return ledger.with_record(self.deployment, ledger.record(self.deployment).reject(rejected))
 
 
@@ -201,17 +203,17 @@ class Unconfirm(Note):
 
 
 @dataclass(frozen=True)
-class Know(Note):
-    """Take note of the registry that this host goes by."""
+class Agree(Note):
+    """Take note of the registry, the selectors and the rules that this host goes by."""
 
-    registry: str
+    agreed: Agreed
 
     def __str__(self) -> str:
-        return f"go by the registry at {self.registry}"
+        return f"go by {self.agreed.source.words}"
 
     def change(self, ledger: Ledger) -> Ledger:
-        """It is the known one."""
-        return ledger.model_copy(update={"registry": self.registry})
+        """They are the known ones."""
+        return ledger.model_copy(update={"agreed": self.agreed, "registry": None})
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from reconciler.core import actions as act
 from reconciler.core import addresses, names, units
 from reconciler.core.actions import Action
-from reconciler.core.ledger import Ledger, Record
+from reconciler.core.ledger import Ledger, Record, Rules
 from reconciler.core.observed import File, Observed
 from reconciler.core.quote import one_line
 from reconciler.core.release import Rollout
+from reconciler.core.snapshot import Source
 from reconciler.core.status import Outlook, State
 
 MAX_MESSAGE = 1000
@@ -25,9 +26,6 @@ class Keeping:
     """Seconds for which the files of a deployment are kept that is no longer selected."""
     verify_interval: float = 0.0
     """Seconds after which files are compared with their digests again; 0 is never."""
-    prune_from: int = 3
-    prune_share: int = 50
-    """Removing so many at once, and more than so many percent, needs a person's yes."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,12 @@ class Situation:
     now: float = 0.0
     """Seconds on the monotonic clock."""
     ledger: Ledger = field(default_factory=lambda: Ledger(schema=1))
-    registry: str = ""
-    """Where the snapshot comes from."""
+    source: Source | None = None
+    """Which registry was asked, and for what; None without a snapshot."""
+    known: frozenset[str] = frozenset()
+    """Models that the registry has and does not select."""
+    rules: Rules = field(default_factory=Rules)
+    """What may be removed without a person's yes."""
     rollout: Rollout = field(default_factory=Rollout)
     """How a release is brought up of which only the files are known."""
     keeping: Keeping = Keeping()

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from reconciler.core.names import ENVIRONMENT_PATTERN, RELEASE_PATTERN, DeployableName
+from reconciler.core.names import ENVIRONMENT_PATTERN, RELEASE_PATTERN, DeployableName, release_version
+from reconciler.core.snapshot import Source
 
 MAX_REJECTED = 20
 """Rejected releases that are remembered of one deployment, the latest ones."""
@@ -36,6 +37,8 @@ class Rejected(_Strict):
     """One word for programs, such as `start-failed`."""
     message: Words
     """One sentence for people."""
+    asked: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{16})?$")] = ""
+    """What of the release is not this host's settings: `Release.asked`; empty where that is not known."""
 
 
 class Suspension(_Strict):
@@ -89,6 +92,12 @@ class Record(_Strict):
         """Why a release is not tried here; None when it may be."""
         return next((one for one in self.rejected if one.release == release), None)
 
+    def rejection_of(self, version: int, asked: str) -> Rejected | None:
+        """Why a version is not tried with other settings of this host either; None when it may be."""
+        return next(
+            (one for one in self.rejected if one.asked == asked and release_version(one.release) == version), None
+        )
+
     def accept(self, release: str) -> Self:
         """Take note that a release proved itself."""
         if release == self.good:
@@ -106,8 +115,9 @@ class Record(_Strict):
         return self.model_copy(update=update)
 
     def forgive(self, release: str | None = None) -> Self:
-        """Let a release be tried again; all of them without a name."""
-        left = tuple(one for one in self.rejected if release is not None and one.release != release)
+        """Let a release be tried again, with whatever settings it failed; all of them without a name."""
+        version = release_version(release) if release is not None else None
+        left = tuple(one for one in self.rejected if version is not None and release_version(one.release) != version)
         return self.model_copy(update={"rejected": left, "stalled": None})
 
     def forget_deployment(self) -> Self:
@@ -115,12 +125,30 @@ class Record(_Strict):
         return self.model_copy(update={"good": None, "before": (), "stalled": None, "files": {}})
 
 
+class Rules(_Strict):
+    """What may be removed without a person's yes."""
+
+    prune_from: Annotated[int, Field(ge=1)] = 3
+    prune_share: Annotated[int, Field(ge=0, le=100)] = 50
+    """Removing so many at once, and more than so many percent, needs one."""
+    prune_unknown: bool = False
+    """Whether what the registry no longer shows at all goes like what was taken out of production."""
+
+
+class Agreed(_Strict):
+    """What this host goes by, because nothing was waiting for a person when it was taken note of."""
+
+    source: Source
+    rules: Rules = Rules()
+
+
 class Ledger(_Strict):
     """The records of all deployments, and which registry they come from."""
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     registry: Words | None = None
-    """The address of the registry that this host knows."""
+    """Its address, as a version before this one knew it; only read."""
+    agreed: Agreed | None = None
     records: dict[DeployableName, Record] = {}
     prune_confirmed: frozenset[DeployableName] = frozenset()
     """Deployments whose removal was held and then confirmed by a person."""

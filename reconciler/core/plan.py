@@ -1,24 +1,22 @@
 """The planner: from what is wanted and what is observed to an ordered list of actions and a word on each deployment."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.core import actions as act
 from reconciler.core import names, units
 from reconciler.core.actions import Action
 from reconciler.core.draft import Draft, Situation, clean
+from reconciler.core.guard import Wait, Wanted, agreement, waiting
+from reconciler.core.host_settings import CHANGED, runs_by_former_settings
 from reconciler.core.ledger import Rejected
 from reconciler.core.let_go import let_go, take_down
 from reconciler.core.observed import Observed
 from reconciler.core.pins import pins
 from reconciler.core.policy import NOT_ALLOWED
-from reconciler.core.prune import held, missing
 from reconciler.core.release import Refused, Release
 from reconciler.core.rollout import towards
 from reconciler.core.status import Outlook, State
 from reconciler.core.target import fallback, of_release
-
-Wanted = Mapping[str, Release | Refused]
 
 
 @dataclass(frozen=True)
@@ -39,14 +37,14 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     before: list[Action] = []
     after: list[Action] = []
     outlooks, mended, deadlines = [], set(), []
-    holds = held(wanted, seen, situation.ledger, situation.registry, situation.keeping)
-    if situation.ledger.registry != situation.registry and not missing(wanted, seen, situation.ledger):
-        before.append(act.Know("", "", situation.registry))
+    waits = waiting(wanted, seen, situation)
+    if agreed := agreement(wanted, seen, situation):
+        before.append(act.Agree("", "", agreed))
     before += pins(seen, situation.ledger)
     before += [act.Unconfirm(name, "") for name in sorted(situation.ledger.prune_confirmed & set(wanted))]
     for name in sorted({*seen.by_deployment, *wanted}):
         draft = Draft(name, seen, situation, dict(shared))
-        outlooks.append(_plan_one(draft, wanted.get(name), holds.get(name)))
+        outlooks.append(_plan_one(draft, wanted.get(name), waits.get(name)))
         if name not in situation.paused:
             shared |= draft.shared if draft.before or draft.after else {}
             before += draft.before
@@ -63,14 +61,14 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     return Plan((*before, *reload, *after), tuple(outlooks), frozenset(mended), deadline)
 
 
-def _plan_one(draft: Draft, want: Release | Refused | None, held_because: str | None) -> Outlook:
+def _plan_one(draft: Draft, want: Release | Refused | None, wait: Wait | None) -> Outlook:
     """Plan one deployment, as far as no person and no budget says that it is to be left alone."""
     version = want.version if want else None
-    outlook = _decide(draft, want, held_because)
+    outlook = _decide(draft, want, wait)
     stalled = draft.record.stalled
     if why := _left_alone(draft):
         outlook = draft.outlook(State.SUSPENDED, version, "suspended", f"{why}{_drift(draft)}")
-    elif stalled is not None and stalled.release == _id(want) and (want is not None or held_because is not None):
+    elif stalled is not None and stalled.release == _id(want) and (want is not None or wait is not None):
         outlook = draft.outlook(State.STALLED, version, "mended-too-often", stalled.message)
     elif draft.mends and draft.name in draft.situation.exhausted:
         why = (
@@ -106,13 +104,13 @@ def _drift(draft: Draft) -> str:
     return f"; left undone: {', '.join(undone[:3])}{more}"
 
 
-def _decide(draft: Draft, want: Release | Refused | None, held_because: str | None) -> Outlook:
+def _decide(draft: Draft, want: Release | Refused | None, wait: Wait | None) -> Outlook:
     """Plan one deployment."""
-    if want is None and held_because is None:
-        return take_down(draft)
+    if wait is not None:
+        outlook, reason = _keep(draft, None), "held" if wait.removal else "another-source"
+        return outlook or draft.outlook(State.HELD, want.version if want else None, reason, wait.why)
     if want is None:
-        outlook = _keep(draft, None)
-        return draft.outlook(State.HELD, None, "held", held_because or "") if outlook is None else outlook
+        return take_down(draft)
     if isinstance(want, Refused):
         if want.reason == NOT_ALLOWED and not draft.files():
             return draft.outlook(State.NOT_DEPLOYABLE, want.version, want.reason, want.why)
@@ -126,11 +124,28 @@ def _decide(draft: Draft, want: Release | Refused | None, held_because: str | No
             "the same directory; register the model once more, which gives it a number of its own"
         )
         return _instead(draft, want.version, None, "number-used-again", why)
-    if rejected := draft.record.rejection(want.id):
+    if rejected := _rejection(draft, want):
         return _instead_of_rejected(draft, want, rejected)
+    if runs_by_former_settings(draft, want):
+        outlook = _keep(draft, None)
+        why = CHANGED.format(name=draft.name)
+        return outlook or draft.outlook(_serving_or_idle(draft), want.version, "settings-changed", why)
     outlook = towards(draft, of_release(want))
     let_go(draft, of_release(want))
     return outlook
+
+
+def _rejection(draft: Draft, want: Release) -> Rejected | None:
+    """Why the wanted release is not tried: it failed here, or did so with other settings and something else serves."""
+    if rejected := draft.record.rejection(want.id):
+        return rejected
+    others = draft.serving_release not in (None, want.id)
+    return draft.record.rejection_of(want.version, want.asked) if others else None
+
+
+def _serving_or_idle(draft: Draft) -> State:
+    active = draft.active_release
+    return State.IDLE if active and draft.is_idle(active) else State.SERVING
 
 
 def _is_taken(draft: Draft, want: Release) -> bool:

@@ -66,6 +66,7 @@ def wanted_release(
             selected_by=selected.selected_by,
             also_matching=selected.also_matching,
             generation=generation,
+            tags=tuple(sorted(selected.settings.items())),
         )
         _check(release, frozenset(changes), policy)
     except TagError as error:

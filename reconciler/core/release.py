@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 EnvironmentKind = Literal["model", "host"]
@@ -87,6 +87,19 @@ class Release:
     also_matching: tuple[int, ...] = ()
     generation: int = 0
     """How often a person asked for a rollout of what runs already."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Its `deploy.` tags, without the prefix, sorted."""
+
+    @property
+    def asked(self) -> str:
+        """Sixteen hex digits that stand for what the registry and people asked for, without this host's settings.
+
+        Not counted is what makes no other release: the fields of `Rollout`.
+        """
+        own = {field.name for field in fields(Rollout)}
+        tags = [pair for pair in self.tags if pair[0] not in own]
+        canonical = json.dumps([self.source, tags, self.generation], separators=(",", ":"))
+        return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()[:16]
 
     @property
     def id(self) -> str:

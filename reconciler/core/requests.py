@@ -4,7 +4,7 @@ Nothing else changes: what follows from the new ledger is the next plan's busine
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from reconciler.core import names
-from reconciler.core.ledger import Ledger, Record, Suspension
+from reconciler.core.ledger import Agreed, Ledger, Record, Suspension
 from reconciler.core.names import DeployableName
 from reconciler.core.quote import one_line
 from reconciler.core.rollback import NothingToGoBackToError, Standing, roll_back
@@ -33,11 +33,19 @@ class Verb(StrEnum):
     ROLLBACK = "rollback"
     ROLLOUT = "rollout"
     CONFIRM_PRUNE = "confirm-prune"
+    CONFIRM_REGISTRY = "confirm-registry"
 
     @property
     def words(self) -> str:
         """As it reads after `cannot`."""
         return {Verb.ROLLBACK: "roll back", Verb.ROLLOUT: "roll out"}.get(self, self.value)
+
+
+_CANNOT = {
+    Verb.CONFIRM_PRUNE: "cannot confirm a removal",
+    Verb.CONFIRM_REGISTRY: "cannot agree to another source",
+}
+"""What concerns the whole host, and how a sentence begins that says why it cannot be carried out."""
 
 
 class Request(BaseModel):
@@ -59,11 +67,11 @@ class Request(BaseModel):
     @property
     def cannot(self) -> str:
         """How a sentence begins that says why it cannot be carried out."""
-        return f"cannot {self.verb.words} {self.name}" if self.name else "cannot confirm a removal"
+        return f"cannot {self.verb.words} {self.name}" if self.name else _CANNOT[self.verb]
 
     @model_validator(mode="after")
     def _nothing_is_too_much_or_missing(self) -> Self:
-        if (self.name is None) != (self.verb is Verb.CONFIRM_PRUNE):
+        if (self.name is None) != (self.verb in _CANNOT):
             raise ValueError(f"{self.verb} {'needs a' if self.name is None else 'takes no'} name")
         if self.until is not None and self.verb is not Verb.SUSPEND:
             raise ValueError(f"{self.verb} takes no time")
@@ -76,8 +84,8 @@ class Request(BaseModel):
 class Facts:
     """What is seen and wanted when requests are carried out."""
 
-    registry: str
-    """Where the snapshot comes from; empty without one."""
+    agreed: Agreed | None
+    """The source of the snapshot and the rules of now; None without one."""
     deployments: Mapping[str, Standing]
     """Every deployment that is seen or wanted."""
 
@@ -89,9 +97,9 @@ class RefusedRequestError(Exception):
 def carry_out(ledger: Ledger, request: Request, facts: Facts, now: datetime) -> tuple[Ledger, str]:
     """Change the ledger as a person asked, and give the sentence to tell that person. Raises RefusedRequestError."""
     if request.name is None:
-        return _confirm_prune(ledger, facts)
+        return (_confirm_prune if request.verb is Verb.CONFIRM_PRUNE else _confirm_registry)(ledger, facts)
     name = request.name
-    if name not in facts.deployments and not facts.registry:
+    if name not in facts.deployments and facts.agreed is None:
         raise RefusedRequestError(
             f"{request.cannot}: no snapshot of the registry was accepted yet; see reconciler status"
         )
@@ -106,7 +114,7 @@ def carry_out(ledger: Ledger, request: Request, facts: Facts, now: datetime) -> 
         case Verb.RETRY:
             record, said = _retry(record, name, standing.wanted)
         case Verb.ROLLOUT:
-            record, said = _roll_out(record, name, standing.wanted)
+            record, said = _roll_out(record, name, standing)
         case _:
             why = one_line(f"rolled back by {request.by}{': ' if request.why else ''}{request.why}", MAX_WHY)
             try:
@@ -170,7 +178,13 @@ def _retry(record: Record, name: str, wanted: str | None) -> tuple[Record, str]:
     return record.forgive(), said
 
 
-def _roll_out(record: Record, name: str, wanted: str | None) -> tuple[Record, str]:
+def _roll_out(record: Record, name: str, standing: Standing) -> tuple[Record, str]:
+    if standing.waits:
+        raise RefusedRequestError(
+            f"cannot roll out {name}: the registry or the selectors of this host changed and nobody agreed to that; "
+            "reconciler apply says what waits"
+        )
+    wanted = standing.wanted
     if wanted is None:
         raise RefusedRequestError(
             f"cannot roll out {name}: the registry selects no version that this host would run; promote one"
@@ -183,6 +197,22 @@ def _confirm_prune(ledger: Ledger, facts: Facts) -> tuple[Ledger, str]:
     held = sorted(name for name, standing in facts.deployments.items() if standing.held)
     if not held:
         raise RefusedRequestError("cannot confirm a removal: none is held back; see reconciler status")
-    confirmed = ledger.model_copy(update={"prune_confirmed": frozenset(held), "registry": facts.registry})
-    more = f" and {len(held) - MANY} more" if len(held) > MANY else ""
-    return confirmed, f"removing what the registry no longer selects: {', '.join(held[:MANY])}{more}"
+    confirmed = ledger.model_copy(update={"prune_confirmed": frozenset(held)})
+    return confirmed, f"removing what the registry no longer selects: {_listed(held)}"
+
+
+def _confirm_registry(ledger: Ledger, facts: Facts) -> tuple[Ledger, str]:
+    """Go by the source of now: what it selects takes the place of what serves, what it does not select is removed."""
+    if facts.agreed is None or ledger.agreed is None or facts.agreed.source == ledger.agreed.source:
+        raise RefusedRequestError("cannot agree to another source: none waits for that; see reconciler status")
+    replaced = sorted(name for name, standing in facts.deployments.items() if standing.waits)
+    removed = sorted(name for name, standing in facts.deployments.items() if standing.held)
+    said = [f"this host goes by {facts.agreed.source.words}"]
+    said += [f"replacing {_listed(replaced)}"] if replaced else []
+    said += [f"removing {_listed(removed)}, unless the registry does not show them or they are many"] if removed else []
+    return ledger.model_copy(update={"agreed": facts.agreed}), "; ".join(said)
+
+
+def _listed(found: Sequence[str]) -> str:
+    more = f" and {len(found) - MANY} more" if len(found) > MANY else ""
+    return f"{', '.join(found[:MANY])}{more}"

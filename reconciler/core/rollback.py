@@ -1,7 +1,7 @@
 """Going back because a person says so: which release to go back to, and what is not to be tried again."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from reconciler.core import names
 from reconciler.core.ledger import Record, Rejected
@@ -18,10 +18,16 @@ class Standing:
     active: str | None = None
     wanted: str | None = None
     """The release that the registry wants; None when it wants none, or one that this host refuses."""
+    wanted_asked: str = ""
+    """What of that one is not this host's settings."""
     selected: bool = True
     """Whether the registry selects it at all."""
     held: bool = False
     """Whether its removal waits for a person."""
+    waits: bool = False
+    """Whether its replacement does, because it comes from another source than what serves."""
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """What of each release on this host is not this host's settings."""
 
 
 class NothingToGoBackToError(Exception):
@@ -47,7 +53,8 @@ def roll_back(record: Record, name: str, standing: Standing, version: int | None
     record = record.forgive(target)
     left = [one for one in dict.fromkeys(tried) if one != target]
     for release in left:
-        record = record.reject(Rejected(release=release, reason=ROLLED_BACK, message=why))
+        asked = standing.asked.get(release) or (standing.wanted_asked if release == wanted else "")
+        record = record.reject(Rejected(release=release, reason=ROLLED_BACK, message=why, asked=asked))
     if target != active:
         record = record.accept(target)
     said = f"{name} {'stays with' if target == active else 'goes back to'} {_called(target, current)}"

@@ -61,7 +61,7 @@ def _failed_in_soak(draft: Draft, target: Target) -> Outlook | None:
         bad = why_ended(servers)  # by itself or by a person's hand: what stands by is there to take over
     if bad is None or not any(unit.ever_active for unit in servers):
         return None
-    draft.before.append(act.Reject(draft.name, servers[0].name, target.id, *bad))
+    draft.before.append(act.Reject(draft.name, servers[0].name, target.id, *bad, asked=target.asked(draft)))
     return draft.outlook(State.ROLLING_OUT, target.version, *bad)
 
 
@@ -92,7 +92,7 @@ def _failed(draft: Draft, target: Target) -> Outlook | None:
     serves = draft.is_partly_up(target.id)
     alone = serves and good is None and draft.active_release in (None, target.id)
     if unproven and not is_the_hosts_fault(unit) and unit.has_failed and not alone:
-        draft.before.append(act.Reject(draft.name, failed[0], target.id, "start-failed", why))
+        draft.before.append(act.Reject(draft.name, failed[0], target.id, "start-failed", why, target.asked(draft)))
         return draft.blocked(target.version, "start-failed", why)
     if draft.active_release == target.id and good not in (None, target.id) and not serves:
         towards(draft, of_files(draft, str(good)))  # a boot in its soak started it alone

@@ -8,7 +8,7 @@ from typing import Literal
 
 from reconciler.core.names import why_not_deployable
 from reconciler.core.quote import one_line
-from reconciler.core.snapshot import TAG_PREFIX, NotDeployable, SelectedVersion, Snapshot
+from reconciler.core.snapshot import MAX_KNOWN, TAG_PREFIX, NotDeployable, SelectedVersion, Snapshot, Source
 
 READY = "READY"
 MAX_SELECTED = 10_000
@@ -63,7 +63,7 @@ class _Pick:
     others: tuple[int, ...]
 
 
-def select(reading: RegistryReading, selectors: Sequence[str], registry: str, read_at: datetime) -> Snapshot:
+def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snapshot:
     """Pick one version per model: the first selector that matches wins, and of a stage the highest version.
 
     Only versions that are READY match. Raises InconsistentReadingError when the reading contradicts itself.
@@ -71,17 +71,25 @@ def select(reading: RegistryReading, selectors: Sequence[str], registry: str, re
     versions = _checked(reading)
     models: list[SelectedVersion] = []
     refused: list[NotDeployable] = []
+    known: list[str] = []
     for model in sorted(reading.models, key=lambda model: model.name):
-        pick = _pick(model, versions.get(model.name, {}), selectors)
+        pick = _pick(model, versions.get(model.name, {}), source.selectors)
         if pick is None:
-            continue
-        if why := _why_not(pick.version):
+            known += [] if why_not_deployable(model.name) else [model.name]
+        elif why := _why_not(pick.version):
             refused.append(NotDeployable(name=one_line(repr(model.name)[1:-1], _MAX_NAME_SHOWN), why=why))
         else:
             models.append(_selected(model, pick))
     if len(models) > MAX_SELECTED or len(refused) > MAX_SELECTED:
         raise InconsistentReadingError(f"it selects more than {MAX_SELECTED} models")
-    return Snapshot(schema=1, registry=registry, read_at=read_at, models=tuple(models), not_deployable=tuple(refused))
+    return Snapshot(
+        schema=1,
+        **source.model_dump(),
+        read_at=read_at,
+        models=tuple(models),
+        not_deployable=tuple(refused),
+        known=tuple(known[:MAX_KNOWN]),
+    )
 
 
 def _checked(reading: RegistryReading) -> dict[str, dict[int, Version]]:

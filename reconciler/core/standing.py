@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 
 from reconciler.core.draft import Draft, Situation
+from reconciler.core.guard import Wanted, waiting
+from reconciler.core.ledger import Agreed
 from reconciler.core.observed import Observed
-from reconciler.core.plan import Wanted
-from reconciler.core.prune import held
 from reconciler.core.release import Release
 from reconciler.core.requests import Facts
 from reconciler.core.rollback import Standing
@@ -13,7 +13,7 @@ from reconciler.core.rollback import Standing
 
 def facts(wanted: Wanted, seen: Observed, situation: Situation) -> Facts:
     """What has to be known of each deployment to carry out a request."""
-    holds = held(wanted, seen, situation.ledger, situation.registry, situation.keeping)
+    waits = waiting(wanted, seen, situation)
     found = {}
     for name in {*seen.by_deployment, *wanted}:
         draft, want = Draft(name, seen, situation, {}), wanted.get(name)
@@ -21,10 +21,14 @@ def facts(wanted: Wanted, seen: Observed, situation: Situation) -> Facts:
             releases=draft.releases(),
             active=draft.active_release,
             wanted=want.id if isinstance(want, Release) else None,
+            wanted_asked=want.asked if isinstance(want, Release) else "",
             selected=name in wanted,
-            held=name in holds,
+            held=name in waits and waits[name].removal,
+            waits=name in waits and not waits[name].removal,
+            asked={release: draft.fact(release, "Asked") or "" for release in draft.releases()},
         )
-    return Facts(situation.registry, found)
+    agreed = Agreed(source=situation.source, rules=situation.rules) if situation.source else None
+    return Facts(agreed, found)
 
 
 def serving(deployments: Collection[str], seen: Observed, situation: Situation) -> Mapping[str, str | None]:

@@ -22,6 +22,10 @@ class Target:
         """The model version."""
         return names.release_version(self.id)
 
+    def asked(self, draft: Draft) -> str:
+        """What of it is not this host's settings; empty where that is not known."""
+        return self.release.asked if self.release else draft.fact(self.id, "Asked") or ""
+
     def units(self, name: str) -> list[str]:
         """Its server units, in the order in which they are started."""
         return [names.server_unit(name, self.id, number) for number in range(1, self.rollout.replicas + 1)]

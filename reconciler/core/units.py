@@ -197,7 +197,7 @@ def server(release: Release, environment: str, listening: Listening, replica: in
     unit = names.server_unit(release.name, release.id, replica)
     facts = {
         **{"Release": release.id, "Environment": environment, "Runtime": parameters.runtime},
-        **{"Source": source_of(release)},
+        **{"Source": source_of(release), "Asked": release.asked},
         **({"Idle": "yes"} if parameters.idle_timeout else {}),
         **({"Opened": parameters.opened} if parameters.opened else {}),
         **({"Strategy": "recreate"} if release.rollout.strategy == "recreate" else {}),

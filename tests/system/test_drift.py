@@ -210,10 +210,8 @@ def test_another_registry_removes_nothing_until_it_is_confirmed(site: Site) -> N
     site.host.write(setting, f"[registry]\nuri = '{other}'\n")
     site.host.run(["systemctl", "start", "mlflow-registry-agent"])
     status = site.wait_for("second", "held")
-    assert (
-        f"it is not selected by the registry at {other}, but came from the one at {site.registry.uri}; "
-        in (status["message"])
-    )
+    assert f"it is not selected by the registry at {other}" in status["message"]
+    assert f"but came from the registry at {site.registry.uri}" in status["message"]
     assert site.predict("second", {}, {}).status_code == 200
     assert site.statuses()[NAME]["state"] == "serving"
     site.host.run(["reconciler", "apply", "--confirm-prune"], timeout=60)

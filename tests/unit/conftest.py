@@ -49,6 +49,9 @@ class World:
         default_factory=lambda: Settings(policy=OPEN, deploy=DeploySettings(soak=0, keep_releases=0, removal_grace=0))
     )
 
+    known: set[str] = field(default_factory=set)
+    """Models that the registry has."""
+
     def __post_init__(self) -> None:
         self.etc = self.directory / "etc"
         self.etc.mkdir(parents=True)
@@ -90,7 +93,9 @@ class World:
             }
             for name, version in sorted(versions.items())
         ]
-        self.write_snapshot({"schema": 1, "registry": "http://r", "read_at": _moment(), "models": models})
+        self.known |= versions.keys()
+        document = {"schema": 1, "registry": "http://r", "read_at": _moment(), "models": models}
+        self.write_snapshot({**document, "known": sorted(self.known - versions.keys())})
 
     def write_snapshot(self, document: object) -> None:
         """Write the agent's file, whatever it says."""

@@ -19,9 +19,10 @@ from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.requests import Requests
 from reconciler.cli import app
 from reconciler.core.history import observed
-from reconciler.core.ledger import Ledger, Record
+from reconciler.core.ledger import Agreed, Ledger, Record
 from reconciler.core.requests import Facts
 from reconciler.core.rollback import Standing
+from reconciler.core.snapshot import Source
 from reconciler.core.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.moments import MomentError, after, moment
 
@@ -41,7 +42,9 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
     requests = Requests(tmp_path / "requests", os.getuid())
     ledger = LedgerFile(tmp_path / "ledger.json")
     ledger.write(Ledger(schema=1).with_record("x", Record(good=R4, before=(R3,))))
-    facts = Facts("http://r", {"x": Standing((R3, R4), R4, R4), "held": Standing(held=True)})
+    facts = Facts(
+        Agreed(source=Source(registry="http://r")), {"x": Standing((R3, R4), R4, R4), "held": Standing(held=True)}
+    )
 
     def answer(_seconds: float) -> None:
         requests.serve(ledger, lambda _ledger: facts, datetime.now(UTC))
@@ -238,7 +241,7 @@ def test_apply_says_what_is_held_and_what_to_type(publish: Callable[..., None]) 
     publish(a=State.HELD, b=State.SERVING)
     done = run("apply")
     assert done.exit_code == 2
-    assert done.stdout == "a: why a\nto have them removed: reconciler apply --confirm-prune\n"
+    assert done.stdout == "a: why a\n"
     assert json.loads(run("apply", "--json").stdout) == {"schema": 1, "held": [{"name": "a", "message": "why a"}]}
 
 

@@ -15,9 +15,10 @@ from reconciler.apply import requests
 from reconciler.apply.asking import Asker, NoAnswerError
 from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.requests import ABANDONED, MAX_BYTES, STALE, Answer, Done, Requests
-from reconciler.core.ledger import Ledger, Record
+from reconciler.core.ledger import Agreed, Ledger, Record
 from reconciler.core.requests import Facts, Request, Verb
 from reconciler.core.rollback import Standing
+from reconciler.core.snapshot import Source
 
 WANTED = "4.00000004"
 ROLLOUT = Request(verb=Verb.ROLLOUT, name="x", by="jane")
@@ -25,7 +26,7 @@ ROLLOUT = Request(verb=Verb.ROLLOUT, name="x", by="jane")
 
 def facts(_ledger: Ledger) -> Facts:
     """A host with one deployment."""
-    return Facts("http://r", {"x": Standing((WANTED,), WANTED, WANTED)})
+    return Facts(Agreed(source=Source(registry="http://r")), {"x": Standing((WANTED,), WANTED, WANTED)})
 
 
 @dataclass

@@ -7,14 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from reconciler.core.ledger import Ledger, Record, Rejected, Stall, Suspension
+from reconciler.core.ledger import Agreed, Ledger, Record, Rejected, Stall, Suspension
 from reconciler.core.requests import Facts, RefusedRequestError, Request, Verb, carry_out, expire, next_expiry
 from reconciler.core.rollback import Standing
+from reconciler.core.snapshot import Source
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=2)
 R2, R3, R4, R5 = (f"{version}.{version:08x}" for version in (2, 3, 4, 5))
 R4_ANEW = "4.000000ff"
+OLD, NEW = (Agreed(source=Source(registry=f"http://{which}")) for which in ("old", "new"))
 SUSPENDED = Suspension(by="bob", since=NOW)
 
 
@@ -30,7 +32,7 @@ def rejected(release: str, reason: str = "start-failed", message: str = "cannot 
 
 def facts(standing: Standing | None = None, **others: Standing) -> Facts:
     """A host with the deployment x, and what else is said."""
-    return Facts("http://new", {"x": standing or Standing((R3, R4), R4, R4), **others})
+    return Facts(NEW, {"x": standing or Standing((R3, R4), R4, R4), **others})
 
 
 def asked(record: Record, asked_for: Request, standing: Standing | None = None) -> tuple[Record, str]:
@@ -77,10 +79,10 @@ def test_only_the_suspended_can_be_resumed() -> None:
     assert why == "cannot resume x: nobody suspended it; if a unit of it is masked, systemctl unmask that"
 
 
-@pytest.mark.parametrize("verb", [verb for verb in Verb if verb is not Verb.CONFIRM_PRUNE])
+@pytest.mark.parametrize("verb", [verb for verb in Verb if verb not in (Verb.CONFIRM_PRUNE, Verb.CONFIRM_REGISTRY)])
 def test_an_unknown_deployment_is_refused_with_what_may_be_meant(verb: Verb) -> None:
     """The nearest name that there is."""
-    known = Facts("http://new", {"pauses": Standing()})
+    known = Facts(NEW, {"pauses": Standing()})
     with pytest.raises(RefusedRequestError) as refused:
         carry_out(Ledger(schema=1), request(verb, "pausse"), known, NOW)
     assert str(refused.value) == (f"cannot {verb.words} pausse: there is no such deployment; did you mean pauses?")
@@ -290,13 +292,37 @@ def test_a_rollback_is_refused_when_there_is(kind: str) -> None:
     assert refusal(before, request(Verb.ROLLBACK, version=version), standing) == f"cannot roll back x: {why}"
 
 
-def test_confirming_names_what_is_held_and_knows_the_registry() -> None:
-    """Nothing that is held later is confirmed by it."""
-    before = Ledger(schema=1, registry="http://old", prune_confirmed=frozenset({"earlier"}))
+def test_confirming_a_removal_names_what_is_held_and_agrees_to_nothing_else() -> None:
+    """Nothing that is held later is confirmed by it, and no other registry."""
+    before = Ledger(schema=1, agreed=OLD, prune_confirmed=frozenset({"earlier"}))
     known = facts(b=Standing(held=True), a=Standing(held=True))
     ledger, said = carry_out(before, request(Verb.CONFIRM_PRUNE, None), known, NOW)
-    assert ledger == Ledger(schema=1, registry="http://new", prune_confirmed=frozenset({"a", "b"}))
+    assert ledger == Ledger(schema=1, agreed=OLD, prune_confirmed=frozenset({"a", "b"}))
     assert said == "removing what the registry no longer selects: a, b"
+
+
+def test_agreeing_to_another_registry_names_what_follows() -> None:
+    """What waits because of it, and what else may still wait."""
+    known = facts(b=Standing(held=True), a=Standing(waits=True))
+    ledger, said = carry_out(Ledger(schema=1, agreed=OLD), request(Verb.CONFIRM_REGISTRY, None), known, NOW)
+    assert ledger.agreed == NEW
+    assert said == (
+        "this host goes by the registry at http://new; replacing a; "
+        "removing b, unless the registry does not show them or they are many"
+    )
+
+
+def test_a_registry_that_is_agreed_to_needs_no_yes() -> None:
+    """Nor can one be given in advance."""
+    for agreed in (NEW, None):
+        with pytest.raises(RefusedRequestError, match=r"^cannot agree to another source: none waits for that"):
+            carry_out(Ledger(schema=1, agreed=agreed), request(Verb.CONFIRM_REGISTRY, None), facts(), NOW)
+
+
+def test_what_waits_for_that_cannot_be_rolled_out_one_by_one() -> None:
+    """It would be a yes to something that was not shown."""
+    why = refusal(Record(), request(Verb.ROLLOUT), Standing((R3,), R3, R4, waits=True))
+    assert why.startswith("cannot roll out x: the registry or the selectors of this host changed")
 
 
 def test_confirming_nothing_is_refused() -> None:

@@ -16,7 +16,7 @@ from reconciler.core.select import (
     changes,
     select,
 )
-from reconciler.core.snapshot import Snapshot
+from reconciler.core.snapshot import Snapshot, Source
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PRODUCTION = ("stage:Production",)
@@ -27,11 +27,16 @@ def version(number: int, stage: str = "None", name: str = "demo", **more: object
     return Version(name=name, version=number, stage=stage, **{"source": f"models:/m-{number}", **more})  # type: ignore[arg-type]  # keywords of several types
 
 
+def source(selectors: tuple[str, ...]) -> Source:
+    """A registry that is asked for these."""
+    return Source(registry="http://registry", selectors=selectors)
+
+
 def snapshot(*parts: Model | Version, selectors: tuple[str, ...] = PRODUCTION) -> Snapshot:
     """Select from a reading; the model `demo` is there unless one is given."""
     models = tuple(part for part in parts if isinstance(part, Model)) or (Model("demo"),)
     versions = tuple(part for part in parts if isinstance(part, Version))
-    return select(RegistryReading(models, versions), selectors, "http://registry", NOW)
+    return select(RegistryReading(models, versions), source(selectors), NOW)
 
 
 def picked(*parts: Model | Version, selectors: tuple[str, ...] = PRODUCTION) -> Mapping[str, int]:
@@ -42,7 +47,7 @@ def picked(*parts: Model | Version, selectors: tuple[str, ...] = PRODUCTION) -> 
 def test_nothing_in_production_selects_nothing() -> None:
     """Registering alone deploys nothing."""
     assert picked(version(1), version(2, "Staging"), version(3, "Archived")) == {}
-    assert select(RegistryReading(), PRODUCTION, "http://registry", NOW).models == ()
+    assert select(RegistryReading(), source(PRODUCTION), NOW).models == ()
 
 
 def test_of_several_in_production_the_highest_is_taken_and_the_others_are_told() -> None:
@@ -129,7 +134,7 @@ def test_junk_in_tags_is_bounded() -> None:
 def test_a_reading_that_contradicts_itself_is_no_snapshot(reading: RegistryReading, why: str) -> None:
     """Something changed between two requests; the next reading will be whole."""
     with pytest.raises(InconsistentReadingError, match=why):
-        select(reading, PRODUCTION, "http://registry", NOW)
+        select(reading, source(PRODUCTION), NOW)
 
 
 def test_changes_are_told_as_sentences() -> None:
@@ -157,11 +162,11 @@ versions = st.lists(
 def test_the_order_of_the_answer_makes_no_difference(found: list[Version], random: object) -> None:
     """The registry may list in any order; each model is selected at most once, and only what matches and is READY."""
     models = [Model(name) for name in sorted({one.name for one in found})]
-    first = select(RegistryReading(tuple(models), tuple(found)), ("stage:Production", "stage:Staging"), "r", NOW)
+    first = select(RegistryReading(tuple(models), tuple(found)), source(("stage:Production", "stage:Staging")), NOW)
     random.shuffle(models)  # type: ignore[attr-defined]  # a random.Random of hypothesis
     random.shuffle(found)  # type: ignore[attr-defined]  # the same
     assert first == select(
-        RegistryReading(tuple(models), tuple(found)), ("stage:Production", "stage:Staging"), "r", NOW
+        RegistryReading(tuple(models), tuple(found)), source(("stage:Production", "stage:Staging")), NOW
     )
     by_place = {(one.name, one.version): one for one in found}
     for model in first.models:

@@ -203,7 +203,7 @@ class Walk:
 
     def _person(self) -> None:
         verb = self.random.choice(tuple(Verb))
-        self._ask(verb, None if verb is Verb.CONFIRM_PRUNE else self.random.choice(NAMES))
+        self._ask(verb, None if verb in (Verb.CONFIRM_PRUNE, Verb.CONFIRM_REGISTRY) else self.random.choice(NAMES))
 
     def _ask(self, verb: Verb, name: str | None) -> None:
         self._asked += 1

@@ -1,0 +1,127 @@
+"""The guard: nothing that serves is removed or replaced for a reason that nobody gave; it waits for a person.
+
+A model that somebody takes out of production is removed: the registry shows it, and no longer selects it. Everything
+else that makes a deployment disappear from a snapshot, or become another one, may be a mistake: other settings of where
+and what is asked, a login that sees less, a registry that was set up anew, many at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.core import names, units
+from reconciler.core.draft import Situation
+from reconciler.core.ledger import Agreed, Ledger
+from reconciler.core.observed import File, Observed
+from reconciler.core.release import Refused, Release
+from reconciler.core.snapshot import Source
+
+Wanted = Mapping[str, Release | Refused]
+
+CONFIRM_PRUNE = "reconciler apply --confirm-prune removes it, promoting it again keeps it"
+CONFIRM_REGISTRY = "reconciler apply --confirm-registry agrees to that, putting the settings back keeps it"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What a deployment waits for a person with, and the sentence for that person."""
+
+    why: str
+    removal: bool
+    """Whether it would be removed; else it would be replaced."""
+
+
+def waiting(wanted: Wanted, seen: Observed, situation: Situation) -> dict[str, Wait]:
+    """Tell which deployments stay as they are until a person confirms what would become of them.
+
+    Suspended ones count where many would go at once, and are not in the answer: they say so themselves.
+    """
+    return {
+        name: wait
+        for name, wait in _waiting(wanted, seen, situation).items()
+        if situation.ledger.record(name).suspended is None
+    }
+
+
+def agreement(wanted: Wanted, seen: Observed, situation: Situation) -> Agreed | None:
+    """Give the source and the rules to go by from here on, if they changed and nothing waits because of it."""
+    if situation.source is None:
+        return None
+    now = Agreed(source=situation.source, rules=situation.rules)
+    if situation.ledger.agreed == now or _waiting(wanted, seen, situation):
+        return None
+    return now
+
+
+def _waiting(wanted: Wanted, seen: Observed, situation: Situation) -> dict[str, Wait]:
+    ledger, now = situation.ledger, situation.source
+    live = _live(seen)
+    gone = sorted(live.keys() - wanted.keys() - ledger.prune_confirmed)
+    # What was agreed before counts: a change of the rules is no answer to what waits by the former ones.
+    rules = ledger.agreed.rules if ledger.agreed else situation.rules
+    before = _agreed_source(ledger)
+    if now is not None and before is not None and _is_another(before, now):
+        moved = {name: Wait(_moved(before, now), removal=True) for name in gone}
+        others = {
+            name: Wait(f"{_called(want)} would replace what serves: {_elsewhere(before, now)}", removal=False)
+            for name, want in wanted.items()
+            if name in live and _is_replaced(live[name], seen, want)
+        }
+        return {**moved, **others}
+    if len(gone) >= rules.prune_from and 100 * len(gone) > rules.prune_share * len(live):
+        why = f"{len(gone)} of {len(live)} deployments would be removed at once; {CONFIRM_PRUNE}"
+        return {name: Wait(why, removal=True) for name in gone}
+    if rules.prune_unknown:
+        return {}
+    why = (
+        "the registry no longer shows a model of that name: it was deleted, or this host may no longer see it, or the "
+        f"registry was set up anew; {CONFIRM_PRUNE}"
+    )
+    return {name: Wait(why, removal=True) for name in gone if name not in situation.known}
+
+
+def _live(seen: Observed) -> dict[str, File]:
+    """The sockets of the deployments that a boot would start: what is being removed already is not among them.
+
+    So the guard never stops half-way.
+    """
+    found = {name: unit for unit in seen.enabled if (name := names.parse_socket(unit))}
+    return {name: seen.files[unit] for name, unit in found.items() if unit in seen.files}
+
+
+def _agreed_source(ledger: Ledger) -> Source | None:
+    """The source that this host goes by; of a ledger that a version before this one wrote, the address alone."""
+    if ledger.agreed is not None:
+        return ledger.agreed.source
+    return Source(registry=ledger.registry) if ledger.registry is not None else None
+
+
+def _is_another(before: Source, now: Source) -> bool:
+    """Compare two sources; where one of them does not say what was selected, by their addresses."""
+    if before.selectors and now.selectors:
+        return before != now
+    return before.registry != now.registry
+
+
+def _moved(before: Source, now: Source) -> str:
+    return f"it is not selected by {now.words}, but came from {before.words}; {CONFIRM_PRUNE}"
+
+
+def _elsewhere(before: Source, now: Source) -> str:
+    return f"it is selected by {now.words}, and what serves came from {before.words}; {CONFIRM_REGISTRY}"
+
+
+def _called(want: Release | Refused) -> str:
+    return f"version {want.version}" if want.version else "another version"
+
+
+def _is_replaced(socket: File, seen: Observed, want: Release | Refused) -> bool:
+    """Whether another version, or other files of the same number, would take the place of the active release.
+
+    One that this host refuses would, too, as soon as it no longer does.
+    """
+    active = socket.facts.get("Release", "")
+    server = seen.files.get(names.server_unit(want.name, active)) if active else None
+    if server is None:
+        return False
+    source, wanted = server.facts.get("Source"), units.source_of(want) if isinstance(want, Release) else None
+    return names.release_version(active) != want.version or (None not in (source, wanted) and source != wanted)

@@ -1,0 +1,31 @@
+"""What a change of this host's settings alone leaves as it is: a release that serves.
+
+It takes today's settings with the next promotion, with another tag, or when a person says `reconciler rollout`.
+"""
+
+from reconciler.core import names, units
+from reconciler.core.draft import Draft
+from reconciler.core.release import Release
+
+CHANGED = (
+    "it runs as it was rolled out, and the settings of this host have changed since; the next promotion takes them, or "
+    "reconciler rollout {name}"
+)
+
+
+def runs_by_former_settings(draft: Draft, want: Release) -> bool:
+    """Whether what serves differs from what is wanted in nothing that the registry or a person asked for."""
+    active = draft.active_release
+    if active is None or active == want.id or draft.record.rejection(active) or not _serves(draft, active):
+        return False
+    if names.release_version(active) != want.version:
+        return False
+    asked = draft.fact(active, "Asked")
+    if asked is not None:
+        return asked == want.asked
+    # Rendered by a version of this product that did not write it down.
+    return draft.fact(active, "Source") in (None, units.source_of(want)) and want.generation == 0
+
+
+def _serves(draft: Draft, active: str) -> bool:
+    return draft.serving_release == active or draft.is_idle(active)
