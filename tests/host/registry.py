@@ -71,7 +71,13 @@ class Registry:
     def set_user(self, name: str, password: str, *, new: bool = True) -> None:
         """Make a user, or give one another password."""
         path = "users/create" if new else "users/update-password"
-        self._send("POST" if new else "PATCH", path, {"username": name, "password": password}, api="api")
+        self._send("POST" if new else "PATCH", path, {"username": name, "password": password}, api="api/2.0")
+
+    def set_permission(self, user: str, name: str, permission: str = "") -> None:
+        """Give a user a permission of their own on a registered model, such as DENY; none takes it back."""
+        body = {"username": user, "resource_type": "registered_model", "resource_id": name}
+        path = "users/permissions/grant" if permission else "users/permissions/revoke"
+        self._send("POST", path, {**body, "permission": permission} if permission else body, api="api/3.0")
 
     def promote(self, name: str, version: int | str, stage: str = "Production", *, archive: bool = False) -> None:
         """Move a version to a stage; `archive` is the UI's box for the versions that have the stage already."""
@@ -107,8 +113,8 @@ class Registry:
     def _post(self, path: str, body: dict[str, Any]) -> None:
         self._send("POST", path, body)
 
-    def _send(self, method: str, path: str, body: dict[str, Any], api: str = "ajax-api") -> None:
-        answer = self._client.request(method, f"/{api}/2.0/mlflow/{path}", json=body)
+    def _send(self, method: str, path: str, body: dict[str, Any], api: str = "ajax-api/2.0") -> None:
+        answer = self._client.request(method, f"/{api}/mlflow/{path}", json=body)
         if answer.is_error:
             raise RuntimeError(f"cannot {method} {path}: MLflow answered {answer.status_code}: {answer.text}")
 

@@ -170,6 +170,20 @@ def invocations(host: Host) -> dict[str, str]:
     return {lines["Id"]: lines["InvocationID"]}
 
 
+def test_a_model_that_the_login_may_no_longer_see_serves_on(vault: Vault) -> None:
+    """For MLflow it is as if it did not exist; a person is asked, and with the permission back nobody is."""
+    site, before = vault.site, invocations(vault.site.host)
+    site.registry.set_permission("fetcher", "guarded", "DENY")
+    try:
+        one = site.wait_for("guarded", "held")
+        assert "this host may no longer see it" in one["message"]
+        assert site.predict("guarded", {}, {}).status_code == 200
+    finally:
+        site.registry.set_permission("fetcher", "guarded")
+    site.wait_for("guarded", "serving", 1)
+    assert invocations(site.host) == before
+
+
 @pytest.mark.parametrize("kept", ["plain", "encrypted"])
 def test_a_password_is_exchanged_and_models_go_on(vault: Vault, kept: str) -> None:
     """First in the registry, then on the host; only the agent is restarted, and the next fetch has the new one."""
