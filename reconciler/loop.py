@@ -43,7 +43,8 @@ class Loop:
 
     def wake(self) -> None:
         """Have a pass run soon; safe from any thread and from a signal handler."""
-        self._wakes.put(None)
+        if self._wakes.empty():  # one is enough, and thousands would be memory
+            self._wakes.put(None)
 
     def stop(self) -> None:
         """Have it end soon; safe from any thread and from a signal handler."""

@@ -76,6 +76,18 @@ class Stop(Action):
 
 
 @dataclass(frozen=True)
+class Kill(Action):
+    """Kill all processes of a unit at once; what follows is systemd's own rule for one that ends by a signal."""
+
+    why: str
+
+    verb = "kill"
+
+    def __str__(self) -> str:
+        return f"kill {self.unit}: {self.why}"
+
+
+@dataclass(frozen=True)
 class StandBy(Action):
     """Have a server close its listeners and stay loaded; one that does not is stopped."""
 

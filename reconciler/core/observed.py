@@ -37,6 +37,8 @@ class Unit:
     """When it last became active, in seconds on the monotonic clock; 0 when it never did."""
     ended: float = 0.0
     """When it last failed, on the same clock; 0 when it has not."""
+    floods: bool = False
+    """It changes so often that its changes are not listened to."""
 
     @property
     def is_up(self) -> bool:

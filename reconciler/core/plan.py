@@ -7,6 +7,7 @@ from reconciler.core import actions as act
 from reconciler.core import names, units
 from reconciler.core.actions import Action
 from reconciler.core.draft import Draft, Situation, clean
+from reconciler.core.floods import kills
 from reconciler.core.ledger import Rejected
 from reconciler.core.let_go import let_go, take_down
 from reconciler.core.observed import Observed
@@ -36,7 +37,7 @@ class Plan:
 def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     """Decide what to do next. Computing it touches nothing; doing it and asking again converges to no actions."""
     shared: dict[str, act.Render] = {}
-    before: list[Action] = []
+    before: list[Action] = kills(seen, situation.ledger)
     after: list[Action] = []
     outlooks, mended, deadlines = [], set(), []
     holds = held(wanted, seen, situation.ledger, situation.registry, situation.keeping)

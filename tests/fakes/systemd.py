@@ -118,6 +118,12 @@ class FakeSystemd:
         if unit in self._units and self._units[unit].active in ("active", "activating"):
             self._units[unit] = replace(self._units[unit], active="deactivating", sub="stop-sigterm")
 
+    def kill(self, unit: str) -> None:
+        """Kill a unit's processes; systemd starts a server again."""
+        state = self._units.get(unit)
+        if state is not None and state.active == "active" and names.parse_server(unit):
+            self._units[unit] = replace(state, active="activating", sub="auto-restart", result="signal", floods=False)
+
     def stand_by(self, unit: str, patience: float) -> None:  # noqa: ARG002 - whether it obeys is known at once
         """Close a server's listeners."""
         self._say(unit, "standing by")
@@ -141,6 +147,10 @@ class FakeSystemd:
         state = self._units[unit]
         words = state.status_text.partition(";")[0] or f"answering as {unit}"
         self._units[unit] = replace(state, status_text=f"{words}; requests={requests} errors={errors}")
+
+    def flood(self, unit: str) -> None:
+        """Have a server change more often than anybody listens to."""
+        self._units[unit] = replace(self._units[unit], floods=True)
 
     def crash(self, unit: str, result: str = "signal") -> None:
         """Have a server end by itself; systemd will start it again."""
