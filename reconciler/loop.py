@@ -6,11 +6,12 @@ import signal
 import time
 from collections.abc import Callable
 from datetime import UTC
+from pathlib import Path
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from reconciler.core import story
+from reconciler.core import places, story
 from reconciler.journal import notify
 from reconciler.load_settings import SettingsError
 from reconciler.reconcile import Reconciler
@@ -67,6 +68,10 @@ class Loop:
         while not self._stopping:
             if self._take_settings():
                 self._schedule(timer)
+            if lost := _lost_directory():
+                # Ours was mounted at its place, which nothing but a start does again.
+                log.warning(f"the directory {lost} is gone, so this ends and systemd starts it again")
+                break
             patience = self._pass_until_done()
             self._wait(patience)
             timer.wakeup()
@@ -137,3 +142,10 @@ class Loop:
         self._reconciler.settings = settings
         log.info("took new settings")
         return True
+
+
+def _lost_directory() -> str | None:
+    """Find the directory of ours that somebody removed; one on a disk that refuses to write is still there."""
+    if not os.access(places.RUN_DIRECTORY, os.W_OK):
+        return places.RUN_DIRECTORY
+    return None if Path(places.STATE_DIRECTORY).is_dir() else places.STATE_DIRECTORY

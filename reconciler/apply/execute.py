@@ -47,6 +47,8 @@ class Executor:
                 self._systemd.resume(unit, self.patience)
             case act.Note():
                 self._ledger.write(action.change(self._ledger.ledger))
+            case act.ShowPin(pin=pin):
+                self._ledger.show_pin(pin)
             case act.Enable(unit=unit):
                 self._systemd.enable(unit)
             case act.Disable(unit=unit):

@@ -255,4 +255,26 @@ class PinEnvironment(Note):
         return ledger.model_copy(update={"environments": {key: one for key, one in pinned.items() if one}})
 
 
+@dataclass(frozen=True)
+class ShowPin(Action):
+    """Show units a recorded digest again, of which somebody changed or removed the file."""
+
+    pin: str
+
+    verb = "restore the recorded digest of"
+
+
+@dataclass(frozen=True)
+class EndStall(Note):
+    """Take note that what a deployment was left to a person for may have been mended."""
+
+    def __str__(self) -> str:
+        return f"look after {self.deployment} again"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """The deployment is not stalled any more."""
+        record = ledger.record(self.deployment).model_copy(update={"stalled": None})
+        return ledger.with_record(self.deployment, record)
+
+
 CHANGES_FILES = (Render, Install, Remove, RemoveDropIns)

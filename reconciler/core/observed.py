@@ -135,6 +135,8 @@ class Observed:
     enabled: frozenset[str] = frozenset()
     foreign: frozenset[str] = frozenset()
     """Files that have a name of ours and not our mark: somebody else's, never touched."""
+    lost_pins: frozenset[str] = frozenset()
+    """Recorded digests, by the names of their files, that units are not shown as they are."""
 
     @cached_property
     def by_deployment(self) -> Mapping[str, Sequence[str]]:

@@ -101,7 +101,7 @@ class FakeSystemd:
         if service and self._units.get(service, Unit(service)).active == "active":
             raise SystemdError(f"cannot start {unit}: its service is active already")
         self.start(unit)
-        self._settle(unit)
+        self.settle_one(unit)
         if self._units[unit].active != "active":
             raise SystemdError(f"cannot start {unit}: its job ended with 'failed'")
 
@@ -160,7 +160,7 @@ class FakeSystemd:
     def settle(self) -> None:
         """End every job."""
         for unit in list(self._units):
-            self._settle(unit)
+            self.settle_one(unit)
 
     def enable(self, unit: str) -> None:
         """Link the unit as its [Install] section says."""
@@ -223,7 +223,8 @@ class FakeSystemd:
                 (self.start_and_wait if link.name.endswith(".socket") else self.start)(link.name)
         self.settle()
 
-    def _settle(self, unit: str) -> None:
+    def settle_one(self, unit: str) -> None:
+        """End a unit's job."""
         state = self._units[unit]
         if state.active == "deactivating":
             self._end(unit)
