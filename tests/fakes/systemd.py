@@ -119,10 +119,12 @@ class FakeSystemd:
             self._units[unit] = replace(self._units[unit], active="deactivating", sub="stop-sigterm")
 
     def kill(self, unit: str) -> None:
-        """Kill a unit's processes; systemd starts a server again."""
+        """Kill a unit's processes; what follows is as the unit says."""
         state = self._units.get(unit)
         if state is not None and state.active == "active" and names.parse_server(unit):
-            self._units[unit] = replace(state, active="activating", sub="auto-restart", result="signal", floods=False)
+            again = "Restart=on-failure" in self._text(unit)
+            active, sub = ("activating", "auto-restart") if again else ("failed", "failed")
+            self._units[unit] = replace(state, active=active, sub=sub, result="signal", floods=False)
 
     def stand_by(self, unit: str, patience: float) -> None:  # noqa: ARG002 - whether it obeys is known at once
         """Close a server's listeners."""

@@ -307,6 +307,18 @@ def test_a_server_that_does_not_step_aside_is_stopped(world: World) -> None:
     assert world.settle(OBEDIENT, "inactive").is_down
 
 
+def test_a_server_that_is_killed_ended_by_a_signal(world: World) -> None:
+    """All of it, at once; what is not loaded, or does not run, is no error."""
+    world.systemd.start(SERVER)
+    assert world.settle(SERVER, "active").is_up
+    world.systemd.kill(SERVER)
+    unit = world.settle(SERVER, "failed")
+    assert (unit.active, unit.result) == ("failed", "signal")
+    world.systemd.kill(SERVER)
+    world.systemd.reset_failed(SERVER)
+    world.systemd.kill(names.server_unit("absent", "1.00000000"))
+
+
 def test_what_is_removed_is_gone_after_a_reload(world: World) -> None:
     """No unit of the contract is shown any more."""
     world.systemd.reset_failed(SOCKET)

@@ -150,22 +150,21 @@ def test_what_was_left_to_a_person_is_looked_after_once_it_can_start_again(world
     assert world.status()["demo"].state is State.SERVING
 
 
-def test_a_digest_that_cannot_be_shown_is_tried_again_later(world: World) -> None:
+def test_a_digest_that_cannot_be_shown_is_tried_again_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at once and without end; other models are looked after meanwhile."""
     world.select(demo=1)
     world.converge()
     pins, aside = world.state / "pins", world.state / "aside"
     pins.rename(aside)
-    replace = world.reconciler.ledger.show_pin
 
     def refuse(_name: str) -> None:
         raise OSError(28, "No space left on device")
 
-    world.reconciler.ledger.show_pin = refuse  # type: ignore[method-assign]  # a disk that is full for this alone
+    monkeypatch.setattr(world.reconciler.ledger, "show_pin", refuse)
     world.select(demo=1, other=1)
     world.converge()
     assert {name: one.state for name, one in world.status().items()}["other"] is State.SERVING
-    world.reconciler.ledger.show_pin = replace  # type: ignore[method-assign]  # room again
+    monkeypatch.undo()
     world.now += 1000
     world.converge()
     assert {path.name for path in aside.iterdir()} <= {path.name for path in pins.iterdir()}
