@@ -31,9 +31,15 @@ FIRST_PASS_STEP_USEC = 60_000_000
 class Loop:
     """Events only wake; a pass reads everything again, so none of them can be missed or come too often."""
 
-    def __init__(self, reconciler: Reconciler, load_settings: Callable[[], Settings]) -> None:
-        """Run `reconciler`; `load_settings` is called for a reload and may raise SettingsError."""
+    def __init__(
+        self, reconciler: Reconciler, load_settings: Callable[[], Settings], look: Callable[[], None] = lambda: None
+    ) -> None:
+        """Run `reconciler`; `load_settings` is called for a reload and may raise SettingsError.
+
+        `look` is called before passes, to be woken by what is there by then.
+        """
         self._reconciler = reconciler
+        self._look = look
         self._load_settings = load_settings
         # SimpleQueue, because its put() may be called from a signal handler that interrupts its get().
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -72,6 +78,7 @@ class Loop:
                 # Ours was mounted at its place, which nothing but a start does again.
                 log.warning(f"the directory {lost} is gone, so this ends and systemd starts it again")
                 break
+            self._look()
             patience = self._pass_until_done()
             self._wait(patience)
             timer.wakeup()
