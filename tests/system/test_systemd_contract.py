@@ -11,6 +11,7 @@ import pytest
 from reconciler.core import names
 from reconciler.core.observed import Unit
 from reconciler.core.quote import quote_argument
+from reconciler.core.reasons import why_failed
 from reconciler.ports.systemd import Systemd, SystemdError
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.host import Host, Layers
@@ -190,7 +191,9 @@ def test_a_directory_that_could_not_be_removed_is_removed_later(world: World) ->
     for _ in range(2):
         with pytest.raises(SystemdError, match="exit-code"):
             world.systemd.clean(STEP)
-        assert world.settle(STEP, "failed").active == "failed"
+        unit = world.settle(STEP, "failed")
+        assert unit.active == "failed"
+        assert "systemd says" not in why_failed(unit)  # the words are ours
     world.let_go(DIRECTORY)
     world.systemd.clean(STEP)
     assert DIRECTORY not in world.directories()
