@@ -80,12 +80,14 @@ def test_what_failed_comes_after_what_has_not(world: World) -> None:
     """Downloads that fail again and again do not keep others from their first try, whatever their names."""
     configure(world, 1)
     world.failures = {names.fetch_unit("a", 1): Behaviour(works=False, status_text="cannot fetch: it drips; wait")}
+    world.select(a=1)
+    world.converge()
+    assert world.status()["a"].reason == "fetch-failed"
     world.select(a=1, b=1)
-    world.reconciler.one_pass()
-    world.systemd.settle()
     world.now += 1000  # both may be tried
     world.reconciler.one_pass()
     assert under_way(world) == ["mlflow-fetch@b.1.service"]
+    assert world.status()["a"].reason == "waiting"
 
 
 def test_what_is_nearest_to_its_end_comes_first(world: World) -> None:
