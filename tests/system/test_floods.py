@@ -50,6 +50,7 @@ def flood(lines):
             for line in lines:
                 number += 1
                 notify.send(line.format(number=number).encode())
+    print("the flood is over", flush=True)
 
 class Flooder(PythonModel):
     def predict(self, context, model_input, params=None):
@@ -101,6 +102,11 @@ def kills(site: Site) -> int:
     return sum(line.startswith("kill model-flooder@") and line.endswith(why) for line in told)
 
 
+def floods(site: Site) -> int:
+    """How many floods came to their own end."""
+    return sum(str(entry["MESSAGE"]) == "the flood is over" for entry in site.story("flooder"))
+
+
 def answers(site: Site) -> bool:
     """Whether the flooder does."""
     try:
@@ -126,17 +132,18 @@ def neighbours_go_on(site: Site) -> Iterator[None]:
 @pytest.mark.parametrize("what", list(FLOODS))
 def test_a_flood_takes_neither_memory_nor_time_of_others(site: Site, what: str) -> None:
     """It is ended and told, the neighbours answer; another model is promoted and serves meanwhile."""
-    before, told, started = memory(site), kills(site), server(site)
+    before, told, over, started = memory(site), kills(site), floods(site), server(site)
     with neighbours_go_on(site):
         have_it_flood(site, FLOODS[what])
         if what == "its status line":
             site.registry.promote("other0", 1)
-        site.host.wait_for(lambda: server(site) != started or None, 90, f"{started[0]} to be killed")
+        site.host.wait_for(lambda: server(site) != started or floods(site) > over or None, 90, "the flood to be over")
         if what == "its status line":
             site.wait_for("other0", "serving", 1)
         site.host.wait_for(lambda: answers(site) or None, 90, "the flooder to answer again")
     assert memory(site) - before < GROWTH
     assert kills(site) > told
+    assert floods(site) == over
 
 
 def heard(site: Site) -> None:
@@ -147,9 +154,10 @@ def heard(site: Site) -> None:
 def test_what_systemd_tells_nobody_harms_nobody(site: Site) -> None:
     """It is not noticed, and there is nothing to notice."""
     before, told, started = memory(site), kills(site), server(site)
+    over = floods(site)
     with neighbours_go_on(site):
         have_it_flood(site, QUIET_FLOOD)
-        heard(site)
+        site.host.wait_for(lambda: floods(site) > over or None, 90, "the flood to be over")
     assert memory(site) - before < GROWTH
     assert (kills(site), server(site)) == (told, started)
 
