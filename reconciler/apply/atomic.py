@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from pathlib import Path
 
 
@@ -17,7 +18,7 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
     """
     temporary = unfinished(path)
     clear(temporary)
-    if path.is_dir() and not path.is_symlink():
+    if is_directory(path):
         put_aside(path)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
@@ -42,9 +43,17 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def is_directory(path: Path) -> bool:
+    """Whether a directory is there itself: where a link leads may be closed to us."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def clear(path: Path) -> None:
     """Remove whatever is there, if anything is, in a directory of our own. Raises OSError."""
-    if path.is_dir() and not path.is_symlink():
+    if is_directory(path):
         path.chmod(0o700)  # root without capabilities heeds modes, too
         shutil.rmtree(path)
     else:

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from reconciler.apply.atomic import clear, replace_file
+from reconciler.apply.atomic import clear, is_directory, replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_own_file
 
 MAX_PIN_BYTES = 100
@@ -34,7 +34,7 @@ class PinFiles:
         """Write one, whatever is in its place. Raises OSError."""
         self._prepare()
         path = self._directory / name
-        if path.is_dir() and not path.is_symlink():
+        if is_directory(path):
             clear(path)
         replace_file(path, _content(pin), _FILE_MODE)
 
@@ -57,7 +57,7 @@ class PinFiles:
     def _prepare(self) -> None:
         if self._is_right():
             return
-        if self._directory.is_symlink() or not self._directory.is_dir():
+        if not is_directory(self._directory):
             clear(self._directory)
         self._directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
         self._directory.chmod(_DIRECTORY_MODE)

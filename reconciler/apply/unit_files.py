@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.apply.atomic import replace_file, sync_directory
+from reconciler.apply.atomic import is_directory, replace_file, sync_directory
 from reconciler.apply.render import facts_of
 from reconciler.core import names
 from reconciler.core.observed import File
@@ -57,7 +57,7 @@ class UnitFiles:
     def remove_drop_ins(self, unit: str) -> None:
         """Remove what was put beside a unit to change it."""
         directory = self._units / f"{unit}.d"
-        if directory.is_dir() and not directory.is_symlink():
+        if is_directory(directory):
             shutil.rmtree(directory)
         else:
             directory.unlink(missing_ok=True)
