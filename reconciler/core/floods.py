@@ -7,7 +7,7 @@ from reconciler.core.observed import Observed
 
 TOO_MANY = 100
 """Changes of one unit within `SPAN`. A server that starts makes about ten, one that serves tells its counters once a
-second, one that ends again and again makes ten a second at most."""
+second, one that systemd starts anew each second makes less than fifty."""
 SPAN = 5.0
 """Seconds."""
 WHY = f"it changed its state or its status line more than {TOO_MANY} times within {SPAN:.0f} s"
