@@ -1,5 +1,6 @@
 """The registry agent: reads the registry again and again, and keeps the snapshot file in step with it."""
 
+import errno
 import os
 import queue
 import signal
@@ -30,6 +31,8 @@ from reconciler.status_file import STATUS_FILE
 REGISTRY_FILE = Path(places.REGISTRY_FILE)
 JITTER = 0.1
 """Share of the poll interval by which each poll is moved, so that many hosts do not ask at the same moment."""
+MENDED_BY_A_START = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS}
+"""What writing ends with when somebody removed or changed our directory: systemd makes it when it starts us."""
 
 log = structlog.get_logger()
 
@@ -92,6 +95,9 @@ class Agent:
             log.warning(f"{line}; what is deployed stays as it is")
         self._failures += 1
         notify(STATUS=f"{line} (try {self._failures}); what is deployed stays as it is")
+        if isinstance(error, OSError) and error.errno in MENDED_BY_A_START:
+            log.warning(f"the directory of {self._file} is not what it was, so this ends and systemd starts it again")
+            sys.exit(1)
 
     def _succeeded(self, reading: RegistryReading, snapshot: Snapshot) -> None:
         if self._failures:

@@ -64,13 +64,13 @@ def run(
         refuse(f"{error}; see whether systemd and dbus run on this host", 1)
     reconciler.files.sweep()
     Requests().prepare()
-    loop = Loop(reconciler, lambda: load(config))
+    events = FileEvents()
+    loop = Loop(reconciler, lambda: load(config), events.refresh)
 
     def lost() -> None:
         get_logger().warning("the connection to D-Bus is closed, so this ends and systemd starts it again")
         loop.stop()
 
-    events = FileEvents()
     events.on_replacement(Path(places.REGISTRY_FILE).parent, loop.wake)
     events.on_change(Path("/etc/mlflow-reconciler"), loop.settings_changed, recursive=True)
     events.on_change(Path(places.SHIPPED_TEMPLATES), loop.wake, recursive=True)

@@ -6,11 +6,12 @@ import signal
 import time
 from collections.abc import Callable
 from datetime import UTC
+from pathlib import Path
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from reconciler.core import story
+from reconciler.core import places, story
 from reconciler.journal import notify
 from reconciler.load_settings import SettingsError
 from reconciler.reconcile import Reconciler
@@ -30,9 +31,15 @@ FIRST_PASS_STEP_USEC = 60_000_000
 class Loop:
     """Events only wake; a pass reads everything again, so none of them can be missed or come too often."""
 
-    def __init__(self, reconciler: Reconciler, load_settings: Callable[[], Settings]) -> None:
-        """Run `reconciler`; `load_settings` is called for a reload and may raise SettingsError."""
+    def __init__(
+        self, reconciler: Reconciler, load_settings: Callable[[], Settings], look: Callable[[], None] = lambda: None
+    ) -> None:
+        """Run `reconciler`; `load_settings` is called for a reload and may raise SettingsError.
+
+        `look` is called before passes, to be woken by what is there by then.
+        """
         self._reconciler = reconciler
+        self._look = look
         self._load_settings = load_settings
         # SimpleQueue, because its put() may be called from a signal handler that interrupts its get().
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -43,7 +50,8 @@ class Loop:
 
     def wake(self) -> None:
         """Have a pass run soon; safe from any thread and from a signal handler."""
-        self._wakes.put(None)
+        if self._wakes.empty():  # one is enough, and thousands would be memory
+            self._wakes.put(None)
 
     def stop(self) -> None:
         """Have it end soon; safe from any thread and from a signal handler."""
@@ -66,6 +74,11 @@ class Loop:
         while not self._stopping:
             if self._take_settings():
                 self._schedule(timer)
+            if lost := _lost_directory():
+                # Ours was mounted at its place, which nothing but a start does again.
+                log.warning(f"the directory {lost} is gone, so this ends and systemd starts it again")
+                break
+            self._look()
             patience = self._pass_until_done()
             self._wait(patience)
             timer.wakeup()
@@ -136,3 +149,10 @@ class Loop:
         self._reconciler.settings = settings
         log.info("took new settings")
         return True
+
+
+def _lost_directory() -> str | None:
+    """Find the directory of ours that somebody removed; one on a disk that refuses to write is still there."""
+    if not os.access(places.RUN_DIRECTORY, os.W_OK):
+        return places.RUN_DIRECTORY
+    return None if Path(places.STATE_DIRECTORY).is_dir() else places.STATE_DIRECTORY

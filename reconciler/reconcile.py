@@ -98,9 +98,9 @@ class Reconciler:
         return acted
 
     def observe(self) -> Observed:
-        """Look at the unit files and at systemd."""
+        """Look at the unit files, at systemd, and at what units are shown."""
         files, foreign = self.files.observe()
-        return Observed(self.systemd.units(), files, self.files.enabled(), foreign)
+        return Observed(self.systemd.units(), files, self.files.enabled(), foreign, self.ledger.lost_pins())
 
     def decide(self, reading: Reading, seen: Observed) -> Plan:
         """Plan from a reading and an observation; without any snapshot nothing is decided about anything."""
@@ -129,6 +129,7 @@ class Reconciler:
             rules=rules(self.settings),
             rollout=rollout_settings(self.settings),
             keeping=keeping(self.settings),
+            parallel_steps=rhythm.parallel_steps,
             unselected=self.memory.unselected,
             exhausted=self.memory.exhausted(rhythm.mend_budget, now, rhythm.mend_window),
             holds=self.memory.backoff.active(now),

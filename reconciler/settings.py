@@ -172,6 +172,8 @@ class ReconcileSettings(_Section):
     retry_min: Seconds = 10
     retry_max: Seconds = 600
     job_timeout: Seconds = 30
+    parallel_steps: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Downloads, builds and verifications that run at once."""
     mend_budget: Annotated[int, Field(ge=1, le=1000)] = 5
     mend_window: Seconds = 300
     """A deployment that needed `mend_budget` repairs within `mend_window` seconds is left to a person."""

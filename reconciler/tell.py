@@ -9,9 +9,10 @@ import structlog
 from pydantic import ValidationError
 
 from reconciler.apply.atomic import replace_file
+from reconciler.apply.foreign_file import UnacceptableFileError, read_own_file
 from reconciler.core import names, story
 from reconciler.core.actions import Action
-from reconciler.core.status import DeploymentStatus, Outlook, RegistryStatus, State, Status, summary
+from reconciler.core.status import MAX_STATUS_BYTES, DeploymentStatus, Outlook, RegistryStatus, State, Status, summary
 
 log = structlog.get_logger()
 
@@ -123,6 +124,6 @@ def _tell_change(before: DeploymentStatus | None, now: DeploymentStatus) -> None
 def _read_own(path: Path) -> Status | None:
     """Go on from what was told before a restart; a file that is not there or not ours tells nothing."""
     try:
-        return Status.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        return Status.model_validate_json(read_own_file(path, MAX_STATUS_BYTES))
+    except (UnacceptableFileError, ValidationError):
         return None

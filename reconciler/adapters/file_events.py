@@ -1,8 +1,10 @@
 """File events through watchdog, as nothing but a call: who is woken reads everything again."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from watchdog.events import (
     EVENT_TYPE_CREATED,
     EVENT_TYPE_DELETED,
@@ -12,6 +14,9 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
+from watchdog.observers.api import ObservedWatch
+
+log = structlog.get_logger()
 
 # Opening and closing for reading are events too: acting on those, a reader would wake itself for ever.
 _CHANGES = frozenset({EVENT_TYPE_CREATED, EVENT_TYPE_DELETED, EVENT_TYPE_MOVED, EVENT_TYPE_MODIFIED})
@@ -28,11 +33,22 @@ class _Handler(FileSystemEventHandler):
             self._wake()
 
 
+@dataclass
+class _Watched:
+    directory: Path
+    handler: _Handler
+    recursive: bool
+    identity: tuple[int, int] | None = None
+    """Of the directory that is watched: one that was made anew at its place is another."""
+    watch: ObservedWatch | None = None
+
+
 class FileEvents:
     """Watches directories until it is closed."""
 
     def __init__(self) -> None:
         self._observer = Observer()
+        self._watched: list[_Watched] = []
 
     def start(self) -> None:
         """Begin to deliver, from a thread. Raises OSError where the kernel has no more watches to give."""
@@ -52,6 +68,30 @@ class FileEvents:
         """Call `wake` when a file is put in place or taken away; a new mtime alone is freshness and wakes nobody."""
         self._watch(directory, _REPLACEMENTS, wake, recursive=False)
 
+    def refresh(self) -> None:
+        """Watch what was made, or made anew, since: a watch ends with the directory that it is of."""
+        for one in self._watched:
+            identity = _identity(one.directory)
+            if identity == one.identity:
+                continue
+            if one.watch is not None:
+                self._observer.unschedule(one.watch)
+            one.watch, one.identity = None, identity
+            if identity is None:
+                continue
+            try:
+                one.watch = self._observer.schedule(one.handler, str(one.directory), recursive=one.recursive)
+            except OSError as error:
+                log.warning(f"cannot watch {one.directory}: {error.strerror}; changes are noticed by the timer instead")
+
     def _watch(self, directory: Path, kinds: frozenset[str], wake: Callable[[], None], recursive: bool) -> None:
-        if directory.is_dir():
-            self._observer.schedule(_Handler(kinds, wake), str(directory), recursive=recursive)
+        self._watched.append(_Watched(directory, _Handler(kinds, wake), recursive))
+        self.refresh()
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    try:
+        about = directory.stat()
+    except OSError:
+        return None
+    return (about.st_dev, about.st_ino) if directory.is_dir() else None

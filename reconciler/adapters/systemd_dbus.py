@@ -1,58 +1,44 @@
 """systemd over the system D-Bus. The traps that are avoided here were measured; each is named where it matters."""
 
 import signal
-import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from gi.repository import Gio, GLib
 from pydbus import SystemBus
 
+from reconciler.adapters.signals import BUS, MANAGER, Signals
 from reconciler.core import names
 from reconciler.core.observed import Unit
 from reconciler.ports.systemd import SystemdBusyError, SystemdError
 
-_BUS = "org.freedesktop.systemd1"
 _PATH = "/org/freedesktop/systemd1"
-_MANAGER = "org.freedesktop.systemd1.Manager"
 _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 _NOT_LOADED = "org.freedesktop.systemd1.UnitNotLoaded"
 _BUSY = "org.freedesktop.systemd1.UnitBusy"
-KEPT_JOBS = 1000
 A_MOMENT = 2.0
 """Seconds that a removal may hold up a pass."""
 
 
 class SystemdOverDbus:
-    """One connection, one manager proxy (introspecting costs 8 ms) and a main loop in a thread for the signals."""
+    """One connection, and one manager proxy (introspecting costs 8 ms)."""
 
     def __init__(self, timeout: float) -> None:
         """Connect; `timeout` in seconds bounds every call and every wait for a job."""
         self._timeout = timeout
         self._bus = self._guard("reach the system bus", SystemBus)
-        self._manager = self._guard("reach systemd", lambda: self._bus.get(_BUS, _PATH, timeout=timeout)[_MANAGER])
-        self._finished: dict[str, str] = {}
-        self._changed = threading.Condition()
-        self._wake: Callable[[], None] | None = None
+        self._manager = self._guard("reach systemd", lambda: self._bus.get(BUS, _PATH, timeout=timeout)[MANAGER])
         self._call("Subscribe")
-        for name in ("JobRemoved", "UnitRemoved", "UnitFilesChanged", "Reloading"):
-            self._bus.subscribe(iface=_MANAGER, signal=name, signal_fired=self._on_signal)
-        self._bus.subscribe(
-            iface="org.freedesktop.DBus.Properties",
-            signal="PropertiesChanged",
-            arg0="org.freedesktop.systemd1.Unit",
-            signal_fired=self._on_signal,
-        )
-        self._loop = GLib.MainLoop()
-        threading.Thread(target=self._loop.run, name="dbus-signals", daemon=True).start()
+        self._signals = Signals(self._bus.con)
 
     def close(self) -> None:
         """Stop listening to signals."""
-        self._loop.quit()
+        self._signals.close()
 
     def watch(self, wake: Callable[[], None], lost: Callable[[], None]) -> None:
         """Call `wake` after every change of a unit or a job, and `lost` when the connection is closed."""
-        self._wake = wake
+        self._signals.wake = wake
         # GLib would raise SIGTERM in a thread of its own, which does not wake the main thread.
         self._bus.con.set_exit_on_close(False)
         self._bus.con.connect("closed", lambda *_: lost())
@@ -63,7 +49,8 @@ class SystemdOverDbus:
         for row in self._call("ListUnitsByPatterns", [], list(names.UNIT_GLOBS)):
             name, _, load, active, sub, _, path, _, job, _ = row
             if names.is_ours(name):
-                found[name] = self._unit(name, load, _with_job(active, job), sub, path)
+                unit = self._unit(name, load, _with_job(active, job), sub, path)
+                found[name] = replace(unit, floods=True) if self._signals.floods(name) else unit
         return found
 
     def _unit(self, name: str, load: str, active: str, sub: str, path: str) -> Unit:
@@ -145,10 +132,13 @@ class SystemdOverDbus:
             text = self._property(path, "Service", "StatusText")
             return active != "active" or followed(Unit(unit, active=active, status_text=text))
 
-        with self._changed:
-            if self._changed.wait_for(done, timeout=patience):
-                return
-        self.stop(unit)
+        if not self._signals.wait_for(done, patience):
+            self.stop(unit)
+
+    def kill(self, unit: str) -> None:
+        """Kill all its processes."""
+        self._call("KillUnit", unit, "all", signal.SIGKILL, ignore=(_NO_SUCH_UNIT, _NOT_LOADED))
+        self._signals.was_killed(unit)
 
     def enable(self, unit: str) -> None:
         """Have a boot start the unit."""
@@ -169,38 +159,29 @@ class SystemdOverDbus:
         # A build's cache is everybody's, a server's is its own.
         self._call("CleanUnit", unit, ["cache"] if names.parse_server(unit) else ["state", "runtime"])
         path = self._call("LoadUnit", unit)
-        with self._changed:
-            done = self._changed.wait_for(
-                lambda: self._property(path, "Unit", "SubState") != "cleaning", timeout=A_MOMENT
-            )
-        if not done:
+        if not self._signals.wait_for(lambda: self._property(path, "Unit", "SubState") != "cleaning", A_MOMENT):
             raise SystemdBusyError(f"systemd is still removing the directories of {unit}")
         if (result := self._property(path, "Service", "CleanResult")) != "success":
             raise SystemdError(f"cannot clean {unit}: systemd says {result!r}; see journalctl -u {unit}")
 
     def _wait_for_job(self, unit: str, job: str) -> str:
-        """Wait for a job. Its end may be told before its start returned, so every end is kept until it is asked for."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: job in self._finished, timeout=self._timeout):
-                raise SystemdError(f"cannot start {unit}: its job is still running after {self._timeout:.0f} s")
-            return self._finished.pop(job)
+        results: list[str] = []
 
-    def _on_signal(self, _sender: str, path: str, _interface: str, signal: str, parameters: tuple[Any, ...]) -> None:
-        with self._changed:
-            if signal == "JobRemoved":
-                self._finished[parameters[1]] = parameters[3]
-                while len(self._finished) > KEPT_JOBS:
-                    self._finished.pop(next(iter(self._finished)))
-            self._changed.notify_all()
-        if self._wake is not None and _is_about_ours(path, signal, parameters):
-            self._wake()
+        def ended() -> bool:
+            result = self._signals.take_result(job)
+            results.extend([] if result is None else [result])
+            return result is not None
+
+        if not self._signals.wait_for(ended, self._timeout):
+            raise SystemdError(f"cannot start {unit}: its job is still running after {self._timeout:.0f} s")
+        return results[0]
 
     def _property(self, path: str, interface: str, name: str) -> Any:
         """Read one property with a time-out, which attribute access of a proxy does not have."""
         reply = self._guard(
             f"read {name}",
             lambda: self._bus.con.call_sync(
-                _BUS,
+                BUS,
                 path,
                 "org.freedesktop.DBus.Properties",
                 "Get",
@@ -236,12 +217,3 @@ def _with_job(active: str, job: str) -> str:
     if job == "stop" and active in ("active", "activating"):
         return "deactivating"
     return active
-
-
-def _is_about_ours(path: str, signal: str, parameters: tuple[Any, ...]) -> bool:
-    """Tell whether a signal is about a unit of ours; a busy host sends many that are not."""
-    if signal == "PropertiesChanged":
-        return path.rpartition("/")[2].startswith(("model_2d", "mlflow_2d"))
-    if signal == "JobRemoved":
-        return names.is_ours(parameters[2])
-    return signal != "UnitRemoved" or names.is_ours(parameters[0])

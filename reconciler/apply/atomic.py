@@ -1,6 +1,8 @@
 """Files that are either the old or the new one, whatever happens in between."""
 
 import os
+import shutil
+import stat
 from pathlib import Path
 
 
@@ -10,9 +12,14 @@ def unfinished(path: Path) -> Path:
 
 
 def replace_file(path: Path, content: bytes, mode: int) -> None:
-    """Write `content` beside `path`, make it durable, and put it in the place of `path`, in a directory of our own."""
+    """Write `content` beside `path`, make it durable, and put it in the place of `path`, in a directory of our own.
+
+    Only a directory cannot be replaced; it is put aside.
+    """
     temporary = unfinished(path)
-    temporary.unlink(missing_ok=True)
+    clear(temporary)
+    if is_directory(path):
+        put_aside(path)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         with os.fdopen(descriptor, "wb") as file:
@@ -34,3 +41,31 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_directory(path: Path) -> bool:
+    """Whether a directory is there itself: where a link leads may be closed to us."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def clear(path: Path) -> None:
+    """Remove whatever is there, if anything is, in a directory of our own. Raises OSError."""
+    if is_directory(path):
+        path.chmod(0o700)  # root without capabilities heeds modes, too
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def put_aside(path: Path) -> Path:
+    """Move what cannot be used out of the way, for people to look at, and give its new name. Raises OSError.
+
+    Only the latest is kept.
+    """
+    aside = path.with_name(f"{path.name}.unusable")
+    clear(aside)
+    path.replace(aside)
+    return aside

@@ -39,12 +39,16 @@ class Executor:
                 self._systemd.start(unit)
             case act.Stop(unit=unit):
                 self._systemd.stop(unit)
+            case act.Kill(unit=unit):
+                self._systemd.kill(unit)
             case act.StandBy(unit=unit):
                 self._systemd.stand_by(unit, self.patience)
             case act.Resume(unit=unit):
                 self._systemd.resume(unit, self.patience)
             case act.Note():
                 self._ledger.write(action.change(self._ledger.ledger))
+            case act.ShowPin(pin=pin):
+                self._ledger.show_pin(pin)
             case act.Enable(unit=unit):
                 self._systemd.enable(unit)
             case act.Disable(unit=unit):

@@ -5,13 +5,15 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import replace_file
+from reconciler.apply.atomic import put_aside, replace_file
+from reconciler.apply.foreign_file import MissingFileError, UnacceptableFileError, read_own_file
 from reconciler.core import places
 from reconciler.core.history import History
 
 log = structlog.get_logger()
 
 HISTORY_FILE = Path(places.STATE_DIRECTORY) / "history.json"
+MAX_HISTORY_BYTES = 16 * 1024 * 1024
 
 
 class UnusableHistoryError(Exception):
@@ -21,11 +23,11 @@ class UnusableHistoryError(Exception):
 def read_history(path: Path = HISTORY_FILE) -> History:
     """Read what is remembered; nothing where nothing ever ran. Raises UnusableHistoryError."""
     try:
-        return History.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+        return History.model_validate_json(read_own_file(path, MAX_HISTORY_BYTES))
+    except MissingFileError:
         return History(schema=1)
-    except OSError as error:
-        raise UnusableHistoryError(f"{path}: {error.strerror}") from error
+    except UnacceptableFileError as error:
+        raise UnusableHistoryError(str(error)) from error
     except ValidationError as error:
         raise UnusableHistoryError(f"{path}: {error.error_count()} fields are not as they should be") from error
 
@@ -41,9 +43,8 @@ class HistoryFile:
             self.history = read_history(path)
         except UnusableHistoryError as error:
             self.history = History(schema=1)
-            aside = path.with_name(f"{path.name}.unusable")
             try:
-                path.replace(aside)
+                aside = put_aside(path)
             except OSError:
                 aside = path
             log.warning(f"cannot use the history: {error}; it begins anew. See {aside}")

@@ -6,7 +6,6 @@ twice: the answer to one that a killed reconciler had taken is that nobody knows
 """
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,7 @@ from typing import Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from reconciler.apply.atomic import replace_file
+from reconciler.apply.atomic import clear, replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
 from reconciler.apply.ledger_file import LedgerFile
 from reconciler.core import places
@@ -163,9 +162,6 @@ class Requests:
 def _remove(path: Path) -> None:
     """Remove whatever is there; a request should be a file, but anything can be put in its place."""
     try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        clear(path)
     except OSError as error:
         log.warning(f"cannot remove {path}: {error.strerror}")

@@ -6,12 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import replace_file
-from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
+from reconciler.apply.atomic import put_aside, replace_file
+from reconciler.apply.foreign_file import (
+    MissingFileError,
+    UnacceptableFileError,
+    read_foreign_file,
+    read_own_file,
+)
 from reconciler.core.quote import one_line
 from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class Snapshots:
         self._accepted: Snapshot | None = None
         self._on_disk: Snapshot | None = None
         self._loaded = False
+        self._usable = True
         self._parsed: tuple[bytes, Snapshot] | None = None
 
     def read(self, keep: bool = True) -> Reading:
@@ -61,6 +70,9 @@ class Snapshots:
         if self._on_disk is not None and self._on_disk.same_selection(snapshot):
             return ""
         try:
+            if not self._usable:
+                put_aside(self._kept)
+                self._usable = True
             replace_file(self._kept, snapshot.model_dump_json(by_alias=True).encode(), 0o600)
         except OSError as error:
             return f"cannot keep the snapshot for the next boot: {self._kept}: {error.strerror}"
@@ -71,9 +83,14 @@ class Snapshots:
         if not self._loaded:
             self._loaded = True
             try:
-                self._accepted = self._on_disk = _parse(self._kept.read_bytes(), self._kept)
-            except (OSError, UnacceptableFileError):
+                content = read_own_file(self._kept, MAX_SNAPSHOT_BYTES)
+                self._accepted = self._on_disk = _parse(content, self._kept)
+            except MissingFileError:
                 self._accepted = None
+            except UnacceptableFileError as error:
+                self._accepted = None
+                self._usable = False
+                log.warning(f"cannot use the last accepted snapshot: {error}; the next one is waited for")
         return self._accepted
 
 

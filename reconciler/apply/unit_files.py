@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.apply.atomic import replace_file, sync_directory
+from reconciler.apply.atomic import is_directory, replace_file, sync_directory
 from reconciler.apply.render import facts_of
 from reconciler.core import names
 from reconciler.core.observed import File
@@ -36,8 +36,9 @@ class UnitFiles:
             text = _read(self._units / unit) if unit in installed else None
             copy = _read(self._rendered / unit) if unit in copies else None
             facts = facts_of(copy) if copy is not None else None
-            if facts is None and text is not None:
-                facts = facts_of(text)
+            if facts is None:
+                copy = None  # somebody emptied it: nothing to restore a unit from
+                facts = facts_of(text) if text is not None else None
             if facts is None:
                 foreign.add(unit)
             else:
@@ -56,7 +57,7 @@ class UnitFiles:
     def remove_drop_ins(self, unit: str) -> None:
         """Remove what was put beside a unit to change it."""
         directory = self._units / f"{unit}.d"
-        if directory.is_dir() and not directory.is_symlink():
+        if is_directory(directory):
             shutil.rmtree(directory)
         else:
             directory.unlink(missing_ok=True)
@@ -80,7 +81,7 @@ class UnitFiles:
 
     def install(self, unit: str) -> None:
         """Restore a unit from its copy."""
-        replace_file(self._units / unit, (self._rendered / unit).read_bytes(), 0o644)
+        replace_file(self._units / unit, _content(self._rendered / unit), 0o644)
 
     def remove(self, unit: str) -> None:
         """Remove a unit, then its copy: a crash between the two leaves the mark that there is more to remove."""
@@ -123,7 +124,12 @@ def _is_masked(path: Path) -> bool:
 def _read(path: Path) -> str:
     """Read a unit; what is no readable file has no mark and so is not ours."""
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_UNIT_BYTES).decode(errors="replace")
+        return _content(path).decode(errors="replace")
     except OSError:
         return ""
+
+
+def _content(path: Path) -> bytes:
+    """Read what is there, and wait for no writer of a pipe. Raises OSError."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        return file.read(MAX_UNIT_BYTES)

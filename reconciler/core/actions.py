@@ -76,6 +76,18 @@ class Stop(Action):
 
 
 @dataclass(frozen=True)
+class Kill(Action):
+    """Kill all processes of a unit at once; what follows is systemd's own rule for one that ends by a signal."""
+
+    why: str
+
+    verb = "kill"
+
+    def __str__(self) -> str:
+        return f"kill {self.unit}: {self.why}"
+
+
+@dataclass(frozen=True)
 class StandBy(Action):
     """Have a server close its listeners and stay loaded; one that does not is stopped."""
 
@@ -243,6 +255,28 @@ class PinEnvironment(Note):
         """A build makes a new one: the same packages built twice are not the same bytes."""
         pinned = {**ledger.environments, self.environment: self.content}
         return ledger.model_copy(update={"environments": {key: one for key, one in pinned.items() if one}})
+
+
+@dataclass(frozen=True)
+class ShowPin(Action):
+    """Show units a recorded digest again, of which somebody changed or removed the file."""
+
+    pin: str
+
+    verb = "restore the recorded digest of"
+
+
+@dataclass(frozen=True)
+class EndStall(Note):
+    """Take note that what a deployment was left to a person for may have been mended."""
+
+    def __str__(self) -> str:
+        return f"look after {self.deployment} again"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """The deployment is not stalled any more."""
+        record = ledger.record(self.deployment).model_copy(update={"stalled": None})
+        return ledger.with_record(self.deployment, record)
 
 
 CHANGES_FILES = (Render, Install, Remove, RemoveDropIns)

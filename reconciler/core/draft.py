@@ -47,6 +47,8 @@ class Situation:
     rollout: Rollout = field(default_factory=Rollout)
     """How a release is brought up of which only the files are known."""
     keeping: Keeping = Keeping()
+    parallel_steps: int = 4
+    """How many steps run at once on the host."""
     unselected: Mapping[str, float] = field(default_factory=dict)
     """Since when deployments are known not to be selected, on the monotonic clock."""
     exhausted: frozenset[str] = frozenset()

@@ -37,6 +37,8 @@ class Unit:
     """When it last became active, in seconds on the monotonic clock; 0 when it never did."""
     ended: float = 0.0
     """When it last failed, on the same clock; 0 when it has not."""
+    floods: bool = False
+    """It changes so often that its changes are not listened to."""
 
     @property
     def is_up(self) -> bool:
@@ -133,6 +135,8 @@ class Observed:
     enabled: frozenset[str] = frozenset()
     foreign: frozenset[str] = frozenset()
     """Files that have a name of ours and not our mark: somebody else's, never touched."""
+    lost_pins: frozenset[str] = frozenset()
+    """Recorded digests, by the names of their files, that units are not shown as they are."""
 
     @cached_property
     def by_deployment(self) -> Mapping[str, Sequence[str]]:

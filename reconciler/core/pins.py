@@ -28,6 +28,27 @@ def pins(seen: Observed, ledger: Ledger) -> list[act.Action]:
     return found + [act.PinEnvironment("", names.build_unit(one), one, "") for one in gone]
 
 
+def lost(seen: Observed, ledger: Ledger) -> list[act.Action]:
+    """Show units again what they compare with, or no server starts. What is stalled is looked after again."""
+    found: list[act.Action] = []
+    stalled = {name for name, record in ledger.records.items() if record.stalled is not None}
+    ended: set[str] = set()
+    for pin in sorted(seen.lost_pins):
+        name, _, rest = pin.partition(".")
+        if rest:
+            version = int(rest.partition(".")[0])
+            found.append(act.ShowPin(name, names.fetch_unit(name, version), pin))
+            ended |= stalled & {name}
+        else:
+            found.append(act.ShowPin("", names.build_unit(pin), pin))
+            ended |= {one for one in stalled if pin in _environments(seen, one)}
+    return found + [act.EndStall(name, "") for name in sorted(ended)]
+
+
+def _environments(seen: Observed, name: str) -> set[str | None]:
+    return {seen.files[unit].facts.get("Environment") for unit in seen.by_deployment.get(name, ())}
+
+
 def why_changed(seen: Observed, ledger: Ledger, fetch: str, source: str) -> str | None:
     """Say that a fetch brought other files than the first one; it should have said so itself."""
     step, files = names.parse_step(fetch), seen.unit(fetch).files

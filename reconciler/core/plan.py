@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 
 from reconciler.core import actions as act
-from reconciler.core import names, units
+from reconciler.core import names, turns, units
 from reconciler.core.actions import Action
 from reconciler.core.draft import Draft, Situation, clean
+from reconciler.core.floods import kills
 from reconciler.core.guard import Wait, Wanted, agreement, waiting
 from reconciler.core.host_settings import CHANGED, runs_by_former_settings
 from reconciler.core.ledger import Rejected
 from reconciler.core.let_go import let_go, take_down
 from reconciler.core.observed import Observed
-from reconciler.core.pins import pins
+from reconciler.core.pins import lost, pins
 from reconciler.core.policy import NOT_ALLOWED
 from reconciler.core.release import Refused, Release
 from reconciler.core.rollout import towards
@@ -40,8 +41,10 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     waits = waiting(wanted, seen, situation)
     if agreed := agreement(wanted, seen, situation):
         before.append(act.Agree("", "", agreed))
-    before += pins(seen, situation.ledger)
+    before += lost(seen, situation.ledger) + pins(seen, situation.ledger)
     before += [act.Unconfirm(name, "") for name in sorted(situation.ledger.prune_confirmed & set(wanted))]
+    # What could not be written down is tried again later, like all else; at once, it would be tried without end.
+    before = [one for one in before if (one.deployment or one.unit) not in situation.paused]
     for name in sorted({*seen.by_deployment, *wanted}):
         draft = Draft(name, seen, situation, dict(shared))
         outlooks.append(_plan_one(draft, wanted.get(name), waits.get(name)))
@@ -51,14 +54,18 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
             after += draft.after
             deadlines += draft.deadlines
             mended |= {name} if draft.mends else set()
-    starting = {action.unit for action in after}
+    if late := turns.late(after, seen, situation):
+        after = turns.without(late, after)
+        outlooks = turns.told(late, outlooks, situation.parallel_steps)
+    starting = {action.unit for action in after} | set(late)
     before += [
         action for action in _collect_environments(wanted, seen, starting) if action.unit not in situation.paused
     ]
     changed = any(isinstance(action, act.CHANGES_FILES) for action in before)
     reload = [act.Reload("", "")] if changed or situation.reload_due else []
     deadline = min(deadlines, default=None)
-    return Plan((*before, *reload, *after), tuple(outlooks), frozenset(mended), deadline)
+    killing = kills(seen, situation.ledger)
+    return Plan((*killing, *before, *reload, *after), tuple(outlooks), frozenset(mended), deadline)
 
 
 def _plan_one(draft: Draft, want: Release | Refused | None, wait: Wait | None) -> Outlook:

@@ -48,6 +48,8 @@ def why_failed(unit: Unit) -> str:
     if unit.has_finished_well:
         return f"cannot {what}: it did not say which environment the version needs; see journalctl -u {unit.name}"
     reason = _RESULTS.get(unit.result, f"systemd says {unit.result!r}")
+    if unit.result == "success":
+        reason = "systemd does not say how it ended, perhaps its directories could not be removed"
     if unit.result == "exit-code":
         reason = _SETUPS.get(unit.exit_status, reason)
     if unit.result == "timeout" and names.parse_server(unit.name) is None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from reconciler.core import names
+from reconciler.core.floods import WHY
 from reconciler.core.observed import Unit
 from reconciler.core.reasons import why_failed
 
@@ -14,6 +15,8 @@ def why_bad(units: Iterable[Unit], max_error_rate: int) -> tuple[str, str] | Non
     """Say what counts against the servers of a release, as a word and a sentence; None when nothing does."""
     requests = errors = 0
     for unit in units:
+        if unit.floods:
+            return "failed-in-soak", f"cannot keep {_release([unit])}: {WHY}"
         if unit.active == "failed" or unit.ends:
             return "failed-in-soak", why_failed(unit)
         answered, of_them_errors = unit.requests_and_errors

@@ -101,7 +101,7 @@ class FakeSystemd:
         if service and self._units.get(service, Unit(service)).active == "active":
             raise SystemdError(f"cannot start {unit}: its service is active already")
         self.start(unit)
-        self._settle(unit)
+        self.settle_one(unit)
         if self._units[unit].active != "active":
             raise SystemdError(f"cannot start {unit}: its job ended with 'failed'")
 
@@ -117,6 +117,14 @@ class FakeSystemd:
         """Begin to stop."""
         if unit in self._units and self._units[unit].active in ("active", "activating"):
             self._units[unit] = replace(self._units[unit], active="deactivating", sub="stop-sigterm")
+
+    def kill(self, unit: str) -> None:
+        """Kill a unit's processes; what follows is as the unit says."""
+        state = self._units.get(unit)
+        if state is not None and state.active == "active" and names.parse_server(unit):
+            again = "Restart=on-failure" in self._text(unit)
+            active, sub = ("activating", "auto-restart") if again else ("failed", "failed")
+            self._units[unit] = replace(state, active=active, sub=sub, result="signal", floods=False)
 
     def stand_by(self, unit: str, patience: float) -> None:  # noqa: ARG002 - whether it obeys is known at once
         """Close a server's listeners."""
@@ -142,6 +150,10 @@ class FakeSystemd:
         words = state.status_text.partition(";")[0] or f"answering as {unit}"
         self._units[unit] = replace(state, status_text=f"{words}; requests={requests} errors={errors}")
 
+    def flood(self, unit: str) -> None:
+        """Have a server change more often than anybody listens to."""
+        self._units[unit] = replace(self._units[unit], floods=True)
+
     def crash(self, unit: str, result: str = "signal") -> None:
         """Have a server end by itself; systemd will start it again."""
         state = self._units[unit]
@@ -150,7 +162,7 @@ class FakeSystemd:
     def settle(self) -> None:
         """End every job."""
         for unit in list(self._units):
-            self._settle(unit)
+            self.settle_one(unit)
 
     def enable(self, unit: str) -> None:
         """Link the unit as its [Install] section says."""
@@ -213,7 +225,8 @@ class FakeSystemd:
                 (self.start_and_wait if link.name.endswith(".socket") else self.start)(link.name)
         self.settle()
 
-    def _settle(self, unit: str) -> None:
+    def settle_one(self, unit: str) -> None:
+        """End a unit's job."""
         state = self._units[unit]
         if state.active == "deactivating":
             self._end(unit)

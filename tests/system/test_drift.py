@@ -24,6 +24,9 @@ REPLAY = {
 UNITS = "/etc/systemd/system"
 FILES = f"/var/lib/mlflow-deploy/model_deploys/{NAME}/releases/1"
 SOCKET = f"model-{NAME}.socket"
+PINS = "/var/lib/mlflow-reconciler/pins"
+SNAPSHOT = "/run/mlflow-registry-agent/registry.json"
+STATUS = "/run/mlflow-reconciler/status.json"
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +159,78 @@ def test_a_change_deep_below_is_found_by_the_periodic_verification(site: Site, b
     site.host.write(settings, "[deploy]\nverify_interval = 5\n")
     wait_until_mended(site, before, "the change")
     site.host.run(["rm", settings])
+
+
+def server_ended(site: Site) -> None:
+    """Have the server end by a kill, and wait until its next start answers."""
+    unit = server(site)
+    started = site.host.output(ASKED.format(server=unit))
+    site.host.run(["systemctl", "kill", "--signal=KILL", unit])
+    site.host.wait_for(lambda: site.host.output(ASKED.format(server=unit)) != started or None, 90, "the next start")
+    site.host.wait_for(lambda: site.statuses()[NAME]["state"] == "serving" or None, 90, "the server to be back")
+    site.host.wait_for_unit(unit, deadline=90)
+
+
+PIN = f"$(echo {PINS}/{NAME}.1.*)"
+HARMED_PINS = {
+    "emptied": f"echo -n >{PIN}",
+    "a directory": f"pin={PIN}; rm $pin; mkdir -p $pin/more",
+    "a link": f"pin={PIN}; mv $pin /root/pin; ln -s /root/pin $pin",
+    "unreadable": f"chmod 000 {PIN}",
+    "closed": f"chmod 000 {PINS}",
+}
+
+
+def shown(site: Site) -> str:
+    """What units are shown of the recorded digests."""
+    return site.host.output(f"cd {PINS} && find . -printf '%p %y %m ' -exec sha256sum {{}} ';' 2>&1 | sort", timeout=60)
+
+
+@pytest.mark.usefixtures("before")
+def test_a_server_comes_back_although_the_digests_that_it_is_compared_with_were_removed(site: Site) -> None:
+    """They are shown again, before it starts or after it could not; nobody is needed for it."""
+    right = shown(site)
+    site.host.run(f"rm -r {PINS}")
+    server_ended(site)
+    assert shown(site) == right
+    site.host.run(f"systemctl stop mlflow-reconciler; rm -r {PINS}")
+    unit = server(site)
+    site.host.run(["systemctl", "kill", "--signal=KILL", unit])
+    site.host.wait_for_unit(unit, "failed", deadline=90)
+    site.host.run("systemctl start mlflow-reconciler")
+    site.wait_for(NAME, "serving", 1)
+    assert shown(site) == right
+    assert site.predict(NAME, {}, {}).status_code == 200
+    site.host.run(["reconciler", "check"])
+
+
+@pytest.mark.usefixtures("before")
+def test_a_digest_that_somebody_changed_is_shown_again(site: Site) -> None:
+    """Whatever was put in its place; the files of the model are none of it."""
+    right = shown(site)
+    for what, harm in HARMED_PINS.items():
+        site.host.run(f"{harm}; systemctl reload mlflow-reconciler")
+        site.host.wait_for(lambda: shown(site) == right or None, 90, f"what is {what} to be mended")
+    server_ended(site)
+    site.host.run(["reconciler", "check"])
+
+
+@pytest.mark.parametrize("directory", ["/run/mlflow-registry-agent", "/run/mlflow-reconciler"])
+def test_a_directory_of_ours_that_somebody_removed_is_made_again(site: Site, before: str, directory: str) -> None:
+    """By the start that it takes: systemd makes it, and mounts it for the daemon."""
+    unit = f"{directory.rpartition('/')[2]}.service"
+    starts = ["systemctl", "show", "--property=NRestarts", "--value", unit]
+    told = site.host.output(starts)
+    site.host.run(f"rm -r {directory}; systemctl reload mlflow-reconciler")
+    site.host.wait_for(lambda: site.host.output(starts) != told or None, 90, f"{unit} to be started again")
+    site.host.wait_for_unit(unit)
+    site.host.wait_for(
+        lambda: site.host.run(["test", "-s", SNAPSHOT, "-a", "-s", STATUS], check=False).returncode == 0 or None,
+        90,
+        "both files",
+    )
+    wait_until_mended(site, before, "the directory")
+    site.host.run(["reconciler", "check"])
 
 
 def test_a_limit_that_ops_put_on_the_slice_stays(site: Site) -> None:

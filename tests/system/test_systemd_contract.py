@@ -11,6 +11,7 @@ import pytest
 from reconciler.core import names
 from reconciler.core.observed import Unit
 from reconciler.core.quote import quote_argument
+from reconciler.core.reasons import why_failed
 from reconciler.ports.systemd import Systemd, SystemdError
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.host import Host, Layers
@@ -190,7 +191,9 @@ def test_a_directory_that_could_not_be_removed_is_removed_later(world: World) ->
     for _ in range(2):
         with pytest.raises(SystemdError, match="exit-code"):
             world.systemd.clean(STEP)
-        assert world.settle(STEP, "failed").active == "failed"
+        unit = world.settle(STEP, "failed")
+        assert unit.active == "failed"
+        assert "systemd says" not in why_failed(unit)  # the words are ours
     world.let_go(DIRECTORY)
     world.systemd.clean(STEP)
     assert DIRECTORY not in world.directories()
@@ -305,6 +308,18 @@ def test_a_server_that_does_not_step_aside_is_stopped(world: World) -> None:
     assert world.settle(OBEDIENT, "active").is_up
     world.systemd.stand_by(OBEDIENT, 0.5)
     assert world.settle(OBEDIENT, "inactive").is_down
+
+
+def test_a_server_that_is_killed_ended_by_a_signal(world: World) -> None:
+    """All of it, at once; what is not loaded, or does not run, is no error."""
+    world.systemd.start(SERVER)
+    assert world.settle(SERVER, "active").is_up
+    world.systemd.kill(SERVER)
+    unit = world.settle(SERVER, "failed")
+    assert (unit.active, unit.result) == ("failed", "signal")
+    world.systemd.kill(SERVER)
+    world.systemd.reset_failed(SERVER)
+    world.systemd.kill(names.server_unit("absent", "1.00000000"))
 
 
 def test_what_is_removed_is_gone_after_a_reload(world: World) -> None:

@@ -50,6 +50,10 @@ def test_a_candidate_gets_a_few_starts_but_only_one_whole_start_timeout(unit: Un
             "systemd could not make its directory, perhaps the disk is full",
         ),
         (Unit(SERVER, active="failed", result="exit-code", exit_status=1), "it ended with an error"),
+        (
+            Unit(SERVER, active="failed", result="success"),
+            "systemd does not say how it ended, perhaps its directories could not be removed",
+        ),
     ],
 )
 def test_a_server_that_could_not_speak_is_spoken_for(unit: Unit, why: str) -> None:

@@ -1,0 +1,143 @@
+"""What systemd tells by itself: that a job ended, that a unit changed. Nobody can make that more than is bearable."""
+
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from gi.repository import Gio, GLib
+
+from reconciler.core import names
+from reconciler.core.floods import SPAN, TOO_MANY
+
+BUS = "org.freedesktop.systemd1"
+MANAGER = "org.freedesktop.systemd1.Manager"
+KEPT_JOBS = 1000
+TOO_MANY_IN_ALL = 2000
+"""Changes of all units of the host within `SPAN`."""
+SILENCE = 30
+"""Seconds for which changes are not listened to after there were too many, but looked for once a second."""
+NOW_AND_THEN = 0.2
+"""Seconds after which a wait looks again by itself."""
+_ESCAPED = re.compile(r"_([0-9a-f]{2})")
+
+
+class Signals:
+    """Listens in a thread of its own, which waits for nobody: what it does not take in time is queued in our memory.
+
+    A model changes its unit as often as it likes, by a line of status for instance, and each change is a signal of some
+    kilobytes. So they are counted; when there are too many, the bus is asked for none of them any more.
+    """
+
+    def __init__(self, connection: Gio.DBusConnection) -> None:
+        """Begin to listen."""
+        self._connection = connection
+        self._stirred = threading.Event()
+        self._finished: dict[str, str] = {}
+        self._floods: set[str] = set()
+        self._counts: Counter[str] = Counter()
+        self._span_ends = 0.0
+        self._changes: int | None = None
+        self._silent_for = 0
+        self.wake: Callable[[], None] = lambda: None
+        """Called, in that thread, when something of ours changed; it may not wait."""
+        for name in ("JobRemoved", "UnitRemoved", "UnitFilesChanged", "Reloading"):
+            self._subscribe(MANAGER, name, None, self._on_manager)
+        self._listen()
+        self._loop = GLib.MainLoop()
+        threading.Thread(target=self._loop.run, name="dbus-signals", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._loop.quit()
+
+    def take_result(self, job: str) -> str | None:
+        """Give the result of a job that ended, once; it may have been told before its start returned."""
+        return self._finished.pop(job, None)
+
+    def wait_for(self, done: Callable[[], bool], patience: float) -> bool:
+        """Wait until `done`, which is asked after each signal and now and then; False after `patience` seconds."""
+        end = time.monotonic() + patience
+        while True:
+            self._stirred.clear()
+            if done():
+                return True
+            if (left := end - time.monotonic()) <= 0:
+                return False
+            self._stirred.wait(min(left, NOW_AND_THEN))
+
+    def floods(self, unit: str) -> bool:
+        """Tell whether a unit changed too often; until it was killed, or is listened to again."""
+        return unit in self._floods
+
+    def was_killed(self, unit: str) -> None:
+        """Take note that what flooded has ended."""
+        self._floods.discard(unit)
+
+    def _subscribe(self, interface: str, name: str, arg0: str | None, called: Callable[..., None]) -> int:
+        # Of systemd alone: every user of the host may send signals that look like its own.
+        number: int = self._connection.signal_subscribe(
+            BUS, interface, name, None, arg0, Gio.DBusSignalFlags.NONE, called
+        )
+        return number
+
+    def _listen(self) -> None:
+        self._counts.clear()
+        self._floods.clear()
+        self._changes = self._subscribe(
+            "org.freedesktop.DBus.Properties", "PropertiesChanged", f"{BUS}.Unit", self._on_change
+        )
+
+    def _on_manager(
+        self, _bus: Gio.DBusConnection, _sender: str, _path: str, _interface: str, signal: str, parameters: GLib.Variant
+    ) -> None:
+        about = parameters.unpack()
+        if signal == "JobRemoved" and names.is_ours(about[2]):
+            self._finished[about[1]] = about[3]
+            while len(self._finished) > KEPT_JOBS:
+                self._finished.pop(next(iter(self._finished)))
+        self._stirred.set()
+        unit = {"JobRemoved": 2, "UnitRemoved": 0}.get(signal)
+        if unit is None or names.is_ours(about[unit]):
+            self.wake()
+
+    def _on_change(self, _bus: Gio.DBusConnection, _sender: str, path: str, *_rest: object) -> None:
+        """Count first, and unpack nothing: this has to be quicker than whoever floods."""
+        now = time.monotonic()
+        if now > self._span_ends:
+            self._counts.clear()
+            self._span_ends = now + SPAN
+        self._counts[path] += 1
+        unit = path.rpartition("/")[2]
+        if self._counts[path] > TOO_MANY:
+            self._floods.add(unit_named(unit))
+            self._be_silent()
+        elif self._counts.total() > TOO_MANY_IN_ALL:
+            self._be_silent()
+        self._stirred.set()
+        if unit.startswith(("model_2d", "mlflow_2d")):
+            self.wake()
+
+    def _be_silent(self) -> None:
+        """Ask for no changes for a while. What is queued of them is dropped with the subscription."""
+        if self._changes is None:
+            return
+        self._connection.signal_unsubscribe(self._changes)
+        self._changes = None
+        self._silent_for = 0
+        GLib.timeout_add_seconds(1, self._look)
+
+    def _look(self) -> bool:
+        """Have everything looked at instead; False when changes are listened to again."""
+        self._silent_for += 1
+        if over := self._silent_for >= SILENCE:
+            self._listen()
+        self._stirred.set()
+        self.wake()
+        return not over
+
+
+def unit_named(escaped: str) -> str:
+    """Read a unit's name from the last part of its object's path."""
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), escaped)

@@ -1,0 +1,86 @@
+"""The recorded digests on disk: one file of root's each, for units to read. What is wrong with them is found."""
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from reconciler.apply.atomic import clear, is_directory, replace_file
+from reconciler.apply.foreign_file import UnacceptableFileError, read_own_file
+
+MAX_PIN_BYTES = 100
+_DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
+Stamp = tuple[int, int, int, int]
+
+
+class PinFiles:
+    """A directory that shows what the ledger says. It can be lost as a whole: the ledger is what counts."""
+
+    def __init__(self, directory: Path) -> None:
+        """Show pins in `directory`, which need not be there yet."""
+        self._directory = directory
+        self._right: dict[str, tuple[str, Stamp]] = {}
+        """What files were found, or made, to say, and how to tell that they still do without reading them."""
+
+    def lost(self, pins: Mapping[str, str]) -> frozenset[str]:
+        """Find those whose file is missing, or is not what it should be. Read is only what changed."""
+        if not pins:
+            return frozenset()
+        if not self._is_right():
+            return frozenset(pins)
+        return frozenset(name for name, pin in pins.items() if not self._shows(name, pin))
+
+    def show(self, name: str, pin: str) -> None:
+        """Write one, whatever is in its place. Raises OSError."""
+        self._prepare()
+        path = self._directory / name
+        if is_directory(path):
+            clear(path)
+        replace_file(path, _content(pin), _FILE_MODE)
+
+    def hide(self, name: str) -> None:
+        """Remove one, and with the last one the directory. Raises OSError."""
+        self._prepare()
+        clear(self._directory / name)
+        if not any(self._directory.iterdir()):
+            self._directory.rmdir()
+
+    def _is_right(self) -> bool:
+        """Whether the directory can be what it should be."""
+        try:
+            about = self._directory.lstat()
+        except FileNotFoundError:
+            return False
+        ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid()
+        return ours and stat.S_IMODE(about.st_mode) == _DIRECTORY_MODE
+
+    def _prepare(self) -> None:
+        if self._is_right():
+            return
+        if not is_directory(self._directory):
+            clear(self._directory)
+        self._directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        self._directory.chmod(_DIRECTORY_MODE)
+
+    def _shows(self, name: str, pin: str) -> bool:
+        path = self._directory / name
+        try:
+            stamp = _stamp(path.lstat())
+            if self._right.get(name) == (pin, stamp):
+                return True
+            content = read_own_file(path, MAX_PIN_BYTES)
+        except (OSError, UnacceptableFileError):
+            return False
+        if content != _content(pin) or stat.S_IMODE(stamp[0]) != _FILE_MODE:
+            return False
+        self._right[name] = pin, stamp
+        return True
+
+
+def _content(pin: str) -> bytes:
+    return f"{pin}\n".encode()
+
+
+def _stamp(about: os.stat_result) -> Stamp:
+    """Tell one state of a file from another: every change of content, mode or owner changes its ctime."""
+    return about.st_mode, about.st_ino, about.st_size, about.st_ctime_ns

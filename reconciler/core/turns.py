@@ -1,0 +1,79 @@
+"""How many steps run at once on a host: each takes memory, disk and processors, which what serves needs more."""
+
+from collections.abc import Iterable, Sequence
+
+from reconciler.core import actions as act
+from reconciler.core import names
+from reconciler.core.actions import Action
+from reconciler.core.draft import Draft, Situation
+from reconciler.core.observed import Observed
+from reconciler.core.status import Outlook, State
+
+_NEAR_THE_END = ("verify", "build", "fetch")
+
+
+def late(after: Iterable[Action], seen: Observed, situation: Situation) -> dict[str, str]:
+    """Find the steps that are not started yet, each with the deployment that it is for.
+
+    What brings back something that served and is down does not wait for anything else. Of the others those come first
+    that have not failed, then those that are nearest to their deployment's end.
+    """
+    starts = {one.unit: one.deployment for one in after if isinstance(one, act.Start) and step_of(one.unit)}
+    running = [unit for unit, state in seen.units.items() if state.active == "activating" and step_of(unit)]
+    urgent = {unit for unit, name in starts.items() if _brings_back(unit, name, seen, situation)}
+    urgent |= {unit for unit in running if _brings_back(unit, names.deployment_of(unit) or "", seen, situation)}
+    places = {True: situation.parallel_steps - len(urgent & set(running)), False: situation.parallel_steps}
+    places[False] -= len(running)
+    waiting = {}
+    for unit in sorted(starts, key=lambda unit: (unit not in urgent, *_rank(unit, situation))):
+        if places[unit in urgent] <= 0:
+            waiting[unit] = starts[unit]
+        else:
+            places[unit in urgent] -= 1
+            places[False] -= unit in urgent
+    return waiting
+
+
+def without(late: Iterable[str], after: Iterable[Action]) -> list[Action]:
+    """Leave out what is not started yet."""
+    units = set(late)
+    return [one for one in after if not (isinstance(one, act.Start | act.ResetFailed) and one.unit in units)]
+
+
+def told(late: dict[str, str], outlooks: Sequence[Outlook], parallel_steps: int) -> list[Outlook]:
+    """Say of what is being prepared that it waits."""
+    steps = "1 step" if parallel_steps == 1 else f"{parallel_steps} steps"
+    why = f"{steps} at once on this host (reconcile.parallel_steps)"
+    waits = {name: f"waits for its turn to {step_of(unit)}" for unit, name in late.items()}
+    return [
+        one.model_copy(
+            update={"reason": "waiting", "message": f"{waits[one.name]} version {one.desired_version}: {why}"}
+        )
+        if one.name in waits and one.state is State.PREPARING
+        else one
+        for one in outlooks
+    ]
+
+
+def step_of(unit: str) -> str:
+    """Name the step that a unit takes; empty for what is no step."""
+    step = names.parse_step(unit)
+    return step[0] if step else "build" if names.parse_build(unit) else ""
+
+
+def _rank(unit: str, situation: Situation) -> tuple[bool, int]:
+    return unit in situation.failed, _NEAR_THE_END.index(step_of(unit))
+
+
+def _brings_back(unit: str, name: str, seen: Observed, situation: Situation) -> bool:
+    """Whether a step is for a release that served, and nothing of its deployment answers."""
+    draft = Draft(name, seen, situation, {})
+    served = [one for one in (draft.active_release, draft.good_release) if one]
+    if any(draft.is_partly_up(one) for one in served):
+        return False
+    step, environment = names.parse_step(unit), names.parse_build(unit)
+    return any(
+        (step is not None and step[2] == names.release_version(one))
+        or (environment is not None and draft.fact(one, "Environment") == environment)
+        for one in served
+    )
