@@ -55,8 +55,8 @@ class Agent:
         """Read the registry once and write what it selects; whatever goes wrong leaves the file untouched."""
         settings = self._settings.registry
         try:
-            reading = self._registry.read()
-            snapshot = select(reading, settings.selectors, settings.uri, datetime.now(UTC))
+            reading = self._registry.read(settings.selectors, settings.choose)
+            snapshot = select(reading, settings.selectors, settings.uri, datetime.now(UTC), settings.choose)
             self._write(snapshot)
         except (RegistryError, InconsistentReadingError, ValidationError, OSError) as error:
             self._failed(error)
@@ -135,7 +135,7 @@ def _registry(settings: Settings) -> Registry:
     from reconciler.adapters.registry_mlflow import MlflowRegistry
 
     registry = settings.registry
-    return MlflowRegistry(registry.uri, registry.timeout, plain_http=registry.plain_http)
+    return MlflowRegistry(registry.uri, registry.timeout, plain_http=registry.plain_http, workspace=registry.workspace)
 
 
 def _schedule(scheduler: BackgroundScheduler, settings: Settings, wakes: "queue.SimpleQueue[str]") -> None:
