@@ -21,7 +21,7 @@ _CA, _CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_
 # workspace is meant is a setting.
 _NOT_FROM_THE_ENVIRONMENT = (
     *("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
-    *("MLFLOW_TRACKING_INSECURE_TLS", _CA, _CERTIFICATE),
+    *("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_S3_IGNORE_TLS", _CA, _CERTIFICATE),
     "MLFLOW_WORKSPACE",
 )
 
@@ -44,7 +44,7 @@ def prepare_environment(timeout: int, retries: int) -> None:
         MLFLOW_LOGGING_LEVEL="ERROR",
         # A redirected registry is a wrong address, and credentials should not travel with it.
         MLFLOW_ALLOW_HTTP_REDIRECTS="false",
-        # The server would name any address to download from, past the hosts that this one may speak to.
+        # Files come from the server itself, unless it says that it hands out addresses only (see ArtifactStore).
         MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD="false",
         # A service of cloud machines that hands out credentials to whoever asks.
         AWS_EC2_METADATA_DISABLED="true",
