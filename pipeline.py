@@ -253,8 +253,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         prog="pipeline.py",
         description="Check a model, log it in MLflow and register it as a new version. Promotion stays with you.",
         epilog="Settings come from flags, then the environment, then .env (beside you, else beside this file): "
-        "MLFLOW_TRACKING_URI (or MLFLOW_CONN_URL), MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, "
-        "MLFLOW_TRACKING_TOKEN, MLFLOW_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …",
+        "MLFLOW_TRACKING_URI (or MLFLOW_CONN_URL), MLFLOW_WORKSPACE, MLFLOW_TRACKING_USERNAME, "
+        "MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN, MLFLOW_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID, "
+        "AWS_SECRET_ACCESS_KEY, …",
     )
     parser.add_argument("--name", help="name of the registered model: [a-zA-Z0-9_-]+, at most 64; asked when absent")
     parser.add_argument("--update", action="store_true", help="yes, add a version to a name that exists already")
@@ -271,6 +272,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--experiment", metavar="NAME", help="MLflow experiment of the run (default: the model's name)")
     parser.add_argument("--tracking-uri", metavar="URL", help=f"the MLflow server (default: {DEFAULT_REGISTRY})")
+    parser.add_argument(
+        "--workspace", metavar="NAME", help="the server's workspace, if it has several (default: its own)"
+    )
     parser.add_argument("--env-file", type=Path, metavar="FILE", help="settings to read instead of .env")
     parser.add_argument("--dry-run", action="store_true", help="check everything, write nothing to the MLflow server")
     parser.add_argument("--allow-root", action="store_true", help="run as root although nothing here needs it")
@@ -296,13 +300,15 @@ def read_env_file(given: Path | None) -> dict[str, str]:
     return {}
 
 
-def apply_settings(flag: str | None, env_file: Mapping[str, str]) -> str:
-    """Put flag, environment and .env, in that order, where MLflow looks for them; return the server's address."""
+def apply_settings(flag: str | None, env_file: Mapping[str, str], workspace: str | None = None) -> str:
+    """Put flags, environment and .env, in that order, where MLflow looks for them; return the server's address."""
+    if workspace is not None:
+        os.environ["MLFLOW_WORKSPACE"] = workspace
     layers: list[Mapping[str, str]] = [{"MLFLOW_TRACKING_URI": flag or ""}, dict(os.environ), env_file]
     found = (layer.get(key) for layer in layers for key in ("MLFLOW_TRACKING_URI", "MLFLOW_CONN_URL"))
     address = next((value for value in found if value), DEFAULT_REGISTRY).rstrip("/")
     for key, value in env_file.items():
-        if not os.environ.get(key):
+        if not os.environ.get(key) and not (key == "MLFLOW_WORKSPACE" and workspace is not None):
             os.environ[key] = value
     os.environ["MLFLOW_TRACKING_URI"] = address
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -318,7 +324,19 @@ def apply_settings(flag: str | None, env_file: Mapping[str, str]) -> str:
             "give one like http://mlflow.example:5000 with --tracking-uri or MLFLOW_TRACKING_URI",
             2,
         )
+    if not re.fullmatch(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9]))?", active_workspace()):
+        raise Refusal(
+            f"use the workspace {plain(repr(active_workspace()), 80)}",
+            "names of workspaces have small letters, digits and -",
+            "check --workspace or MLFLOW_WORKSPACE",
+            2,
+        )
     return address
+
+
+def active_workspace() -> str:
+    """Return the workspace that MLflow's client asks the server for; empty where it leaves that to the server."""
+    return os.environ.get("MLFLOW_WORKSPACE", "").strip()
 
 
 def quiet_mlflow() -> None:
@@ -810,10 +828,15 @@ def explain(error: BaseException, address: str, seconds: str) -> tuple[str, str]
         cause = cause.__cause__ or cause.__context__
     text, check = str(error), f"check the address ({address}) in --tracking-uri or MLFLOW_TRACKING_URI"
     code = getattr(error, "error_code", "")
+    workspace = active_workspace()
 
     def caused_by(*kinds: type[BaseException]) -> bool:
         return any(isinstance(item, kinds) for item in chain)
 
+    if workspace and (code == "FEATURE_DISABLED" or "does not support workspaces" in text):
+        return "it has no workspaces", f"leave out --workspace and MLFLOW_WORKSPACE ({workspace})"
+    if workspace and code == "RESOURCE_DOES_NOT_EXIST" and "orkspace" in text:
+        return f"it has no workspace {workspace}", "check --workspace or MLFLOW_WORKSPACE"
     if code == "UNAUTHENTICATED" or "error code 401" in text:
         known = os.environ.get("MLFLOW_TRACKING_USERNAME") or os.environ.get("MLFLOW_TRACKING_TOKEN")
         why = "it refused your user name, password or token" if known else "it wants a user name and a password"
@@ -859,7 +882,7 @@ def existing_versions(client: Any, name: str) -> list[tuple[str, str, str, str, 
     try:
         registered = client.get_registered_model(name)
     except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST" and "Workspace" not in str(error):
             return None
         raise
     aliases: dict[str, list[str]] = {}
@@ -946,11 +969,15 @@ def log_and_register(
 
 def page_of(address: str, name: str, version: str = "") -> str:
     """Return the address of a model's or a version's page in MLflow's UI, without credentials."""
-    return redact(f"{address}/#/models/{name}" + (f"/versions/{version}" if version else ""))
+    place = f"/models/{name}" + (f"/versions/{version}" if version else "")
+    workspace = active_workspace()
+    return redact(f"{address}/#{place}" + (f"?workspace={workspace}" if workspace else ""))
 
 
 def next_steps(name: str, version: str, page: str) -> str:
     """Return what a person does now."""
+    workspace = active_workspace()
+    where = f"\n     Only hosts that follow the workspace {workspace} see it (registry.workspace)." if workspace else ""
     return f"""
 {name} version {version} is registered and READY.
 
@@ -961,7 +988,8 @@ What to do next:
   2. Click the stage beside "Stage", choose "Transition to -> Production", tick the box that moves the version that is
      in Production now to Archived, OK.
      Where the host follows an alias instead: leave the switch on and give that alias to version {version}.
-  3. Reload that page after a while: the tag deployed.<host> says what the host does with it, or why it does not.
+  3. Reload that page after a while: the tag deployed.<host> says what the host does with it, or why it does not, and
+     when that was last true (within the hour; an older one is of a host that is off, gone or renamed).{where}
 """
 
 
@@ -981,7 +1009,7 @@ def pipeline(options: argparse.Namespace, done: Done, noted: Callable[[str, str]
     source = find_model(options.model, options.code, options.artifact)
     example = read_example(options.example)
     given = read_requirements(options.requirements) if options.requirements else None
-    address = apply_settings(options.tracking_uri, read_env_file(options.env_file))
+    address = apply_settings(options.tracking_uri, read_env_file(options.env_file), options.workspace)
     name = choose_name(options.name)
     noted(name, page_of(address, name))
 

@@ -58,7 +58,7 @@ class Agent:
         """Read the registry once and write what it selects; whatever goes wrong leaves the file untouched."""
         settings = self._settings.registry
         try:
-            reading = self._registry.read()
+            reading = self._registry.read(settings.selectors, settings.choose)
             snapshot = select(reading, _source(settings), datetime.now(UTC))
             self._write(snapshot)
         except (RegistryError, InconsistentReadingError, ValidationError, OSError) as error:
@@ -150,7 +150,7 @@ def _registry(settings: Settings) -> Registry:
     from reconciler.adapters.registry_mlflow import MlflowRegistry
 
     registry = settings.registry
-    return MlflowRegistry(registry.uri, registry.timeout, plain_http=registry.plain_http)
+    return MlflowRegistry(registry.uri, registry.timeout, plain_http=registry.plain_http, workspace=registry.workspace)
 
 
 def _schedule(scheduler: BackgroundScheduler, settings: Settings, wakes: "queue.SimpleQueue[str]") -> None:

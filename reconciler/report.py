@@ -1,38 +1,50 @@
 """Tells the registry how its models fare on this host, with tags `deployed.<host>` on their versions."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import structlog
 
-from reconciler.core import quote
-from reconciler.core.quote import one_line
 from reconciler.core.select import RegistryReading
-from reconciler.core.status import DeploymentStatus, State, Status
+from reconciler.core.status import Status
+from reconciler.core.told import REFRESHED, Host, deployed, due, host_id, tag_key
 from reconciler.ports.registry import Registry, RegistryError
 from reconciler.status_file import NoStatusError, read_status
 
-PREFIX = "deployed."
-MAX_VALUE = 500
-REMOVED = "removed"
+MAX_TAGS_A_POLL = 20
+"""A registry that is full of tags to be corrected is not written to without end before it is read again."""
 FIRST_PAUSE = 60.0
 LONGEST_PAUSE = 3600.0
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
+MACHINE_ID = Path("/etc/machine-id")
 
 log = structlog.get_logger()
 
 
-class Reporter:
-    """Compares the status with the tags that the last reading found, so that nothing need be remembered."""
+@dataclass
+class _Asked:
+    """When the registry was last asked for this host's tags, and what was deployed then."""
 
-    def __init__(self, status: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
+    at: datetime | None = None
+    places: frozenset[tuple[str, int]] = field(default_factory=frozenset)
+
+
+class Reporter:
+    """Compares the status with the tags that the registry holds, so that nothing need be remembered."""
+
+    def __init__(
+        self, status: Path, monotonic: Callable[[], float] = time.monotonic, machine_id: Path = MACHINE_ID
+    ) -> None:
         """Report what `status` says; `monotonic` measures the pause after a failure."""
         self._status = status
         self._monotonic = monotonic
+        self._id = _own_id(machine_id)
         self._pause = 0.0
         self._not_before = 0.0
+        self._asked = _Asked()
 
     def report(self, reading: RegistryReading, registry: Registry) -> None:
         """Set the tags that are not as they should be; a failure is logged and tried again after a pause."""
@@ -42,50 +54,40 @@ class Reporter:
             status = read_status(self._status)
         except NoStatusError:
             return  # the reconciler has not spoken since boot; the last tags stand
-        key = tag_key(status.host)
-        for name, version, value in due(status, reading, key, datetime.now(UTC)):
+        host, now = Host(tag_key(status.host), self._id), datetime.now(UTC)
+        versions = {(one.name, one.version): one for one in reading.versions}
+        try:
+            if self._is_due(status, now):
+                # Of what is no longer selected the reading knows nothing.
+                versions |= {(one.name, one.version): one for one in registry.told(host.key)}
+                self._asked = _Asked(now, frozenset(deployed(status)))
+        except RegistryError as error:
+            self._failed(error)
+            return
+        tags = [*islice(due(status, versions.values(), host, now), MAX_TAGS_A_POLL + 1)]
+        for name, version, key, value in tags[:MAX_TAGS_A_POLL]:
             try:
                 registry.report(name, version, key, value)
             except RegistryError as error:
-                self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
-                self._not_before = self._monotonic() + self._pause
-                line = f"cannot report back to the registry: {error}; trying again in {self._pause:.0f} s"
-                log.warning(line, MODEL=name, MODEL_VERSION=version)
+                self._failed(error, MODEL=name, MODEL_VERSION=version)
                 return
+        if len(tags) > MAX_TAGS_A_POLL:
+            self._asked = _Asked()  # the next poll goes on
         self._pause = 0.0
 
+    def _is_due(self, status: Status, now: datetime) -> bool:
+        asked = self._asked
+        return asked.at is None or frozenset(deployed(status)) != asked.places or now - asked.at >= REFRESHED
 
-def tag_key(host: str) -> str:
-    """Name the tag of a host in the characters and length that MLflow allows."""
-    return quote.tag_key(PREFIX, host)
-
-
-def due(status: Status, reading: RegistryReading, key: str, now: datetime) -> Iterator[tuple[str, int, str]]:
-    """Yield (model, version, value) for every tag that is not as the status asks for."""
-    wanted: dict[tuple[str, int], str] = {}
-    active: set[tuple[str, int]] = set()
-    for deployment in status.deployments:
-        if (version := _number(deployment.desired_version)) is not None:
-            wanted[deployment.name, version] = value_of(deployment)
-        if (version := _number(deployment.active_version)) is not None:
-            active.add((deployment.name, version))
-    for found in reading.versions:
-        place, told = (found.name, found.version), found.tags.get(key, "")
-        if place in wanted:
-            if told != wanted[place]:
-                yield *place, wanted[place]
-        elif told and not told.startswith(REMOVED) and place not in active:
-            yield *place, f"{REMOVED} {now:{_TIME}}"
+    def _failed(self, error: RegistryError, **about: object) -> None:
+        self._asked = _Asked()
+        self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+        self._not_before = self._monotonic() + self._pause
+        log.warning(f"cannot report back to the registry: {error}; trying again in {self._pause:.0f} s", **about)
 
 
-def value_of(deployment: DeploymentStatus) -> str:
-    """Say in one short text how a deployment fares."""
-    since = f"{deployment.since.astimezone(UTC):{_TIME}}"
-    if deployment.state in (State.SERVING, State.IDLE):
-        return one_line(" ".join(filter(None, (deployment.state, since, deployment.url))), MAX_VALUE)
-    words = f"{deployment.state}: {deployment.message}" if deployment.message else f"{deployment.state} {since}"
-    return one_line(words, MAX_VALUE)
-
-
-def _number(version: str | None) -> int | None:
-    return int(version) if version and version.isascii() and version.isdecimal() and len(version) <= 10 else None
+def _own_id(machine_id: Path) -> str:
+    try:
+        return host_id(machine_id.read_bytes())
+    except OSError:
+        return ""  # it tells its tags by its name alone

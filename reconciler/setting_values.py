@@ -42,6 +42,13 @@ def _selector(value: str) -> str:
     raise wrong('should be a list of selectors such as "stage:Production" or "alias:champion"')
 
 
+def _workspace(value: str) -> str:
+    # MLflow's own rule for names of workspaces.
+    if value and not re.fullmatch(r"(?!-)[a-z0-9-]{2,63}(?<!-)", value):
+        raise wrong('should be the name of a workspace of the MLflow server, such as "ward", or "" for none')
+    return value
+
+
 def _address(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -109,6 +116,7 @@ def _command(value: tuple[str, ...]) -> tuple[str, ...]:
 Seconds = Annotated[int, BeforeValidator(_seconds)]
 SecondsOrNone = Annotated[int, BeforeValidator(_seconds_or_none)]
 Selector = Annotated[str, AfterValidator(_selector)]
+Workspace = Annotated[str, AfterValidator(_workspace)]
 Address = Annotated[str, AfterValidator(_address)]
 AddressOrDirectory = Annotated[str, AfterValidator(_address_or_directory)]
 OptionalAddressOrDirectory = Annotated[str, AfterValidator(lambda value: value and _address_or_directory(value))]

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from reconciler.core.names import MAX_REPLICAS
 from reconciler.core.openings import Device, Network
 from reconciler.core.sizes import CpuQuota, Size
+from reconciler.core.snapshot import Choose
 from reconciler.core.tags import MAX_TASKS
 from reconciler.setting_values import (
     Account,
@@ -25,6 +26,7 @@ from reconciler.setting_values import (
     SecondsOrNone,
     Selector,
     TagKey,
+    Workspace,
     wrong,
 )
 
@@ -41,14 +43,14 @@ class RegistrySettings(_Section):
     """The MLflow server and what of it is wanted here."""
 
     uri: Address = "http://127.0.0.1:5000"
+    workspace: Workspace = ""
+    """The server's workspace that is read, where it has several; "" is what the server takes by itself."""
     selectors: Annotated[tuple[Selector, ...], Field(min_length=1, max_length=16)] = ("stage:Production",)
+    choose: Choose = "first"
+    """Whether the first selector that matches decides, or the newest of all versions that selectors match."""
     poll_interval: Seconds = 10
     timeout: Seconds = 5
     """Seconds that one complete reading of the registry may take."""
-    workspace: Annotated[str, Field(max_length=63, pattern=r"^([a-z0-9][a-z0-9-]*)?$")] = ""
-    """Of the registry; none is asked for if empty."""
-    choose: Literal["first", "newest"] = "first"
-    """Which of the versions that the selectors match: that of the first selector, or the highest of all."""
     plain_http: bool = False
     """Whether credentials may be sent to a registry elsewhere over plain HTTP."""
     report: bool = True

@@ -115,6 +115,7 @@ def step_settings(settings: Settings) -> StepSettings:
     """Pick out what the release steps are told."""
     return StepSettings(
         registry_uri=settings.registry.uri,
+        workspace=settings.registry.workspace,
         registry_timeout=settings.registry.timeout,
         plain_http=settings.registry.plain_http,
         fetch_deadline=settings.fetch.deadline,

@@ -37,12 +37,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(directory: Path, port: int | None = None) -> Iterator[str]:
-    """Run a server with its database and artifacts in `directory`; yields its address once it answers."""
+def mlflow_server(directory: Path, port: int | None = None, *more: str) -> Iterator[str]:
+    """Run a server with its database and artifacts in `directory`; yields its address once it answers.
+
+    `more` are further arguments of its command line.
+    """
     port = port or free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{directory}/mlflow.db"]
-    command += ["--artifacts-destination", str(directory / "artifacts")]
+    command += ["--artifacts-destination", str(directory / "artifacts"), *more]
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     address = f"http://127.0.0.1:{port}"
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from reconciler.adapters.credentials import file_of, registry_login
 from reconciler.adapters.mlflow_client import log_in, prepare_environment
@@ -43,16 +44,21 @@ class Entry:
 class ArtifactStore:
     """The artifacts of one registry's model versions. Its methods raise whatever MLflow's client raises."""
 
-    def __init__(self, registry: str, timeout: int, retries: int, *, plain_http: bool = False) -> None:
+    def __init__(
+        self, registry: str, timeout: int, retries: int, *, plain_http: bool = False, workspace: str = ""
+    ) -> None:
         """Prepare to ask `registry`; a request may be silent for `timeout` seconds and is repeated `retries` times.
 
+        `workspace` is the one that is meant, where the server has several.
         Raises CredentialError, also when credentials would go over plain HTTP and `plain_http` does not permit it.
         """
         prepare_environment(timeout, retries)
-        log_in(registry, registry_login(), plain_http=plain_http)
+        log_in(registry, registry_login(), plain_http=plain_http, workspace=workspace)
         from mlflow import MlflowClient
 
         self._registry = registry
+        self._timeout = timeout
+        self._retries = retries
         self._client = MlflowClient(tracking_uri=registry, registry_uri=registry)
 
     def locate(self, name: str, version: int) -> Location:
@@ -72,7 +78,23 @@ class ArtifactStore:
         """Turn to the files at an address."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        return Artifacts(get_artifact_repository(address, tracking_uri=self._registry, registry_uri=self._registry))
+        repository = get_artifact_repository(address, tracking_uri=self._registry, registry_uri=self._registry)
+        if urlsplit(address).scheme == "mlflow-artifacts" and self._gives_addresses_only(address):
+            return PresignedArtifacts(repository, self._timeout, self._retries)
+        return Artifacts(repository)
+
+    def _gives_addresses_only(self, address: str) -> bool:
+        """Tell whether an artifact server hands out no files itself, but addresses of them."""
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.server_info import ServerInfoRequestError, fetch_server_info
+
+        own = urlsplit(self._registry)
+        server = own._replace(netloc=urlsplit(address).netloc or own.netloc).geturl().rstrip("/")
+        try:
+            info = fetch_server_info(get_default_host_creds(server))  # type: ignore[no-untyped-call]  # MLflow gives it no types
+        except ServerInfoRequestError:
+            return False  # a server that does not say it; what is wrong with it, the listing will tell
+        return (info.data or {}).get("artifacts_presigned_only") is True
 
 
 def hand_over_keys(scheme: str) -> None:
@@ -102,3 +124,42 @@ class Artifacts:
         """Download one file to `local`."""
         # The public download_artifacts() lists again and lets that second answer choose the local path.
         self._repository._download_file(path, str(local))  # type: ignore[no-untyped-call]  # MLflow gives it no types
+
+
+class PresignedArtifacts(Artifacts):
+    """The files of one model version, each at an address that the artifact server gives on demand.
+
+    MLflow's own way writes whatever comes, an error page too, into a file of the size that was announced.
+    """
+
+    def __init__(self, repository: "ArtifactRepository", timeout: int, retries: int) -> None:
+        """Wrap MLflow's repository; a server may be silent for `timeout` seconds and is tried `retries` times again."""
+        super().__init__(repository)
+        self._timeout, self._retries = timeout, retries
+
+    def download(self, path: str, local: Path) -> None:
+        """Download one file to `local`, without showing anybody a credential of this host's."""
+        import requests
+        from requests.adapters import HTTPAdapter
+
+        given = self._repository._get_presigned_download_url(path)  # type: ignore[attr-defined]  # MLflow's http ones have it
+        with requests.Session() as session:
+            session.trust_env = False  # neither a proxy's address nor a password from a file
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=self._retries))
+            with session.get(
+                given.url,
+                headers=given.headers,
+                stream=True,
+                timeout=self._timeout,
+                allow_redirects=False,
+                verify=os.environ.get("REQUESTS_CA_BUNDLE", True),
+            ) as answer:
+                if answer.status_code != requests.codes.ok:
+                    raise requests.HTTPError(f"failed with error code {answer.status_code}")
+                with local.open("wb") as file:
+                    for chunk in answer.iter_content(1024 * 1024):
+                        file.write(chunk)
+        size = local.stat().st_size
+        if given.file_size not in (None, size):
+            raise requests.ConnectionError(f"Connection broken: {size} bytes of {given.file_size}")

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
 
 AUTH = "mlflow-reconciler"
+WORKSPACE = "X-MLFLOW-WORKSPACE"
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _CA, _CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"
-# Whoever sees the environment sees them, so they are not taken from there; and a certificate is always looked at.
+# Whoever sees the environment sees them, so they are not taken from there; a certificate is always looked at, and which
+# workspace is meant is a setting.
 _NOT_FROM_THE_ENVIRONMENT = (
     *("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
-    *("MLFLOW_TRACKING_INSECURE_TLS", _CA, _CERTIFICATE),
+    *("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_S3_IGNORE_TLS", _CA, _CERTIFICATE),
+    "MLFLOW_WORKSPACE",
 )
 
 Sign = Callable[["PreparedRequest"], "PreparedRequest"]
@@ -41,7 +44,7 @@ def prepare_environment(timeout: int, retries: int) -> None:
         MLFLOW_LOGGING_LEVEL="ERROR",
         # A redirected registry is a wrong address, and credentials should not travel with it.
         MLFLOW_ALLOW_HTTP_REDIRECTS="false",
-        # The server would name any address to download from, past the hosts that this one may speak to.
+        # Files come from the server itself, unless it says that it hands out addresses only (see ArtifactStore).
         MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD="false",
         # A service of cloud machines that hands out credentials to whoever asks.
         AWS_EC2_METADATA_DISABLED="true",
@@ -52,8 +55,12 @@ def prepare_environment(timeout: int, retries: int) -> None:
         os.environ.setdefault("REQUESTS_CA_BUNDLE", SYSTEM_AUTHORITIES)
 
 
-def log_in(registry: str, login: Login, *, plain_http: bool = False, also: Sign | None = None) -> None:
+def log_in(
+    registry: str, login: Login, *, plain_http: bool = False, workspace: str = "", also: Sign | None = None
+) -> None:
     """Have MLflow's client show `login` to the registry and to nobody else; `also` sees each request, too.
+
+    `workspace` is what it is asked for in each request, where it has several; "" is what it takes by itself.
 
     Raises CredentialError when the way to the registry would give a secret away and `plain_http` does not permit it.
     """
@@ -74,8 +81,11 @@ def log_in(registry: str, login: Login, *, plain_http: bool = False, also: Sign 
 
     def sign(request: "PreparedRequest") -> "PreparedRequest":
         # Here and not in the environment, which goes to every host that MLflow is sent to and to every child process.
-        if secret and origin(request.url or "") == own:
-            request.headers["Authorization"] = login.authorization
+        if origin(request.url or "") == own:
+            if secret:
+                request.headers["Authorization"] = login.authorization
+            if workspace:
+                request.headers[WORKSPACE] = workspace
         return also(request) if also else request
 
     _signs[AUTH] = sign

@@ -3,7 +3,7 @@
 import json
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -11,21 +11,24 @@ from urllib.parse import urlsplit
 
 from reconciler.adapters.credentials import CredentialError, registry_login
 from reconciler.adapters.mlflow_client import causes, explain, log_in, prepare_environment
+from reconciler.adapters.registry_answers import LISTS, is_odd
+from reconciler.core.asked import MAX_ROWS, Question, agree, needs, questions
 from reconciler.core.select import Model, RegistryReading, Version
+from reconciler.core.snapshot import Choose
 from reconciler.ports.registry import RegistryError
 
 if TYPE_CHECKING:
     from mlflow.store.entities import PagedList
+    from mlflow.utils.rest_utils import MlflowHostCreds
     from requests import PreparedRequest, Response
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_PAGES = 1000
 MODELS_A_PAGE = 1000
-VERSIONS_A_PAGE = 200_000
-_FIELDS = {
-    "/registered-models/search": {"registered_models", "next_page_token"},
-    "/model-versions/search": {"model_versions", "next_page_token"},
-}
+VERSIONS_A_PAGE = MAX_ROWS
+MAX_TOLD = 1000
+"""Versions with a tag of this host's that are looked at in one go."""
+NO_WORKSPACES = "it has no workspaces; leave registry.workspace empty, or have it started with --enable-workspaces"
 
 
 class OddAnswerError(Exception):
@@ -39,15 +42,16 @@ class _OverdueError(BaseException):
 class MlflowRegistry:
     """Reads and tags model versions through MlflowClient; in the main thread only, for its deadline is a signal."""
 
-    def __init__(self, uri: str, timeout: int, *, plain_http: bool = False) -> None:
+    def __init__(self, uri: str, timeout: int, *, plain_http: bool = False, workspace: str = "") -> None:
         """Prepare to talk to `uri`; a reading, and each report, takes at most `timeout` seconds.
 
         `plain_http`: credentials may be sent in plain text. One that cannot be used is each reading's reason to fail.
+        `workspace`: the one that is meant, where the server has several.
         """
         prepare_environment(timeout=timeout, retries=0)
         self._why_not = ""
         try:
-            log_in(uri, registry_login(), plain_http=plain_http, also=_guarded)
+            log_in(uri, registry_login(), plain_http=plain_http, workspace=workspace, also=_guarded)
         except CredentialError as error:
             self._why_not = str(error)
         from mlflow import MlflowClient
@@ -55,39 +59,86 @@ class MlflowRegistry:
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._uri = uri
         self._timeout = timeout
+        self._workspace = workspace
 
-    def read(self) -> RegistryReading:
-        """Read all models and versions: two requests, however many there are; raises RegistryError."""
+    def read(self, selectors: Sequence[str] = (), choose: Choose = "first") -> RegistryReading:
+        """Read all models, and of their versions those that the choice depends on; raises RegistryError.
+
+        How many requests that takes depends on how many models the selectors match, not on how many versions there are.
+        """
         with self._told_plainly():
-            reading, paged = self._read_once()
+            if self._workspace:
+                self._check_that_it_has_workspaces()
+            reading, paged = self._read_once(selectors, choose)
             # Page tokens are offsets, so pages are no snapshot; two equal readings are.
-            if paged and self._read_once()[0] != reading:
+            if paged and self._read_once(selectors, choose)[0] != reading:
                 raise OddAnswerError("it changed while it was read")
             if not reading.models:
                 self._check_that_it_is_mlflow()
             return reading
+
+    def told(self, key: str) -> tuple[Version, ...]:
+        """Find the versions that bear a tag, the latest changed first and not all if there are very many.
+
+        Raises RegistryError. `key` has letters, digits and `_-.` only.
+        """
+        with self._told_plainly():
+            found = self._client.search_model_versions(f"tags.`{key}` LIKE '%'", max_results=MAX_TOLD)
+            return tuple(map(_version, found))
 
     def report(self, name: str, version: int, key: str, value: str) -> None:
         """Set a tag on a model version; raises RegistryError."""
         with self._told_plainly():
             self._client.set_model_version_tag(name, str(version), key, value)
 
-    def _read_once(self) -> tuple[RegistryReading, bool]:
-        models, more_models = _all_pages(
+    def _read_once(self, selectors: Sequence[str], choose: Choose) -> tuple[RegistryReading, bool]:
+        found, paged = _all_pages(
             lambda token: self._client.search_registered_models(max_results=MODELS_A_PAGE, page_token=token)
         )
-        versions, more_versions = _all_pages(
-            lambda token: self._client.search_model_versions(max_results=VERSIONS_A_PAGE, page_token=token)
+        models = tuple(map(_model, found))
+        versions = {(one.name, one.version): one for model in found for one in map(_version, model.latest_versions)}
+        if not all(one.stage for one in versions.values()) and any(one.startswith("stage:") for one in selectors):
+            raise OddAnswerError("it knows no stages; use selectors such as alias:champion")
+        highest = {model.name: max(model.latest, default=0) for model in models}
+        needed = needs(models, versions.values(), selectors, choose)
+        answered: dict[tuple[str, int], Version] = {}
+        for question in questions(needed, highest):
+            answer, more = self._ask(question)
+            paged = paged or more
+            answered |= {(one.name, one.version): one for one in answer}
+        for need in needed:
+            if (need.name, need.high) not in answered:
+                raise OddAnswerError(f"it names version {need.high} of {need.name!r} but does not list it")
+        if not all(agree(versions.get(place, one), one) for place, one in answered.items()):
+            raise OddAnswerError("it changed while it was read")
+        return RegistryReading(models, tuple((answered | versions).values())), paged
+
+    def _ask(self, question: Question) -> tuple[list[Version], bool]:
+        names = ",".join(f"'{name}'" for name in question.names)  # deployable ones, in which nothing needs quoting
+        wanted = f"name IN ({names}) AND version_number >= {question.low} AND version_number <= {question.high}"
+        answer, more = _all_pages(
+            lambda token: self._client.search_model_versions(wanted, max_results=VERSIONS_A_PAGE, page_token=token)
         )
-        reading = RegistryReading(tuple(map(_model, models)), tuple(map(_version, versions)))
-        return reading, more_models or more_versions
+        return [_version(found) for found in answer], more
+
+    def _check_that_it_has_workspaces(self) -> None:
+        # One that knows none would ignore the name and show other models.
+        from mlflow.utils.server_info import SERVER_INFO_WORKSPACES_ENABLED, fetch_server_info
+
+        info = fetch_server_info(self._credentials())
+        if not (info.data or {}).get(SERVER_INFO_WORKSPACES_ENABLED):
+            raise OddAnswerError(NO_WORKSPACES)
+
+    def _credentials(self) -> "MlflowHostCreds":
+        from mlflow.utils.credentials import get_default_host_creds
+
+        return get_default_host_creds(self._uri)  # type: ignore[no-untyped-call,no-any-return]  # MLflow gives it no types
 
     def _check_that_it_is_mlflow(self) -> None:
         # Any web server can say `{}`, which is how MLflow says that it has no models, and then everything would go.
-        from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request
 
-        credentials = get_default_host_creds(self._uri)  # type: ignore[no-untyped-call]  # MLflow gives it no types
+        credentials = self._credentials()
         answer = http_request(credentials, "/version", "GET")  # type: ignore[no-untyped-call]  # the same
         if answer.status_code != 200 or not re.fullmatch(r"\d+\.\d+[\w.+-]{0,40}", answer.text.strip()):
             raise OddAnswerError("it has no models and does not say that it is MLflow")
@@ -133,7 +184,7 @@ def _version(found: Any) -> Version:
     return Version(
         name=found.name,
         version=_number(found.version),
-        stage=found.current_stage or "None",
+        stage=found.current_stage or "",
         status=found.status,
         source=found.source or "",
         tags=dict(found.tags),
@@ -171,17 +222,16 @@ def _guarded(request: "PreparedRequest") -> "PreparedRequest":
 
 
 def _check_answer(answer: "Response", **_options: object) -> "Response":
-    """Read the body, up to a limit, and hold a reading of the registry to the fields that MLflow gives it."""
+    """Read the body, up to a limit, and refuse what MLflow's client would take for an empty registry."""
     body = _bounded(answer.iter_content(64 * 1024))
     answer._content = body  # what requests would have read itself, without a limit, as soon as this returns
-    fields = next((fields for path, fields in _FIELDS.items() if urlsplit(answer.url).path.endswith(path)), None)
-    if fields is not None and answer.status_code == 200:
+    path = urlsplit(answer.url).path
+    if path.endswith(tuple(LISTS)) and answer.status_code == 200:
         try:
-            document = json.loads(body)
+            odd = is_odd(path, json.loads(body))
         except ValueError:
-            raise OddAnswerError("its answer is not MLflow's") from None
-        # An unknown field, or `null` for a list, is an empty registry to MLflow's client.
-        if not isinstance(document, dict) or not document.keys() <= fields or None in document.values():
+            odd = True
+        if odd:
             raise OddAnswerError("its answer is not MLflow's")
     return answer
 

@@ -1,5 +1,6 @@
 """Which server an address names, and whether what is sent there could be read on the way."""
 
+from collections.abc import Collection
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
@@ -19,6 +20,12 @@ def origin(address: str, scheme: str = "") -> str:
         return f"{scheme}://{_host(parts)}:{parts.port or _PORTS[scheme]}" if parts.hostname else ""
     except ValueError:  # a port or an IPv6 address that is none
         return ""
+
+
+def may_reach(host: str, port: int, origins: Collection[str]) -> bool:
+    """Tell whether one of the origins is at this host and port."""
+    name = f"[{host}]" if ":" in host else host.lower()
+    return any(f"{scheme}://{name}:{port}" in origins for scheme in _PORTS)
 
 
 def is_readable_on_the_way(address: str) -> bool:

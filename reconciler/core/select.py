@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
 from reconciler.core.names import why_not_deployable
 from reconciler.core.quote import one_line
-from reconciler.core.snapshot import MAX_KNOWN, TAG_PREFIX, NotDeployable, SelectedVersion, Snapshot, Source
+from reconciler.core.snapshot import MAX_KNOWN, TAG_PREFIX, Choose, NotDeployable, SelectedVersion, Snapshot, Source
 
 READY = "READY"
+BELOW_UNREADY = 1000
+"""Numbers below the latest of a stage among which one that is READY is looked for, when the latest is not."""
 MAX_SELECTED = 10_000
 MAX_SOURCE = 4096
 MAX_SETTINGS = 100
@@ -33,7 +35,7 @@ class Model:
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, int] = field(default_factory=dict)
     latest: tuple[int, ...] = ()
-    """Versions that the registry names as the latest of a stage."""
+    """Versions that the registry names as the latest of a stage; among them is the newest."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Version:
 
 @dataclass(frozen=True)
 class RegistryReading:
-    """Everything the registry holds, in its own words."""
+    """All models that the registry holds, and those versions of them that a choice can depend on."""
 
     models: tuple[Model, ...] = ()
     versions: tuple[Version, ...] = ()
@@ -64,20 +66,26 @@ class _Pick:
 
 
 def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snapshot:
-    """Pick one version per model: the first selector that matches wins, and of a stage the highest version.
+    """Pick one version per model: the first selector that matches wins, or the newest version that any matches.
 
-    Only versions that are READY match. Raises InconsistentReadingError when the reading contradicts itself.
+    Of a stage it is the highest version. Only versions that are READY match. Raises InconsistentReadingError when the
+    reading contradicts itself.
     """
     versions = _checked(reading)
     models: list[SelectedVersion] = []
     refused: list[NotDeployable] = []
     known: list[str] = []
     for model in sorted(reading.models, key=lambda model: model.name):
-        pick = _pick(model, versions.get(model.name, {}), source.selectors)
+        its = versions.get(model.name, {})
+        if why := why_not_deployable(model.name):
+            if _is_meant(model, its, source.selectors):
+                refused.append(_refused(model, why))
+            continue
+        pick = _pick(model, its, source.selectors, source.choose)
         if pick is None:
-            known += [] if why_not_deployable(model.name) else [model.name]
+            known.append(model.name)
         elif why := _why_not(pick.version):
-            refused.append(NotDeployable(name=one_line(repr(model.name)[1:-1], _MAX_NAME_SHOWN), why=why))
+            refused.append(_refused(model, why))
         else:
             models.append(_selected(model, pick))
     if len(models) > MAX_SELECTED or len(refused) > MAX_SELECTED:
@@ -104,30 +112,50 @@ def _checked(reading: RegistryReading) -> dict[str, dict[int, Version]]:
             raise InconsistentReadingError(f"it lists version {version.version} of {_shown(version.name)} twice")
         index[version.name][version.version] = version
     for model in reading.models:
-        for number in (*model.latest, *model.aliases.values()):
-            if number not in index[model.name]:
-                raise InconsistentReadingError(
-                    f"it names version {number} of {_shown(model.name)} but does not list it"
-                )
+        for number in model.latest:
+            _version(model, index[model.name], number)
     return index
 
 
-def _pick(model: Model, versions: Mapping[int, Version], selectors: Sequence[str]) -> _Pick | None:
-    for selector in selectors:
-        kind, _, wanted = selector.partition(":")
-        if kind == "stage":
-            numbers = [number for number, version in versions.items() if version.stage == wanted]
-        else:
-            numbers = [model.aliases[wanted]] if wanted in model.aliases else []
-        ready = sorted((number for number in numbers if versions[number].status == READY), reverse=True)
-        if ready:
-            return _Pick(versions[ready[0]], selector, tuple(ready[1 : 1 + _MAX_OTHERS]))
-    return None
+def _version(model: Model, versions: Mapping[int, Version], number: int) -> Version:
+    if number not in versions:
+        raise InconsistentReadingError(f"it names version {number} of {_shown(model.name)} but does not list it")
+    return versions[number]
+
+
+def _pick(model: Model, versions: Mapping[int, Version], selectors: Sequence[str], choose: Choose) -> _Pick | None:
+    picks = (_matched(model, versions, selector) for selector in selectors)
+    found = (pick for pick in picks if pick is not None)
+    # Of equal ones max() takes the first, so that the earlier selector is told.
+    return next(found, None) if choose == "first" else max(found, key=lambda pick: pick.version.version, default=None)
+
+
+def _matched(model: Model, versions: Mapping[int, Version], selector: str) -> _Pick | None:
+    """The highest READY version that a selector matches."""
+    kind, _, wanted = selector.partition(":")
+    if kind == "stage":
+        matching = [version for version in versions.values() if version.stage == wanted]
+    else:
+        matching = [_version(model, versions, model.aliases[wanted])] if wanted in model.aliases else []
+    ready = sorted((version.version for version in matching if version.status == READY), reverse=True)
+    if not ready and kind == "stage" and max((version.version for version in matching), default=0) > 1 + BELOW_UNREADY:
+        raise InconsistentReadingError(f"too many versions of {_shown(model.name)} are not READY to tell which one is")
+    return _Pick(versions[ready[0]], selector, tuple(ready[1 : 1 + _MAX_OTHERS])) if ready else None
+
+
+def _is_meant(model: Model, versions: Mapping[int, Version], selectors: Sequence[str]) -> bool:
+    """Tell whether a selector matches a model whose name is refused anyway, so that its versions are not asked for."""
+    aliases = {f"alias:{alias}" for alias in model.aliases}
+    return (
+        not aliases.isdisjoint(selectors) or _pick(replace(model, aliases={}), versions, selectors, "first") is not None
+    )
+
+
+def _refused(model: Model, why: str) -> NotDeployable:
+    return NotDeployable(name=one_line(repr(model.name)[1:-1], _MAX_NAME_SHOWN), why=why)
 
 
 def _why_not(version: Version) -> str | None:
-    if why := why_not_deployable(version.name):
-        return why
     if not 1 <= version.version <= _MAX_VERSION:
         return "its version is not a number that can be deployed"
     if not version.source or len(version.source) > MAX_SOURCE or not version.source.isprintable():

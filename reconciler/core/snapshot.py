@@ -11,6 +11,9 @@ MAX_KNOWN = 100_000
 TAG_PREFIX = "deploy."
 MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024
 
+Choose = Literal["first", "newest"]
+"""Which of the versions that selectors match: that of the first one that matches, or the newest of them all."""
+
 ShortText = Annotated[str, StringConstraints(max_length=1024)]
 
 
@@ -44,7 +47,7 @@ class Source(_Strict):
     registry: ShortText
     workspace: ShortText = ""
     selectors: tuple[ShortText, ...] = Field(default=(), max_length=16)
-    choose: ShortText = "first"
+    choose: Choose = "first"
 
     @property
     def words(self) -> str:
@@ -64,7 +67,7 @@ class Snapshot(_Strict):
     workspace: ShortText = ""
     """Of that registry; empty when none was asked for."""
     selectors: tuple[ShortText, ...] = Field(default=(), max_length=16)
-    choose: ShortText = "first"
+    choose: Choose = "first"
     """Which of the versions that the selectors match is taken."""
     read_at: AwareDatetime = Field(strict=False)
     models: tuple[SelectedVersion, ...] = Field(default=(), max_length=10_000)

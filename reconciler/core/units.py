@@ -17,6 +17,7 @@ class StepSettings:
     """What the release steps are told beside the release itself."""
 
     registry_uri: str
+    workspace: str
     registry_timeout: int
     plain_http: bool
     fetch_deadline: int
@@ -80,6 +81,7 @@ def fetch(release: Release, settings: StepSettings) -> Render:
         "source": release.source,
         "environment": release.parameters.environment,
         "registry_uri": settings.registry_uri,
+        "workspace": settings.workspace,
         "registry_timeout": settings.registry_timeout,
         "deadline": settings.fetch_deadline,
         "plain_http": settings.plain_http,

@@ -1,8 +1,10 @@
 """What the agent needs of a model registry."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from reconciler.core.select import RegistryReading
+from reconciler.core.select import RegistryReading, Version
+from reconciler.core.snapshot import Choose
 
 
 class RegistryError(Exception):
@@ -12,8 +14,12 @@ class RegistryError(Exception):
 class Registry(Protocol):
     """A registry that can be read as a whole and told how its models fare here."""
 
-    def read(self) -> RegistryReading:
-        """Read everything at once; raises RegistryError, never returns a part."""
+    def read(self, selectors: Sequence[str], choose: Choose) -> RegistryReading:
+        """Read all models and the versions that a choice can depend on; raises RegistryError, never returns a part."""
+        ...
+
+    def told(self, key: str) -> tuple[Version, ...]:
+        """Find the versions that bear a tag; raises RegistryError."""
         ...
 
     def report(self, name: str, version: int, key: str, value: str) -> None:

@@ -3,7 +3,7 @@
     python -I -m reconciler.release fetch --name NAME --version V --source URI [--environment model|host]
                                           --schemes s3,https,... [--host https://HOST:PORT|s3://BUCKET]...
                                           [--max-size BYTES] [--max-files N] [--keep-free BYTES] [--plain-http]
-                                          [--require-hashes]
+                                          [--require-hashes] [--workspace NAME]
     python -I -m reconciler.release build --release-dir DIR --digest DIGEST [--index-url URL] [--find-links PLACE]...
                                           [--offline] [--allow-source] [--keep-free BYTES] [--require-hashes]
     python -I -m reconciler.release verify --release-dir DIR --environment-dir DIR|host
@@ -81,6 +81,7 @@ def _fetch(options: argparse.Namespace) -> str:
             keep_free=options.keep_free,
         ),
         plain_http=options.plain_http,
+        workspace=options.workspace,
         require_hashes=options.require_hashes,
     )
     return fetch(_state_directory(), wanted, _pin(options.pin))
@@ -145,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--max-size", type=int, default=0, help="bytes that one version may have; 0 is no limit")
     fetch.add_argument("--max-files", type=int, default=10_000, help="files that one version may have")
     fetch.add_argument("--plain-http", action="store_true", help="credentials may go to the registry in plain text")
+    fetch.add_argument("--workspace", default="", help="the registry's workspace, where it has several")
     fetch.add_argument("--keep-free", type=int, default=0, help="bytes that stay free on the file system")
     build = steps.add_parser("build", help="make the Python environment of a fetched model")
     build.add_argument("--release-dir", required=True, type=Path)

@@ -9,10 +9,20 @@ from threading import Event
 
 from reconciler.adapters.artifact_store import Artifacts, ArtifactStore, hand_over_keys
 from reconciler.adapters.credentials import CredentialError
+from reconciler.adapters.egress import Egress, EgressError
 from reconciler.adapters.mlflow_client import causes, explain, log_out
+from reconciler.core.quote import one_line
 from reconciler.release import manifest as manifests
 from reconciler.release import tree
-from reconciler.release.limits import Limits, Meter, is_registrys, why_not_from, why_too_much
+from reconciler.release.limits import (
+    Limits,
+    Meter,
+    chooses_its_servers,
+    is_registrys,
+    servers,
+    why_not_from,
+    why_too_much,
+)
 from reconciler.release.outcome import StepError
 
 REQUEST_TIMEOUT = 60
@@ -34,6 +44,8 @@ class Wanted:
     limits: Limits
     plain_http: bool = False
     """Whether credentials may go to the registry in plain text."""
+    workspace: str = ""
+    """The registry's workspace, where it has several."""
     require_hashes: bool = False
     """Whether every package must be listed with its hash."""
 
@@ -43,11 +55,27 @@ def download(incoming: Path, want: Wanted) -> dict[str, int]:
 
     Raises StepError with the reason; what is there by then is incomplete.
     """
+    egress = Egress(servers(want.registry, want.limits))
+    try:
+        with egress.held():
+            return _download(incoming, want, egress)
+    except EgressError as elsewhere:
+        raise _cannot(
+            want,
+            f"it is sent on to {one_line(str(elsewhere), 300)}, which fetch.hosts does not list; "
+            "have fetch.hosts extended, or the MLflow server hand the files out itself",
+        ) from None
+
+
+def _download(incoming: Path, want: Wanted, egress: Egress) -> dict[str, int]:
     timeout = int(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", REQUEST_TIMEOUT))
     retries = int(os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES", REQUEST_RETRIES))
     try:
-        store = ArtifactStore(want.registry, timeout, retries, plain_http=want.plain_http)
-        artifacts = store.open(_address(store, want))
+        store = ArtifactStore(want.registry, timeout, retries, plain_http=want.plain_http, workspace=want.workspace)
+        address = _address(store, want)
+        if chooses_its_servers(address):
+            egress.open()
+        artifacts = store.open(address)
         listed = _list(artifacts, want.limits.max_files)
     except StepError:
         raise

@@ -35,6 +35,16 @@ def is_registrys(address: str, registry: str) -> bool:
     return within or _server(address, registry) == origin(registry)
 
 
+def servers(registry: str, limits: Limits) -> frozenset[str]:
+    """Name every server that a fetch may speak to."""
+    return limits.hosts | {origin(registry)}
+
+
+def chooses_its_servers(address: str) -> bool:
+    """Tell whether an address names a bucket or a container, for which its library knows the servers."""
+    return urlsplit(address).scheme not in ("http", "https", "mlflow-artifacts")
+
+
 def why_not_from(address: str, registry: str, limits: Limits) -> str | None:
     """Say why this host does not download from an address; None when it does."""
     parts = urlsplit(address)

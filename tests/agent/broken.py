@@ -3,20 +3,21 @@
 import json
 import socket
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.mlflow_server import free_port
 
-MODELS: dict[str, Any] = {
-    "registered_models": [{"name": "demo", "latest_versions": [{"name": "demo", "version": "2"}], "aliases": []}]
-}
 VERSIONS: dict[str, Any] = {
     "model_versions": [
         {"name": "demo", "version": "1", "current_stage": "None", "status": "READY", "source": "models:/m-1"},
         {"name": "demo", "version": "2", "current_stage": "Production", "status": "READY", "source": "models:/m-2"},
     ]
+}
+MODELS: dict[str, Any] = {
+    "registered_models": [{"name": "demo", "latest_versions": VERSIONS["model_versions"], "aliases": []}]
 }
 
 
@@ -46,6 +47,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _good(self, document: dict[str, Any], _is_models: bool) -> None:
         self.send(json.dumps(document).encode())
+
+    def _as_given(self, document: dict[str, Any], is_models: bool) -> None:
+        registry: Broken = self.server.registry  # type: ignore[attr-defined]  # put there by Broken
+        self.send(json.dumps(registry.bend(document, is_models)).encode())
 
     def _hanging(self, _document: dict[str, Any], _is_models: bool) -> None:
         self.rfile.read(1)  # returns when the client hangs up
@@ -116,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(b'{"registered_models": {"name": 7}}' if is_models else b'{"model_versions": [[]]}')
 
     def _odd_versions(self, document: dict[str, Any], is_models: bool) -> None:
-        document = document if is_models else {"model_versions": [{"name": "demo", "version": "two"}]}
+        document = document if is_models else {"model_versions": [{**VERSIONS["model_versions"][1], "version": "two"}]}
         self.send(json.dumps(document).encode())
 
     def _half_the_versions(self, document: dict[str, Any], is_models: bool) -> None:
@@ -156,6 +161,8 @@ class Broken:
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.mode = "good"
+        self.bend: Callable[[dict[str, Any], bool], object] = lambda document, _is_models: document
+        """What "as given" makes of a good document, and whether that is the one of the models."""
         self.pages = 0
         self.seen: list[str] = []
         self._server: ThreadingHTTPServer | None = None

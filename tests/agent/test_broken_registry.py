@@ -1,12 +1,13 @@
 """Whatever a registry does, the snapshot stays as it is, the status says why, and the agent recovers by itself."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.agent.broken import Broken
+from tests.agent.broken import MODELS, Broken
 from tests.agent.process import PROGRAM, AgentProcess
 from tests.mlflow_server import PATIENCE, wait_until
 
@@ -74,6 +75,134 @@ BAD = [
     ("moving pages", "it changed while it was read"),
     ("endless pages", ""),
 ]
+
+
+def everywhere(**more: object) -> Callable[[Any, bool], object]:
+    """Put fields into every object of an answer."""
+
+    def bend(document: Any, is_models: bool) -> object:
+        if isinstance(document, list):
+            return [bend(entry, is_models) for entry in document]
+        return (
+            {key: bend(value, is_models) for key, value in document.items()} | more
+            if isinstance(document, dict)
+            else document
+        )
+
+    return bend
+
+
+def on_top(**more: object) -> Callable[[Any, bool], object]:
+    """Put fields beside the list."""
+    return lambda document, _is_models: document | more
+
+
+def instead(models: object, versions: object = None) -> Callable[[Any, bool], object]:
+    """Answer something else for the models, and for the versions if it is given."""
+    return lambda document, is_models: models if is_models else document if versions is None else versions
+
+
+def each_version(**more: object) -> Callable[[Any, bool], object]:
+    """Change every version in both answers."""
+
+    def changed(entries: Any) -> list[object]:
+        return [{key: value for key, value in {**entry, **more}.items() if value != "left out"} for entry in entries]
+
+    def bend(document: Any, is_models: bool) -> object:
+        if not is_models:
+            return {"model_versions": changed(document["model_versions"])}
+        return {
+            "registered_models": [
+                {**one, "latest_versions": changed(one["latest_versions"])} for one in document["registered_models"]
+            ]
+        }
+
+    return bend
+
+
+NEWER = {
+    "a number": on_top(total_count=1),
+    "an empty field": on_top(total_count=None, next_page_token=None),
+    "an object": on_top(warnings={"registered_models": None, "deprecated": [{"field": "stage"}]}),
+    "another list": on_top(models=[], error=[]),
+    "a token that is empty": on_top(next_page_token=""),
+    "fields in each model and version": everywhere(
+        owner={"id": 7}, labels=["a"], retired=False, score=0.5, parent=None
+    ),
+    "fields in each version": each_version(digest="sha256:00", deployment_job_state={"run_state": 3}),
+    "a new state of a deployment job": each_version(deployment_job_state={"run_state": "HELD"}),
+}
+
+
+@pytest.mark.parametrize("what", NEWER)
+def test_what_a_newer_server_says_beside_is_passed_over(broken: Broken, agent: AgentProcess, what: str) -> None:
+    """It is read, and selects what it did."""
+    agent.wait_for_status("read 1 model")
+    broken.bend, broken.mode = NEWER[what], "as given"
+    seen, touched = len(broken.seen), agent.registry_file.stat().st_mtime_ns
+    agent.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(broken.seen) > seen + 2 and agent.registry_file.stat().st_mtime_ns > touched, "it is read")
+    assert agent.status == f"read 1 model at {broken.uri}, 1 selected"
+    assert agent.selected() == {"demo": 2}
+
+
+@pytest.mark.parametrize("more", [{"current_stage": "Shadow"}, {"status": "QUARANTINED"}])
+def test_a_stage_or_a_status_that_is_not_known_is_none_that_is_selected(
+    broken: Broken, agent: AgentProcess, more: dict[str, str]
+) -> None:
+    """The reading stands: nothing of it is taken for what is known."""
+    agent.wait_for_selection(demo=2)
+    broken.bend, broken.mode = each_version(**more), "as given"
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_for_selection()
+    assert agent.status == f"read 1 model at {broken.uri}, 0 selected"
+    broken.mode = "good"
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_for_selection(demo=2)
+
+
+ODD = {
+    "no list but a count": instead({"total_count": 0}),
+    "a misspelt list": instead({"registeredModels": []}),
+    "an error with status 200": instead({"error_code": "INTERNAL_ERROR", "message": "x"}),
+    "an error beside an empty list": instead({"error_code": "INTERNAL_ERROR", "registered_models": []}),
+    "a proxy's word": instead({"status": "UP", "components": {}}),
+    "a list": instead([]),
+    "a text": instead("registered_models"),
+    "null": instead({"registered_models": None}),
+    "null in the second answer": instead(MODELS, {"model_versions": None}),
+    "the other search's answer": instead({"model_versions": []}),
+    "an object for the list": instead({"registered_models": {}}),
+    "a list of names": instead({"registered_models": ["demo"]}),
+    "models without a name": instead({"registered_models": [{"title": "demo"}]}),
+    "null for the latest versions": instead({"registered_models": [{"name": "demo", "latest_versions": None}]}),
+    "null for the aliases": instead({"registered_models": [{"name": "demo", "aliases": None}]}),
+    "null for the tags": each_version(tags=None),
+    "no status": each_version(status="left out"),
+    "a token that is a number": on_top(next_page_token=7),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_mlflows_client_would_take_for_an_empty_registry_is_refused(
+    broken: Broken, agent: AgentProcess, what: str
+) -> None:
+    """Nothing is deselected by an answer that is none."""
+    agent.wait_for_selection(demo=2)
+    before = agent.registry_file.read_bytes()
+    broken.bend, broken.mode = ODD[what], "as given"
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_for_status("its answer is not MLflow's")
+    assert agent.registry_file.read_bytes() == before
+
+
+def test_a_server_that_knows_no_stages_any_more_deselects_nothing(broken: Broken, agent: AgentProcess) -> None:
+    """A later MLflow may drop them; aliases are read on."""
+    agent.wait_for_selection(demo=2)
+    broken.bend, broken.mode = each_version(current_stage="left out"), "as given"
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_for_status("it knows no stages; use selectors such as alias:champion")
+    assert agent.selected() == {"demo": 2}
 
 
 @pytest.mark.parametrize(("mode", "why"), BAD)

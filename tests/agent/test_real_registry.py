@@ -3,15 +3,22 @@
 import json
 import os
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from reconciler.adapters import registry_mlflow
+from reconciler.adapters.registry_mlflow import MlflowRegistry
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
-from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
+from reconciler.core.select import select
+from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
+from reconciler.core.told import REFRESHED, host_id, told_by
 from tests.agent.process import AgentProcess
 from tests.mlflow_server import mlflow_server, wait_until
 
@@ -20,9 +27,15 @@ TAG = f"deployed.{socket.gethostname()}"
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the MLflow server keeps its database."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="module")
+def uri(place: Path) -> Iterator[str]:
     """A real MLflow server."""
-    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
+    with mlflow_server(place) as address:
         yield address
 
 
@@ -153,14 +166,24 @@ def test_the_data_scientist_sees_the_result_in_the_registry(client: Any, agent: 
             lambda: tag(version) if tag(version).startswith(start) else "", f"{start!r}: {tag(version)!r}"
         )
 
+    def select_version(version: int) -> None:
+        client.set_registered_model_alias("told", "champion", str(version))
+        agent.wait_for_selection(told=version)
+
     one = {"name": "told", "desired_version": "1", "active_version": "1", "url": "http://127.0.0.1:20001"}
+    select_version(1)
     publish(agent, {**one, "state": "serving"})
-    assert wait_for_tag(1, "serving") == "serving 2026-01-02T03:04:05Z http://127.0.0.1:20001"
+    told = told_by(wait_for_tag(1, "serving"))
+    assert told.words == "serving 2026-01-02T03:04:05Z http://127.0.0.1:20001"
+    assert told.is_current(datetime.now(UTC), REFRESHED)
+    assert told.host == host_id(Path("/etc/machine-id").read_bytes())
+    select_version(2)
     publish(agent, {**one, "state": "rolling-out", "desired_version": "2"})
     wait_for_tag(2, "rolling-out")
     assert tag(1).startswith("serving")
     publish(agent, {**one, "state": "degraded", "desired_version": "2", "message": "cannot load it:\nno tiny"})
-    assert wait_for_tag(2, "degraded: ") == "degraded: cannot load it: no tiny"
+    assert told_by(wait_for_tag(2, "degraded: ")).words == "degraded: cannot load it: no tiny"
+    select_version(3)
     publish(agent, {**one, "state": "serving", "desired_version": "3", "active_version": "3"})
     wait_for_tag(3, "serving")
     wait_for_tag(1, "removed ")
@@ -176,4 +199,99 @@ def test_the_data_scientist_sees_the_result_in_the_registry(client: Any, agent: 
     agent.status_file.unlink()
     publish(agent)
     wait_for_tag(3, "removed ")
+    client.delete_registered_model("told")
     assert not any("Traceback" in line for line in agent.lines)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a status that root has written is believed")
+@pytest.mark.filterwarnings("ignore:.*stages.*")
+def test_the_tag_of_a_hosts_former_name_is_taken_back(client: Any, agent: AgentProcess) -> None:
+    """What nobody has kept up for hours and bears this machine's word; other hosts' tags stay."""
+    register(client, "renamed")
+    own = host_id(Path("/etc/machine-id").read_bytes())
+    client.set_model_version_tag("renamed", "1", "deployed.former", f"serving x (seen 2026-01-02T03:04Z, host {own})")
+    client.set_model_version_tag("renamed", "1", "deployed.other", "serving x (seen 2026-01-02T03:04Z, host 00000000)")
+    client.transition_model_version_stage("renamed", "1", "Production")
+    publish(agent, {"name": "renamed", "desired_version": "1", "active_version": "1", "state": "serving"})
+
+    def tags() -> dict[str, str]:
+        return dict(client.get_model_version("renamed", "1").tags)
+
+    wait_until(lambda: tags()["deployed.former"].startswith("removed "), "the tag is taken back")
+    assert tags()["deployed.former"].endswith(f": that host is {TAG} now")
+    assert tags()["deployed.other"] == "serving x (seen 2026-01-02T03:04Z, host 00000000)"
+    wait_until(lambda: tags().get(TAG, "").startswith("serving "), "its tag has its name")
+    publish(agent)
+    client.delete_registered_model("renamed")
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The sizes of all answers that a registry in this process gets; the environment is put back afterwards."""
+    environment = dict(os.environ)
+    sizes: list[int] = []
+    check = registry_mlflow._check_answer
+
+    def counted(answer: Any, **options: object) -> Any:
+        checked = check(answer, **options)
+        sizes.append(len(checked.content))
+        return checked
+
+    monkeypatch.setattr(registry_mlflow, "_check_answer", counted)
+    yield sizes
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def flood(place: Path, name: str, versions: int) -> None:
+    """Give a model, which has version 1, as many more as somebody's script would make in a night."""
+    with closing(sqlite3.connect(place / "mlflow.db")) as database, database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(model_versions)")]
+        others = ", ".join(column for column in columns if column != "version")
+        database.execute(
+            f"WITH RECURSIVE numbers(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?) "  # noqa: S608 - names of columns
+            f"INSERT INTO model_versions (version, {others}) SELECT n, {others} FROM numbers, model_versions "
+            "WHERE name = ? AND version = 1",
+            (versions, name),
+        )
+
+
+@pytest.mark.filterwarnings("ignore:.*stages.*")
+def test_how_much_is_read_does_not_depend_on_how_many_versions_there_are(
+    uri: str, place: Path, client: Any, answers: list[int]
+) -> None:
+    """Of a model that nothing selects, of one that an alias selects and of one whose stage does."""
+    for name in ("unselected", "aliased", "staged"):
+        register(client, name)
+    client.set_registered_model_alias("aliased", "champion", "1")
+    client.transition_model_version_stage("staged", "1", "Production")
+    registry, selectors = MlflowRegistry(uri, 60), ("alias:champion", "stage:Production")
+
+    def read() -> tuple[dict[str, int], int, int]:
+        answers.clear()
+        reading = registry.read(selectors)
+        chosen = select(reading, Source(registry=uri, selectors=selectors), datetime.now(UTC)).models
+        assert {model.name for model in reading.models} >= {"unselected", "aliased", "staged"}
+        return {model.name: model.version for model in chosen}, len(answers), sum(answers)
+
+    before, requests, size = read()
+    assert before == {"aliased": 1, "staged": 1}
+    try:
+        for name in ("unselected", "aliased", "staged"):
+            flood(place, name, 20_000)
+        client.set_registered_model_alias("aliased", "champion", "15000")
+        chosen, asked, sent = read()
+        assert chosen == {"aliased": 15_000, "staged": 20_000}
+        # The numbers are far apart, so that one request more is shorter than one for all between them.
+        assert (asked, requests) == (3, 2)
+        assert sent < size + 20_000
+        figures = f"60,000 versions: {asked} answers, {sent} bytes; 3 versions: {requests} answers, {size} bytes"
+        print(figures)  # noqa: T201 - figures for people
+    finally:
+        with closing(sqlite3.connect(place / "mlflow.db")) as database, database:
+            database.execute(
+                "DELETE FROM model_versions WHERE version > 1 AND name IN ('unselected', 'aliased', 'staged')"
+            )
+        client.delete_registered_model_alias("aliased", "champion")
+        for name in ("unselected", "aliased", "staged"):
+            client.delete_registered_model(name)

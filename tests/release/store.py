@@ -26,6 +26,8 @@ class Store:
     """Whether each directory is listed with the same things in it again."""
     on_download: Callable[[BaseHTTPRequestHandler, str], bool] | None = None
     """Called before a file is sent; True when it has answered itself."""
+    presigned: str | None = None
+    """Where it sends whoever wants a file, in place of sending it; {path} is the file's."""
     seen: list[tuple[str, str]] = field(default_factory=list)
     """Path and Authorization header of every request."""
 
@@ -67,6 +69,13 @@ class Store:
             return self._json(handler, {"registered_model": {"name": "odd"}})
         if url.path.endswith("/model-versions/get-download-uri"):
             return self._json(handler, {"artifact_uri": self.location})
+        if url.path.endswith("/server-info") and self.presigned is not None:
+            # What a server says that leaves all files to a bucket.
+            return self._json(handler, {"artifacts_presigned_only": True, "multipart_downloads_enabled": True})
+        if url.path.startswith("/api/2.0/mlflow-artifacts/presigned/odd/") and self.presigned is not None:
+            path = url.path.removeprefix("/api/2.0/mlflow-artifacts/presigned/odd/")
+            given = {"url": self.presigned.replace("{path}", path), "headers": {}, "file_size": len(self.files[path])}
+            return self._json(handler, given)
         if url.path == prefix:
             below = parse_qs(url.query)["path"][0].removeprefix("odd").strip("/")
             return self._json(handler, {"files": self._listing(below)})
@@ -94,6 +103,11 @@ class Store:
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)
+
+    @property
+    def file(self) -> str:
+        """Return the address of a file of its, {path} for the file's path."""
+        return f"{self.address}/api/2.0/mlflow-artifacts/artifacts/odd/{{path}}"
 
     def arguments(self, *more: str, schemes: str = "mlflow-artifacts,http", keep_free: int = 0) -> list[str]:
         """Return the fetch step's arguments for the version."""

@@ -23,14 +23,14 @@ from reconciler.core.quote import (
     tag_key,
 )
 from reconciler.core.release import Parameters, Release
-from reconciler.settings import Settings
+from reconciler.settings import RegistrySettings, Settings
 from reconciler.wanted import step_settings
 from tests.hostile import BY_HAND, NOT_FOR_UNITS, values
 from tests.unit.conftest import CHECKOUT, World
 
 RELEASE = Release("demo", 1, "models:/m-1", Parameters())
 STEPS = step_settings(Settings())
-FILTERED = {"source", "schemes", "registry_uri", "index_url", "find_links", "verify_command"}
+FILTERED = {"source", "schemes", "registry_uri", "workspace", "index_url", "find_links", "verify_command"}
 """Values that others, or the settings, choose freely."""
 RENDERER = Renderer([CHECKOUT / "templates"], lambda _unit, _text: None)
 
@@ -98,6 +98,13 @@ def test_every_value_that_others_choose_is_quoted() -> None:
             changed = {**render.values, key: [hostile] if isinstance(render.values[key], list) else hostile}
             text = RENDERER.render(Render(render.deployment, render.unit, render.template, changed, render.facts))
             assert 'a b\\" %%i $$HOME' in text or 'Environment="MLFLOW' in text
+
+
+def test_a_workspace_is_named_to_the_fetch_and_none_is_not() -> None:
+    """Exactly where the settings have one."""
+    ward = step_settings(Settings(registry=RegistrySettings(workspace="ward")))
+    assert ' --workspace "ward"' in RENDERER.render(units.fetch(RELEASE, ward))
+    assert "workspace" not in RENDERER.render(units.fetch(RELEASE, STEPS))
 
 
 def test_a_template_of_ones_own_is_told_which_line_lacks_a_filter(tmp_path: Path) -> None:

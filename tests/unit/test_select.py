@@ -16,7 +16,7 @@ from reconciler.core.select import (
     changes,
     select,
 )
-from reconciler.core.snapshot import Snapshot, Source
+from reconciler.core.snapshot import Choose, Snapshot, Source
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PRODUCTION = ("stage:Production",)
@@ -27,16 +27,16 @@ def version(number: int, stage: str = "None", name: str = "demo", **more: object
     return Version(name=name, version=number, stage=stage, **{"source": f"models:/m-{number}", **more})  # type: ignore[arg-type]  # keywords of several types
 
 
-def source(selectors: tuple[str, ...]) -> Source:
+def source(selectors: tuple[str, ...], choose: Choose = "first") -> Source:
     """A registry that is asked for these."""
-    return Source(registry="http://registry", selectors=selectors)
+    return Source(registry="http://registry", selectors=selectors, choose=choose)
 
 
-def snapshot(*parts: Model | Version, selectors: tuple[str, ...] = PRODUCTION) -> Snapshot:
+def snapshot(*parts: Model | Version, selectors: tuple[str, ...] = PRODUCTION, choose: Choose = "first") -> Snapshot:
     """Select from a reading; the model `demo` is there unless one is given."""
     models = tuple(part for part in parts if isinstance(part, Model)) or (Model("demo"),)
     versions = tuple(part for part in parts if isinstance(part, Version))
-    return select(RegistryReading(models, versions), source(selectors), NOW)
+    return select(RegistryReading(models, versions), source(selectors, choose), NOW)
 
 
 def picked(*parts: Model | Version, selectors: tuple[str, ...] = PRODUCTION) -> Mapping[str, int]:
@@ -134,7 +134,48 @@ def test_junk_in_tags_is_bounded() -> None:
 def test_a_reading_that_contradicts_itself_is_no_snapshot(reading: RegistryReading, why: str) -> None:
     """Something changed between two requests; the next reading will be whole."""
     with pytest.raises(InconsistentReadingError, match=why):
-        select(reading, source(PRODUCTION), NOW)
+        select(reading, source(("stage:Production", "alias:a")), NOW)
+
+
+def test_what_no_selector_names_need_not_be_there() -> None:
+    """An alias for somebody else's use points to a version that was not asked for."""
+    parts = (Model("demo", aliases={"theirs": 7}, latest=(9,)), version(9, "Production"))
+    assert picked(*parts) == {"demo": 9}
+
+
+CANARY = ("alias:canary", "stage:Production")
+
+
+def test_a_canary_that_production_has_passed_gives_way_where_the_newest_is_chosen() -> None:
+    """Whichever selector comes first; each says which one it was."""
+    passed = (Model("demo", aliases={"canary": 4}), version(4), version(5, "Production"), version(3, "Production"))
+    ahead = (Model("demo", aliases={"canary": 6}), version(6), version(5, "Production"))
+    same = (Model("demo", aliases={"canary": 5}), version(5, "Production"))
+    unready = (
+        Model("demo", aliases={"canary": 6}),
+        version(6, status="PENDING_REGISTRATION"),
+        version(5, "Production"),
+    )
+    for parts, first, newest, by in (
+        (passed, 4, 5, "stage:Production"),
+        (ahead, 6, 6, "alias:canary"),
+        (same, 5, 5, "alias:canary"),
+        (unready, 5, 5, "stage:Production"),
+    ):
+        assert picked(*parts, selectors=CANARY) == {"demo": first}
+        chosen = snapshot(*parts, selectors=CANARY, choose="newest").models[0]
+        assert (chosen.version, chosen.selected_by) == (newest, by)
+        turned = snapshot(*parts, selectors=CANARY[::-1], choose="newest").models[0]
+        assert turned.version == newest
+    assert snapshot(*passed, selectors=CANARY, choose="newest").models[0].also_matching == (3,)
+
+
+def test_a_stage_of_which_too_much_is_unknown_is_not_taken_for_an_empty_one() -> None:
+    """What was not asked for may be READY, and what serves would go."""
+    high = [version(number, "Production", status="PENDING_REGISTRATION") for number in range(1500, 1510)]
+    with pytest.raises(InconsistentReadingError, match="too many versions of 'demo' are not READY"):
+        snapshot(*high)
+    assert picked(*high, version(1400, "Production")) == {"demo": 1400}
 
 
 def test_changes_are_told_as_sentences() -> None:
@@ -176,3 +217,27 @@ def test_the_order_of_the_answer_makes_no_difference(found: list[Version], rando
         assert f"stage:{taken.stage}" == model.selected_by
         assert taken.version == max(one.version for one in rivals if one.stage == taken.stage)
         assert taken.stage == "Production" or not any(one.stage == "Production" for one in rivals)
+
+
+@given(
+    versions,
+    st.dictionaries(st.sampled_from(["canary", "champion"]), st.integers(1, 30)),
+    st.permutations(["stage:Production", "stage:Staging", "alias:canary"]),
+)
+def test_the_newest_is_the_highest_ready_version_that_any_selector_matches(
+    found: list[Version], aliases: dict[str, int], selectors: list[str]
+) -> None:
+    """And `selected_by` is a selector that does match it."""
+    mine = [one for one in found if one.name == "a"]
+    known = {alias: number for alias, number in aliases.items() if number in {one.version for one in mine}}
+    reading = RegistryReading((Model("a", aliases=known),), tuple(mine))
+    matching = {
+        one.version: {f"stage:{one.stage}"}
+        | {f"alias:{alias}" for alias, number in known.items() if number == one.version}
+        for one in mine
+        if one.status == READY
+    }
+    wanted = {number: by & {*selectors} for number, by in matching.items() if by & {*selectors}}
+    chosen = select(reading, source(tuple(selectors), "newest"), NOW).models
+    assert [model.version for model in chosen] == ([max(wanted)] if wanted else [])
+    assert all(model.selected_by in wanted[model.version] for model in chosen)
