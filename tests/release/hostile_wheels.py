@@ -11,8 +11,10 @@ from tests.release import wheels
 
 INFO, DATA = "hostile-1.0.dist-info", "hostile-1.0.data"
 EVIL = f"{DATA}/data/evil"
-LIBRARY = ("os.py", "site.py", "compileall.py", "py_compile.py", "encodings/__init__.py", "sitecustomize.py")
-LIBRARY += ("runpy.py", "codecs.py", "io.py", "concurrent/futures/process.py", "multiprocessing/__init__.py")
+LIBRARY = (
+    *("os.py", "site.py", "compileall.py", "py_compile.py", "encodings/__init__.py", "sitecustomize.py", "runpy.py"),
+    *("codecs.py", "io.py", "concurrent/futures/process.py", "multiprocessing/__init__.py"),
+)
 SCHEMES = ("purelib/", "platlib/", "data/", "scripts/", "headers/", "what/", "data/data/", "")
 PROGRAMS = ("python", "python3", "Python", "pip", "uv", "sh", "compileall", "activate", "sync", "rm", "a b", "../x", "")
 

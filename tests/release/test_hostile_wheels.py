@@ -104,11 +104,13 @@ def test_a_hostile_wheel_is_built_or_refused_and_runs_nothing(tmp_path: Path, ru
             marker.unlink()
         subprocess.run(["/usr/bin/rm", "-rf", str(state)], check=True)
     assert built.why_incomplete(others / "environment", release(others / "release", "tiny")[1]) is None
-    changed = (others / "environment/complete.json").read_text() != record
-    changed += honest(tmp_path / "afterwards", own, run) != before
-    counts |= {"ran code": len(ran), "changed others": int(changed)}
+    changed = [
+        (others / "environment/complete.json").read_text() != record,
+        honest(tmp_path / "afterwards", own, run) != before,
+    ]
+    counts |= {"ran code": len(ran), "changed others": sum(changed)}
     print(f"{len(seeds)} hostile wheels: {counts}", *said, sep="\n")  # noqa: T201 - the figures of this test
-    assert (ran, changed) == ([], False)
+    assert (ran, changed) == ([], [False, False])
     assert counts["built"] > len(seeds) // 5
     assert counts["refused"] > len(seeds) // 5
     assert {path.name for path in tmp_path.iterdir()} == {"house", "others", "build", "afterwards"}
