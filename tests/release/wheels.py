@@ -45,18 +45,47 @@ def wheel(
             archive.writestr(link, target)
 
 
-def source(house: Path, name: str, version: str) -> None:
-    """Add a source distribution, which must be built before it can be installed."""
+def source(house: Path, name: str, version: str, building: str = "") -> None:
+    """Add a source distribution, which must be built before it can be installed.
+
+    `building`: Python that runs while it is built, by itself; the text that it puts into `seen` is in the package.
+    """
     house.mkdir(parents=True, exist_ok=True)
     files = {
         "pyproject.toml": f'[project]\nname = "{name}"\nversion = "{version}"\n',
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
     }
+    if building:
+        files["pyproject.toml"] += (
+            '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'  # its own: no network
+        )
+        files["building.py"] = building
+        files["backend.py"] = BACKEND.format(name=name, version=version)
     with tarfile.open(house / f"{name}-{version}.tar.gz", "w:gz") as archive:
         for path, content in files.items():
             member = tarfile.TarInfo(f"{name}-{version}/{path}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content.encode()))
+
+
+BACKEND = """
+import zipfile, runpy
+
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    seen = runpy.run_path("building.py")["seen"]
+    file = "{name}-{version}-py3-none-any.whl"
+    info = "{name}-{version}.dist-info"
+    with zipfile.ZipFile(f"{{wheel_directory}}/{{file}}", "w") as wheel:
+        wheel.writestr("{name}/__init__.py", "")
+        wheel.writestr("{name}/seen", seen)
+        wheel.writestr(f"{{info}}/METADATA", "Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+        wheel.writestr(f"{{info}}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{{info}}/RECORD", "")
+    return file
+"""
 
 
 def server_needs(house: Path) -> None:
