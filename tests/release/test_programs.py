@@ -98,6 +98,7 @@ FILLS = """
 import os, signal
 with open({place!r}, "wb") as file:
     os.posix_fallocate(file.fileno(), 0, {size})
+signal.alarm(60)  # without an end the test could not fail
 signal.pause()
 """
 
