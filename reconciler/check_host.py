@@ -23,7 +23,6 @@ DIRECTORIES = {
     places.DEPLOY_HOME: ("root", places.DEPLOY_USER, 0o750),
     f"{places.DEPLOY_HOME}/model_deploys": ("root", "root", 0o755),
     f"{places.DEPLOY_HOME}/environments": ("root", "root", 0o755),
-    "/var/cache/mlflow-deploy": (places.DEPLOY_USER, places.DEPLOY_USER, 0o755),
     "/run/models": ("root", "root", 0o755),
     "/run/mlflow-registry-agent": (places.AGENT_USER, places.AGENT_USER, 0o755),
 }

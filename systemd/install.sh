@@ -52,7 +52,7 @@ install_product() {
     install -D -m 0644 "$checkout/systemd/mlflow-reconciler.sysusers.conf" "$sysusers"
     install -D -m 0644 "$checkout/systemd/mlflow-reconciler.tmpfiles.conf" "$tmpfiles"
     systemd-sysusers "$sysusers"
-    systemd-tmpfiles --create "$tmpfiles"
+    systemd-tmpfiles --create --remove "$tmpfiles"
     install_settings
 
     say "[4/5] units"

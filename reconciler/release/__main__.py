@@ -11,8 +11,10 @@
 
 fetch works in $STATE_DIRECTORY (…/releases/<version>), with the registry in $MLFLOW_TRACKING_URI and its credentials,
 if any, in $CREDENTIALS_DIRECTORY/registry.*, those of artifact stores in artifacts.*. build works in $STATE_DIRECTORY
-(…/environments/<digest>) and keeps uv's cache in $CACHE_DIRECTORY; the index's credentials are index.*. Empty
+(…/environments/<digest>), where uv's cache lasts as long as the build; the index's credentials are index.*. Empty
 --index-url and --find-links mean none. docs/credentials.md has the names.
+
+Whatever programs a step started have ended when it is done, and what they left behind, too.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from types import FrameType
 
 from reconciler.core.names import HOST_ENVIRONMENT
 from reconciler.core.origins import origin
+from reconciler.release import programs
 from reconciler.release.outcome import StepError, fail, report
 from reconciler.release.pinned import read_pin
 
@@ -39,7 +42,11 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGINT, _stop)
     os.umask(0o022)  # the server reads the result as another user
     try:
-        report(_STEPS[options.step](options))
+        programs.adopt()
+        done = _STEPS[options.step](options)
+        # The unit stays when this process ends well, and what is in it would stay with it.
+        programs.end_all()
+        report(done)
     except StepError as failed:
         fail(str(failed))
     except OSError as error:
@@ -155,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--find-links", action="append", default=[])
     build.add_argument("--offline", action="store_true")
     build.add_argument("--allow-source", action="store_true")
-    build.add_argument("--keep-free", type=int, default=0, help="bytes that must be free to begin")
+    build.add_argument("--keep-free", type=int, default=0, help="bytes that stay free on the file system")
     verify = steps.add_parser("verify", help="compare a release with what was fetched")
     verify.add_argument("--release-dir", required=True, type=Path)
     verify.add_argument("--environment-dir", required=True)

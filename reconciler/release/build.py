@@ -1,30 +1,24 @@
 """Build: make the environment that a model asks for, from wheels, complete or not at all, shared by its digest."""
 
+import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.apply.atomic import sync_directory, unfinished
+from reconciler.apply.atomic import sync_directory
 from reconciler.core.sentences import human_size
-from reconciler.release import built, hashes, tree, uv
+from reconciler.release import built, hashes, install, intact, programs, tree, uv
 from reconciler.release import manifest as manifests
 from reconciler.release.built import COMPLETE, VENV
-from reconciler.release.environment import (
-    SERVER_REQUIREMENTS,
-    environment_digest,
-    server_digest,
-    server_package,
-    server_sources,
-)
-from reconciler.release.manifest import Environment
+from reconciler.release.environment import environment_digest, server_digest, server_package, server_sources
+from reconciler.release.intact import Fresh
 from reconciler.release.outcome import StepError, say
+from reconciler.release.programs import Room
 
 NEW, OLD = f"{VENV}.new", f"{VENV}.old"
 """What is being made, and what it replaces."""
-PINNED, KNOWN = "server.txt", "known.txt"
-"""What the server needs with its hashes, and the hashes of what that needs."""
-SCRATCH = (NEW, "requirements.txt", PINNED, KNOWN, "cache", ".cache", ".config", ".local")
+_WORKERS = 4
+"""Processes that compile at once, at most; each takes some hundred megabytes where a package has large files."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class Ordered:
     digest: str
     sources: uv.Sources
     keep_free: int
-    """Bytes that must be free on the file system before anything starts."""
+    """Bytes that stay free on the file system: before, while and after something is built."""
     pinned: str | None = None
     """What root recorded of the environment when it was built."""
     require_hashes: bool = False
@@ -68,8 +62,8 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
     say(f"building environment {order.digest}, which {why}")
     # The record goes first: without it nothing else counts. What is there is not touched before there is better: if
     # somebody damaged it, a server may still run in it.
-    for leftover in (COMPLETE, unfinished(Path(COMPLETE)), OLD, *SCRATCH):
-        tree.remove(environment / leftover)
+    tree.remove(environment / COMPLETE)
+    _tidy(environment)
     free = tree.free_bytes(environment)
     if free < order.keep_free:
         raise StepError(
@@ -77,18 +71,19 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
             f"{human_size(order.keep_free)} stay free; make room on the host"
         )
     sync_directory(environment)
-    login = uv.index_login(order.sources)
-    python = uv.find_python(wanted.python, environment)
-    venv = environment / NEW
+    room, login = Room(environment, order.keep_free), uv.index_login(order.sources)
     try:
-        _install(venv, wanted, python, order.sources, login)
-        server = _add_server(venv)
-        _compile(venv)
-        packages = _packages(venv)
+        python = uv.find_python(wanted.python, room)
+        fresh = install.make(environment / NEW, python, room)
+        install.install(fresh, wanted, python, order.sources, login, room)
+        # From here on nothing is started but the host's own Python, which reads what is there and runs none of it.
+        intact.refuse_changes(fresh)
+        server = _add_server(fresh)
+        _compile(fresh, python, room)
+        packages = _packages(fresh)
         _take_the_place(environment)
     finally:  # what failed must not take the room that the next try needs
-        for leftover in SCRATCH:
-            tree.remove(environment / leftover)
+        _tidy(environment)
     tree.sync_below(environment)
     complete = built.record(environment, order.digest, python, packages, server)
     return (
@@ -104,65 +99,16 @@ def _take_the_place(environment: Path) -> None:
     tree.remove(environment / OLD)
 
 
-def _install(venv: Path, wanted: Environment, python: str, sources: uv.Sources, login: str) -> None:
-    environment = venv.parent
-    own, server = environment / "requirements.txt", server_package() / SERVER_REQUIREMENTS
-    own.write_text("".join(f"{line}\n" for line in wanted.requirements))
-    needs = ["--requirement", str(server)]
-    if wanted.pins is not None:
-        listed, known = hashes.server_needs(wanted.requirements, server_package())
-        for name, lines in ((PINNED, listed), (KNOWN, known)):
-            (environment / name).write_text("".join(f"{line}\n" for line in lines))
-        needs = [
-            "--require-hashes",
-            "--requirement",
-            str(environment / PINNED),
-            "--constraint",
-            str(environment / KNOWN),
-        ]
-    try:
-        uv.run("venv", "--no-project", "--relocatable", "--python", python, str(venv), cwd=environment)
-        install = ["pip", "install", "--python", str(venv / "bin" / "python"), *sources.arguments()]
-        uv.run(*install, "--requirement", str(own), *needs, cwd=environment, login=login)
-    except uv.UvError as error:
-        if uv.is_conflict(error):
-            _blame_the_server(error, venv, own, server, sources, login)
-        raise uv.explain(error, "the model's requirements", sources) from error
+def _tidy(environment: Path) -> None:
+    """Remove everything but the environment that is or was in use, and its record."""
+    for path in environment.iterdir():
+        if path.name not in (VENV, COMPLETE):
+            tree.remove(path)
 
 
-def _blame_the_server(error: uv.UvError, venv: Path, own: Path, server: Path, sources: uv.Sources, login: str) -> None:
-    """Raise StepError when the model's requirements can be met, only not together with the server's own few."""
-    environment = venv.parent
-    resolve = ["pip", "compile", "--quiet", "--no-header", "--python", str(venv / "bin" / "python")]
-    resolve += sources.arguments()
-    try:
-        uv.run(*resolve, str(own), cwd=environment, login=login)
-    except uv.UvError:
-        return  # they cannot be met alone either, and the first error says why
-    needs = [line for line in server.read_text().splitlines() if line.strip() and not line.startswith("#")]
-    culprits = [line for line in needs if not _resolves_with(line, environment, own, resolve, login)]
-    raise StepError(
-        f"cannot build the environment: the model's requirements contradict what the server itself needs "
-        f"({', '.join(culprits or needs)}): {uv.because(error)}; log the model with other versions"
-    ) from error
-
-
-def _resolves_with(line: str, environment: Path, own: Path, resolve: list[str], login: str) -> bool:
-    together = environment / "together.txt"
-    together.write_text(f"{own.read_text()}{line}\n")
-    try:
-        uv.run(*resolve, str(together), cwd=environment, login=login)
-    except uv.UvError:
-        return False
-    finally:
-        together.unlink()
-    return True
-
-
-def _add_server(venv: Path) -> str:
+def _add_server(fresh: Fresh) -> str:
     """Copy the installed model server into the environment; return its digest."""
-    package = server_package()
-    target = next((venv / "lib").glob("python3.*")) / "site-packages" / "modelserver"
+    package, target = server_package(), fresh.packages / "modelserver"
     if target.exists():
         raise StepError("cannot build the environment: a package of the model brings its own 'modelserver'; rename it")
     for path in server_sources(package):
@@ -171,17 +117,22 @@ def _add_server(venv: Path) -> str:
     return server_digest(target)
 
 
-def _compile(venv: Path) -> None:
-    python = venv / "bin" / "python"
-    # -S: with `site` loaded, the .pth files of foreign packages would run here.
-    command = [str(python), "-I", "-S", "-m", "compileall", "-q", "-j", "0", "lib"]
-    done = subprocess.run(command, cwd=venv, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
+def _compile(fresh: Fresh, python: str, room: Room) -> None:
+    """Compile the sources to bytecode with the host's own interpreter.
+
+    The environment's would begin with whatever pyvenv.cfg names as Python's library. -S: with `site` loaded, .pth files
+    would run. -f: bytecode that a package brings gives way to what its sources say.
+    """
+    workers = min(_WORKERS, len(os.sched_getaffinity(0)))
+    command = [python, "-I", "-S", "-m", "compileall", "-q", "-f", "-j", str(workers)]
+    command += ["-s", str(fresh.venv), str(fresh.venv / "lib")]
+    done = programs.run(command, room=room, environment={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
     if done.returncode != 0:  # templates and examples in packages need not be Python; they are never imported
         say(f"some files were not compiled to bytecode: {done.stdout.strip().splitlines()[-1:] or done.stderr[-200:]}")
 
 
-def _packages(venv: Path) -> tuple[str, ...]:
+def _packages(fresh: Fresh) -> tuple[str, ...]:
     """Name what was installed, from its own records: to ask uv could start the interpreter and with it foreign code."""
-    records = next((venv / "lib").glob("python3.*")).glob("site-packages/*.dist-info")
+    records = fresh.packages.glob("*.dist-info")
     pairs = (record.name.removesuffix(".dist-info").partition("-") for record in records if record.is_dir())
     return tuple(sorted(f"{name.replace('_', '-').lower()}=={version}" for name, _, version in pairs))

@@ -12,6 +12,7 @@ from reconciler.adapters.credentials import CredentialError
 from reconciler.adapters.egress import Egress, EgressError
 from reconciler.adapters.mlflow_client import causes, explain, log_out
 from reconciler.core.quote import one_line
+from reconciler.core.sentences import human_size
 from reconciler.release import manifest as manifests
 from reconciler.release import tree
 from reconciler.release.limits import (
@@ -20,6 +21,7 @@ from reconciler.release.limits import (
     chooses_its_servers,
     is_registrys,
     servers,
+    watched,
     why_not_from,
     why_too_much,
 )
@@ -165,14 +167,21 @@ def _download_files(artifacts: Artifacts, listed: dict[str, int | None], incomin
             stop.set()  # the others need not come any more
             raise
 
-    try:
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            for _ in pool.map(one, sorted(listed, key=lambda path: listed[path] or 0)):
-                pass
-    except StepError:
-        raise
-    except Exception as error:  # MLflow raises anything, the artifact store's library anything else
-        raise _failed(want, error) from error
+    with watched(incoming, want.limits.keep_free, meter, stop) as room:
+        try:
+            with ThreadPoolExecutor(_PARALLEL) as pool:
+                for _ in pool.map(one, sorted(listed, key=lambda path: listed[path] or 0)):
+                    pass
+        except Exception as error:  # MLflow raises anything, the artifact store's library anything else
+            if not room.is_short():
+                raise error if isinstance(error, StepError) else _failed(want, error) from error
+    if room.is_short():
+        tree.remove(incoming)
+        raise _cannot(
+            want,
+            f"less than the {human_size(want.limits.keep_free)} that stay free on this host would be left; "
+            "make room on the host, or log a smaller model",
+        )
 
 
 def _cannot(want: Wanted, why: str) -> StepError:

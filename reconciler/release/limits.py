@@ -1,18 +1,22 @@
 """What a fetch may reach and how much it may bring: said by the host's settings, held while bytes come in."""
 
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 from urllib.parse import urlsplit
 
 from reconciler.core.origins import origin
 from reconciler.core.sentences import human_size
+from reconciler.release.tree import free_bytes
 
 _LEAST = 16 * 1024 * 1024 + 4096
 """Bytes that this process may always write to one file: its own records."""
 _ENDLESS = 2**62
+_LOOK = 0.1
+"""Seconds between two looks at what is free."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,11 @@ class Meter:
             hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
             resource.setrlimit(resource.RLIMIT_FSIZE, (max(_LEAST, min(self._allowed, self._most)), hard))
 
+    def cut_off(self) -> None:
+        """Let no file grow any more but the smallest; no other is to begin."""
+        with self._lock:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (_LEAST, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
     def end(self, path: str, local: Path) -> str | None:
         """Count a file that came; say what is wrong with its size, if anything."""
         size, listed = local.lstat().st_size, self._listed[path]
@@ -117,3 +126,38 @@ class Meter:
                     f"it has more than the {human_size(self._limits.max_size)} that this host takes; log a smaller one"
                 )
         return None if listed in (None, size) else f"{path!r} came out another size than listed"
+
+
+@dataclass
+class Room:
+    """What is free on a file system, and whether it ever was too little."""
+
+    directory: Path
+    keep_free: int
+    short: bool = False
+
+    def is_short(self) -> bool:
+        """Tell whether less was free than stays free, at this look or an earlier one."""
+        self.short = self.short or free_bytes(self.directory) < self.keep_free
+        return self.short
+
+
+@contextmanager
+def watched(directory: Path, keep_free: int, meter: Meter, stop: Event) -> Iterator[Room]:
+    """Look at what is free while files come in: a store need not list sizes, and others write to the disk as well."""
+    room, done = Room(directory, keep_free), Event()
+
+    def look() -> None:
+        while not done.wait(_LOOK):
+            if room.is_short():
+                stop.set()
+                meter.cut_off()
+                return
+
+    thread = Thread(target=look)
+    thread.start()
+    try:
+        yield room
+    finally:
+        done.set()
+        thread.join()

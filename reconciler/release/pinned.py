@@ -22,6 +22,8 @@ from collections.abc import Iterator, Mapping
 EX_CONFIG = 78
 CHANGED = "cannot serve these files: "
 """How the check begins to say no."""
+MAX_DEPTH = 200
+"""Directories below one another; Python itself gives up at about a thousand."""
 
 
 class OddFileError(Exception):
@@ -44,6 +46,8 @@ def _walk(root: str, prefix: str, links: bool) -> Iterator[tuple[str, os.stat_re
         for entry in sorted(entries, key=lambda entry: entry.name):
             path, status = f"{prefix}{entry.name}", entry.stat(follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
+                if path.count("/") > MAX_DEPTH:
+                    raise OddFileError(f"{path[:40]}…", "below too many directories")
                 yield from _walk(root, f"{path}/", links)
             elif stat.S_ISREG(status.st_mode) or (links and stat.S_ISLNK(status.st_mode)):
                 yield path, status

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,18 @@ from urllib.parse import urlsplit
 from reconciler.adapters.credentials import CredentialError, user_and_password
 from reconciler.core.origins import is_readable_on_the_way
 from reconciler.core.quote import one_line
+from reconciler.release import programs
 from reconciler.release.outcome import StepError, say
+from reconciler.release.programs import Room
+from reconciler.release.tree import free_bytes
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _PASSED_ON = (*_PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
+CACHE = "cache"
+"""uv's, below the room."""
+_LEAST = 1024 * 1024
+"""Bytes that uv needs to keep what it learnt of the interpreters."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,8 @@ class UvError(Exception):
     """uv ended with an error; the message is its own."""
 
 
-def run(*arguments: str, cwd: Path, login: str = "") -> str:
-    """Run the product's own uv and return what it prints; raises UvError with its words.
+def run(*arguments: str, room: Room, login: str = "") -> str:
+    """Run the product's own uv and return what it prints; raises UvError with its words, or as programs.run does.
 
     `login`: a netrc text with the index's credentials, which only this process can read.
     """
@@ -60,17 +66,19 @@ def run(*arguments: str, cwd: Path, login: str = "") -> str:
     environment |= {
         "PATH": _PATH,
         # The unit hides homes: nothing may be looked for or kept there.
-        "HOME": str(cwd),
+        "HOME": str(room.directory),
         "UV_NO_CONFIG": "1",
         "UV_NO_PROGRESS": "1",
-        "UV_CACHE_DIR": os.environ.get("CACHE_DIRECTORY") or str(cwd / "cache"),
-        "UV_PYTHON_INSTALL_DIR": str(cwd / "no-pythons"),
+        # Of this build alone: what one build could do to it, no other one would see. uv does not look again at what it
+        # once unpacked.
+        "UV_CACHE_DIR": str(room.directory / CACHE),
+        "UV_PYTHON_INSTALL_DIR": str(room.directory / "no-pythons"),
         "UV_PYTHON_PREFERENCE": "only-system",
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_SYSTEM_CERTS": "1",
         "UV_NATIVE_TLS": "1",
-        # Hard links would let whoever writes into one environment change the cache and all others.
-        "UV_LINK_MODE": "copy",
+        # The cache goes when the build is done, so that nobody is left to share a file with.
+        "UV_LINK_MODE": "hardlink",
         "UV_HTTP_TIMEOUT": "30",
         "UV_HTTP_RETRIES": "2",
     }
@@ -78,14 +86,11 @@ def run(*arguments: str, cwd: Path, login: str = "") -> str:
         with _in_memory(login) as netrc:
             # Also without credentials: uv would look for a file in somebody's home.
             environment["NETRC"] = f"/proc/self/fd/{netrc}" if netrc is not None else "/dev/null"
-            done = subprocess.run(  # noqa: S603 - our uv, and arguments that are options or checked requirements
-                [str(uv), "--color", "never", *arguments],
-                cwd=cwd,
-                env=environment,
-                pass_fds=[] if netrc is None else [netrc],
-                capture_output=True,
-                text=True,
-                check=False,
+            done = programs.run(
+                [uv, "--color", "never", *arguments],
+                room=room,
+                environment=environment,
+                descriptors=[] if netrc is None else [netrc],
             )
     except FileNotFoundError as error:
         raise StepError(f"cannot build an environment: {uv} is missing; run ./dev install") from error
@@ -133,12 +138,14 @@ def index_login(sources: Sources) -> str:
     return f"machine {urlsplit(sources.server).hostname} login {pair[0]} password {pair[1]}\n"
 
 
-def find_python(minor: str, cwd: Path) -> str:
+def find_python(minor: str, room: Room) -> str:
     """Find an interpreter of this minor on the host; raises StepError with the ones that are there."""
-    listed = json.loads(run("python", "list", "--only-installed", "--output-format", "json", cwd=cwd))
+    listed = json.loads(run("python", "list", "--only-installed", "--output-format", "json", room=room))
     there: dict[str, str] = {}
     for each in listed:  # python3.11 comes before python3, whose minor changes with an upgrade of the host
         there.setdefault(f"{each['version_parts']['major']}.{each['version_parts']['minor']}", str(each["path"]))
+    if not there and free_bytes(room.directory) < _LEAST:  # uv lists only what it could write into its cache
+        raise _no_space()
     if minor not in there:
         have = ", ".join(sorted(there, key=lambda minor: int(minor.partition(".")[2]))) or "none"
         raise StepError(
@@ -159,7 +166,7 @@ def explain(error: UvError, what: str, sources: Sources) -> StepError:
     why = because(error)
     index = sources.index_url or "the package index"
     if re.search(r"No space left on device|os error 28|Disk quota exceeded", text):
-        return StepError("cannot build the environment: no space left on this host's disk; make room on the host")
+        return _no_space()
     if "Hash mismatch" in text:
         return StepError(
             f"cannot build the environment: {why}; the index has another file than {what} name, find out why"
@@ -204,6 +211,10 @@ def explain(error: UvError, what: str, sources: Sources) -> StepError:
     if is_conflict(error):
         return StepError(f"cannot build the environment: {what} contradict each other: {why}; log the model again")
     return StepError(f"cannot build the environment: {why}; see this unit's journal")
+
+
+def _no_space() -> StepError:
+    return StepError("cannot build the environment: no space left on this host's disk; make room on the host")
 
 
 def because(error: UvError) -> str:

@@ -30,11 +30,9 @@ def command(*arguments: object) -> list[str]:
 def environment(state: Path, **more: str) -> dict[str, str]:
     """Return what the unit gives a step, without a home and without anything of this machine."""
     state.mkdir(parents=True, exist_ok=True)
-    cache = state.parent / "cache"
     return {
         "PATH": "/usr/bin:/bin",
         "STATE_DIRECTORY": str(state),
-        "CACHE_DIRECTORY": os.environ.get("TEST_UV_CACHE", str(cache)),
         "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX", ""),
         **more,
     }

@@ -490,6 +490,43 @@ def test_a_fetch_killed_at_any_action_is_finished_by_the_next(tmp_path: Path, st
     assert len(kills) > 10 // stride, kills
 
 
+@pytest.mark.parametrize("sizes", ["none", "listed"])
+def test_a_model_that_takes_the_room_that_stays_free_while_it_comes_in_is_cut_off(
+    tiny_disk: Path, run: Steps, sizes: str
+) -> None:
+    """Whether its store says no size, or another program takes the room meanwhile; what came is removed."""
+    subprocess.run(["/usr/bin/mount", "-o", "remount,size=256m", str(tiny_disk)], check=True)
+    keep, content = 128 * 1024 * 1024, b"\0" * 65536
+
+    def fill(handler: BaseHTTPRequestHandler, path: str) -> bool:
+        if path != "weights.bin":
+            return False
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.close_connection = True
+        if sizes == "listed":
+            with (tiny_disk / "others").open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, 192 * 1024 * 1024)
+        try:
+            while True:  # until it is cut off
+                handler.wfile.write(content)
+        except OSError:
+            return True
+
+    listed: list[dict[str, object]] = [
+        {"path": path, "is_dir": False, "file_size": len(content)} for path, content in FILES.items()
+    ]
+    listed[-1] |= {"file_size": 48 * 1024 * 1024}
+    if sizes == "none":
+        del listed[-1]["file_size"]
+    with Store(listed=listed, on_download=fill) as store:
+        ended = run(tiny_disk, *store.arguments(keep_free=keep), MLFLOW_TRACKING_URI=store.address)
+    assert ended.code == 1
+    assert "less than the 128.0 MiB that stay free on this host would be left; make room" in ended.status
+    assert not list(tiny_disk.glob(".incoming"))
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of three pages."""

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(60
 AGENT = "mlflow-registry-agent.service"
 STORE = "/etc/credstore"
 BELOW = ["/run", "/etc", "/tmp", "/var/tmp"]  # noqa: S108 - of the host, and searched
-BELOW += ["/var/lib", "/var/cache/mlflow-deploy", "/var/log", "/var/crash"]
+BELOW += ["/var/lib", "/var/cache", "/var/log", "/var/crash"]
 BELOW += ["/home/ada", "/opt/mlflow-reconciler/templates", "/usr/local/lib/systemd"]
 # Where they are kept and handed out; the registry's own; what the machine below brings.
 BUT = [

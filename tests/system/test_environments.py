@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from tests.host import Layers, Registry, installed_host
 from tests.load import Load
 from tests.release import wheels
+from tests.release.hostile_wheels import DATA, EVIL, LIBRARY
 from tests.system.conftest import SETTINGS
 from tests.system.site import PYTHON, Site, code
 
@@ -30,12 +32,28 @@ OLD = ["mlflow-skinny==2.22.0", "numpy==1.26.4", "pandas==2.2.3"]
 NEW = ["mlflow-skinny==3.1.4", "numpy==2.2.6", "pandas==2.3.3", "starlette==0.37.2"]
 
 
+# What hostile code does first that runs as the first module of an interpreter: it tells the host's journal.
+RAN = "hostile code ran"
+TELLS = f"import _socket; _socket.socket(1, 2).sendto(b'MESSAGE={RAN}\\n', '/run/systemd/journal/socket')\n"
+LIMITS = frozenset({f"MemoryMax={2 * 1024**3}", "OOMScoreAdjust=900", "PrivateIPC=yes"})
+# What foreign code does that is built here: it goes on in a process of its own, and tells what its unit lets it see.
+BEHIND = "left-behind"
+LEAVES = f"""
+import os, subprocess
+quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+subprocess.Popen(["/bin/bash", "-c", "exec -a {BEHIND} sleep 86399 & exit 0"], start_new_session=True, **quiet).wait()
+open("/dev/shm/left", "w").close()
+seen = open("/proc/self/oom_score_adj").read()
+"""
+
+
 IMPOSSIBLE = {
     "nowhere": ["mlflow-skinny", "pandas", "numpy==99.0"],
     "torn": ["mlflow-skinny", "pandas==2.2.3", "numpy<1.20"],
     "unbuilt": ["mlflow-skinny", "pandas", "onlysource==1.0"],
     "rival": ["mlflow-skinny<3", "pandas", "starlette==0.20.4"],
     "antique": ["mlflow-skinny", "pandas"],
+    "hostile": ["hostile==1.0"],
 }
 REASONS = {
     "nowhere": r"a package cannot be found: there is no version of numpy==99.0",
@@ -43,6 +61,7 @@ REASONS = {
     "unbuilt": r"onlysource==1.0 has no usable wheels.*; this host installs wheels only, ",
     "rival": r"the model's requirements contradict what the server itself needs \(starlette>=0.37\): ",
     "antique": r"the model wants Python 3.9, this host has 3\.\d+.*; log the model with one of these, or have python",
+    "hostile": r"the package hostile==1.0 brings or changes 'pyvenv.cfg', which belongs to the environment itself; ",
 }
 
 
@@ -51,6 +70,8 @@ def site(image: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     """A site with packages beside the index, whose models are kept on a small disk of their own."""
     house = tmp_path_factory.mktemp("packages")
     wheels.source(house, "onlysource", "1.0")
+    wheels.source(house, "leaver", "1.0", LEAVES)
+    wheels.wheel(house, "hostile", "1.0", files=hostile_files())
     settings = f"{SETTINGS}[build]\nfind_links = ['{WHEELS}']\n"
     with installed_host(image, "environments", settings=settings) as host:
         registry = Registry(host, host.registry_port)
@@ -62,9 +83,17 @@ def site(image: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
         site = Site(host, registry)
         site.register(
             *(model("ours", OLD, "host"), model("old", OLD), model("same", OLD[::-1]), model("new", NEW)),
+            model("leaver", ["leaver==1.0"]),
             *(model(name, requirements) for name, requirements in IMPOSSIBLE.items()),
         )
         yield site
+
+
+def hostile_files() -> dict[str, str | bytes]:
+    """Files with which the interpreter of an environment takes its own library from a package."""
+    files: dict[str, str | bytes] = {f"{DATA}/data/pyvenv.cfg": "home = evil/bin\n"}
+    library = f"{EVIL}/lib/python{sys.version_info.major}.{sys.version_info.minor}"
+    return files | {f"{library}/{module}": TELLS for module in LIBRARY}
 
 
 def model(name: str, requirements: list[str], environment: str = "model") -> dict[str, Any]:
@@ -134,7 +163,8 @@ def test_a_disk_that_is_full_while_a_model_is_fetched_is_a_plain_reason(site: Si
 def test_a_disk_that_gets_full_while_an_environment_is_built_is_a_plain_reason(site: Site) -> None:
     """Nothing half-built is used, the model beside it goes on serving, and with room it is built by itself."""
     site.registry.promote("old", 1)
-    failure(site, "old", "cannot build the environment: no space left on this host's disk; make room on the host")
+    room = "less than the 64.0 MiB that stay free on this host would be left; make room on the host, or log"
+    failure(site, "old", f"cannot build the environment: {room}")
     assert not site.host.output(f"find {HOME}/environments -name complete.json")
     assert "old" not in servers(site)
     versions_in(site, "ours")
@@ -167,6 +197,15 @@ def test_requirements_that_cannot_be_met_are_a_plain_reason(promoted: Site, name
     assert f"model-{name}" not in servers(promoted)
 
 
+def test_a_package_runs_nothing_while_it_is_installed(promoted: Site) -> None:
+    """In the unit that builds, with what its sandbox would let it do; and what that unit may use is bounded."""
+    failure(promoted, "hostile", f"cannot build the environment: {REASONS['hostile']}")
+    assert RAN not in promoted.host.journal("--output=cat")
+    limits = "systemctl show --property=MemoryMax --property=OOMScoreAdjust --property=PrivateIPC"
+    steps = promoted.host.output(f"{limits} 'mlflow-build@*'").split("\n\n")
+    assert {frozenset(one.split()) for one in steps} == {LIMITS}
+
+
 def test_models_whose_packages_contradict_each_other_and_ours_all_serve(promoted: Site) -> None:
     """Each answers with the versions that it pins; an older MLflow and an older starlette among them."""
     for name in ("ours", "old", "same", "new"):
@@ -177,6 +216,31 @@ def test_models_whose_packages_contradict_each_other_and_ours_all_serve(promoted
     own = f"from importlib.metadata import version; print({VERSIONS})"
     assert str(versions_in(promoted, "ours")) == promoted.host.output([PYTHON, "-I", "-c", own])
     assert versions_in(promoted, "ours")[0] not in (1.26, 2.2)
+
+
+def test_nothing_that_a_build_started_goes_on_after_it(promoted: Site) -> None:
+    """The unit stays, with nothing in it; nor is there anything left where only memory is."""
+    promoted.change_settings("75-source.toml", "[build]\nallow_source = true\n")
+    promoted.registry.promote("leaver", 1)
+
+    def built() -> str | None:
+        told = " ".join(str(entry["MESSAGE"]) for entry in promoted.story("leaver"))
+        found = re.search(r"built environment ([0-9a-f]{32}): ", told)
+        return found[1] if found else None
+
+    digest = promoted.host.wait_for(built, 180, "the package to be built from its source")
+    unit = f"mlflow-build@{digest}.service"
+    active = f"systemctl show --property=SubState --value {unit}"
+    promoted.host.wait_for(lambda: promoted.host.output(active) == "exited" or None, 60, "the build to end")
+    assert promoted.host.output(f"systemctl show --property=MemoryMax --value {unit}") == str(4 * 1024**3)
+    assert promoted.host.run(f"pgrep --full {BEHIND}", check=False).stdout == ""
+    assert (
+        promoted.host.output(f"cat {HOME}/environments/{digest}/venv/lib/python3.*/site-packages/leaver/seen") == "900"
+    )
+    assert "left" not in promoted.host.output("ls -A /dev/shm")
+    assert any("ended 1 processes that were left behind" in str(one["MESSAGE"]) for one in promoted.story("leaver"))
+    promoted.demote("leaver")
+    promoted.host.run("rm /etc/mlflow-reconciler/config.d/75-source.toml")
 
 
 def test_an_environment_that_somebody_changed_is_built_again(promoted: Site) -> None:

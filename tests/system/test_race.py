@@ -26,7 +26,7 @@ CANARIES = (
 LEFT = "find /etc /root /home /run /tmp /dev/shm -xdev -name '.swapped*' -print"
 OF_THE_USER = (
     "find /etc /root /home /usr/local /var /run /dev/shm /tmp "
-    r"\( -path /var/lib/mlflow-deploy -o -path /var/cache/mlflow-deploy \) -prune -o -user mlflow-deploy -print"
+    "-path /var/lib/mlflow-deploy -prune -o -user mlflow-deploy -print"
 )
 NAME = "racing"
 

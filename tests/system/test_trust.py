@@ -37,7 +37,7 @@ class Intruder(PythonModel):
 
 mlflow.models.set_model(Intruder())
 """
-SECRETS = ("/root/secret", "/home/ada/secret", "/run/user/1000/secret", "/var/cache/mlflow-deploy/secret")
+SECRETS = ("/root/secret", "/home/ada/secret", "/run/user/1000/secret")
 DEPLOYED = "/var/lib/mlflow-deploy/model_deploys"
 IP_TABLES = ("tcp", "tcp6", "udp", "udp6", "udplite", "raw", "raw6", "icmp", "packet")
 NETWORK = [("socket", family) for family in ("AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET", "AF_VSOCK")]

@@ -11,7 +11,7 @@ from tests.host import Host
 MAY_CHANGE = re.compile(
     r"etc/systemd/system/(.*\.wants/)?\.?(model|mlflow)-[^/]*"
     r"|var/lib/(mlflow-reconciler|mlflow-deploy|(private/)?test-mlflow-server|systemd)/.*"
-    r"|var/cache/mlflow-deploy/.*|var/log/.*|tmp/.*|var/tmp/.*"
+    r"|var/log/.*|tmp/.*|var/tmp/.*"
 )
 """Where a deployment, the registry of a test and systemd itself write."""
 
