@@ -62,7 +62,7 @@ def end_all() -> None:
                 continue  # it ended by itself
             ended += 1
     if ended:
-        say(f"ended {ended} processes that were left behind")
+        say(f"processes that were left behind and are ended now: {ended}")
 
 
 def run(
