@@ -110,6 +110,6 @@ def _children() -> list[int]:
     for task in Path("/proc/self/task").iterdir():
         try:
             children += map(int, (task / "children").read_text().split())
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue  # a thread that has just ended
     return children
