@@ -94,6 +94,7 @@ def _owner(fresh: Fresh, path: str) -> str | None:
         with os.fdopen(descriptor, "rb") as record:
             text = record.read(MAX_RECORD_BYTES).decode(errors="replace")
         entries = (line.partition(",")[0].strip('"') for line in text.splitlines())
-        if any(os.path.normpath(f"{fresh.library}/site-packages/{entry}") == path for entry in entries):
+        listed = (os.path.normpath(f"{fresh.library}/site-packages/{entry}") for entry in entries)
+        if any(one == path or one.replace("lib64/", "lib/", 1) == path for one in listed):
             return info.name.removesuffix(".dist-info").replace("-", "==", 1)
     return None

@@ -62,7 +62,7 @@ def end_all() -> None:
                 continue  # it ended by itself
             ended += 1
     if ended:
-        say(f"ended {ended} processes that were left behind")
+        say(f"processes that were left behind and are ended now: {ended}")
 
 
 def run(
@@ -110,6 +110,6 @@ def _children() -> list[int]:
     for task in Path("/proc/self/task").iterdir():
         try:
             children += map(int, (task / "children").read_text().split())
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue  # a thread that has just ended
     return children

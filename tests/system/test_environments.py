@@ -238,7 +238,10 @@ def test_nothing_that_a_build_started_goes_on_after_it(promoted: Site) -> None:
         promoted.host.output(f"cat {HOME}/environments/{digest}/venv/lib/python3.*/site-packages/leaver/seen") == "900"
     )
     assert "left" not in promoted.host.output("ls -A /dev/shm")
-    assert any("ended 1 processes that were left behind" in str(one["MESSAGE"]) for one in promoted.story("leaver"))
+    assert any(
+        "processes that were left behind and are ended now: 1" in str(one["MESSAGE"])
+        for one in promoted.story("leaver")
+    )
     promoted.demote("leaver")
     promoted.host.run("rm /etc/mlflow-reconciler/config.d/75-source.toml")
 
