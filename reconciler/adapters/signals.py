@@ -14,7 +14,7 @@ from reconciler.core.floods import SPAN, TOO_MANY
 BUS = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
 KEPT_JOBS = 1000
-TOO_MANY_IN_ALL = 2000
+TOO_MANY_IN_ALL = 5000
 """Changes of all units of the host within `SPAN`."""
 SILENCE = 30
 """Seconds for which changes are not listened to after there were too many, but looked for once a second."""
@@ -37,6 +37,7 @@ class Signals:
         self._finished: dict[str, str] = {}
         self._floods: set[str] = set()
         self._counts: Counter[str] = Counter()
+        self._in_all = 0
         self._span_ends = 0.0
         self._changes: int | None = None
         self._silent_for = 0
@@ -83,7 +84,7 @@ class Signals:
         return number
 
     def _listen(self) -> None:
-        self._counts.clear()
+        self._begin_to_count()
         self._floods.clear()
         self._changes = self._subscribe(
             "org.freedesktop.DBus.Properties", "PropertiesChanged", f"{BUS}.Unit", self._on_change
@@ -106,18 +107,23 @@ class Signals:
         """Count first, and unpack nothing: this has to be quicker than whoever floods."""
         now = time.monotonic()
         if now > self._span_ends:
-            self._counts.clear()
+            self._begin_to_count()
             self._span_ends = now + SPAN
         self._counts[path] += 1
+        self._in_all += 1
         unit = path.rpartition("/")[2]
         if self._counts[path] > TOO_MANY:
             self._floods.add(unit_named(unit))
             self._be_silent()
-        elif self._counts.total() > TOO_MANY_IN_ALL:
+        elif self._in_all > TOO_MANY_IN_ALL:
             self._be_silent()
         self._stirred.set()
         if unit.startswith(("model_2d", "mlflow_2d")):
             self.wake()
+
+    def _begin_to_count(self) -> None:
+        self._counts.clear()
+        self._in_all = 0
 
     def _be_silent(self) -> None:
         """Ask for no changes for a while. What is queued of them is dropped with the subscription."""
