@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import replace_file
+from reconciler.apply.atomic import in_words, replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
 from reconciler.core.quote import one_line
 from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
@@ -63,7 +63,7 @@ class Snapshots:
         try:
             replace_file(self._kept, snapshot.model_dump_json(by_alias=True).encode(), 0o600)
         except OSError as error:
-            return f"cannot keep the snapshot for the next boot: {self._kept}: {error.strerror}"
+            return f"cannot keep the snapshot for the next boot: {in_words(error)}"
         self._on_disk = snapshot
         return ""
 
