@@ -39,6 +39,8 @@ class Executor:
                 self._systemd.start(unit)
             case act.Stop(unit=unit):
                 self._systemd.stop(unit)
+            case act.Kill(unit=unit):
+                self._systemd.kill(unit)
             case act.StandBy(unit=unit):
                 self._systemd.stand_by(unit, self.patience)
             case act.Resume(unit=unit):

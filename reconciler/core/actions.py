@@ -1,6 +1,6 @@
 """The actions of a plan, as values; `str()` of each is what people read in `reconciler plan` and in the journal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler.core.ledger import Ledger, Rejected, Stall
@@ -76,14 +76,26 @@ class Stop(Action):
 
 
 @dataclass(frozen=True)
-class StandBy(Action):
+class Signal(Action):
+    """Something to have systemd send at once: it needs no file, and nothing else comes before it."""
+
+
+@dataclass(frozen=True)
+class Kill(Signal):
+    """End a server by force that did not do what it was given time for."""
+
+    verb = "kill"
+
+
+@dataclass(frozen=True)
+class StandBy(Signal):
     """Have a server close its listeners and stay loaded; one that does not is stopped."""
 
     verb = "put into standby"
 
 
 @dataclass(frozen=True)
-class Resume(Action):
+class Resume(Signal):
     """Have a server in standby accept again; one that does not is stopped, to be started anew."""
 
     verb = "resume"
@@ -244,3 +256,11 @@ class PinEnvironment(Note):
 
 
 CHANGES_FILES = (Render, Install, Remove, RemoveDropIns)
+SAFETY = (Signal, Reject)
+"""What needs neither a disk nor luck: it is done also where another action failed, and before all others."""
+_ORDER = (Kill, Resume, StandBy)
+
+
+def in_order(signals: Iterable[Signal]) -> list[Signal]:
+    """Whoever is to answer does so before another stops, and who should not have run any more goes first."""
+    return sorted(dict.fromkeys(signals), key=lambda one: _ORDER.index(type(one)))

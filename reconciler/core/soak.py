@@ -14,7 +14,7 @@ def why_bad(units: Iterable[Unit], max_error_rate: int) -> tuple[str, str] | Non
     """Say what counts against the servers of a release, as a word and a sentence; None when nothing does."""
     requests = errors = 0
     for unit in units:
-        if unit.active == "failed" or unit.ends:
+        if unit.active in ("failed", "reloading") or unit.ends:
             return "failed-in-soak", why_failed(unit)
         answered, of_them_errors = unit.requests_and_errors
         requests, errors = requests + answered, errors + of_them_errors
@@ -28,8 +28,8 @@ def why_bad(units: Iterable[Unit], max_error_rate: int) -> tuple[str, str] | Non
 
 
 def why_ended(units: Iterable[Unit]) -> tuple[str, str] | None:
-    """Say which server of a release ended as if it had been told to; None when none did."""
-    ended = (unit for unit in units if unit.ever_active and unit.active == "inactive")
+    """Say which server of a release ended as if it had been told to, or is about to; None when none is."""
+    ended = (unit for unit in units if unit.ever_active and unit.active in ("inactive", "deactivating"))
     return next((("failed-in-soak", why_failed(unit)) for unit in ended), None)
 
 

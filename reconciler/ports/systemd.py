@@ -41,6 +41,9 @@ class Systemd(Protocol):
     def resume(self, unit: str, patience: float) -> None:
         """Have a server in standby accept again; one that has not within `patience` seconds is asked to stop."""
 
+    def kill(self, unit: str) -> None:
+        """End every process of a unit by force, at once. A unit that is not loaded has none."""
+
     def enable(self, unit: str) -> None:
         """Have a boot start the unit."""
 
