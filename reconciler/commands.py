@@ -147,6 +147,7 @@ def logs(
 def _ask(request: Request, as_json: bool) -> None:
     """Ask, and print what the reconciler says."""
     from reconciler.apply.asking import Asker, NoAnswerError
+    from reconciler.apply.atomic import in_words
     from reconciler.apply.requests import Answer
 
     need_root(request.cannot.removeprefix("cannot "), "only root may ask that of the reconciler")
@@ -156,7 +157,7 @@ def _ask(request: Request, as_json: bool) -> None:
         why = f"{request.cannot}: {error}; see systemctl status mlflow-reconciler"
         answer = Answer(schema=1, ok=False, message=why)
     except OSError as error:
-        why = f"{request.cannot}: {error.filename}: {error.strerror}; see reconciler check"
+        why = f"{request.cannot}: {in_words(error)}; see reconciler check"
         answer = Answer(schema=1, ok=False, message=why)
     if as_json:
         sys.stdout.write(json.dumps(answer.model_dump(by_alias=True)) + "\n")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from reconciler.apply.atomic import in_words
 from reconciler.apply.execute import Executor
 from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.render import RenderError
@@ -14,6 +15,7 @@ from reconciler.core import actions as act
 from reconciler.core import backoff, memory
 from reconciler.core.actions import Action
 from reconciler.core.draft import MAX_MESSAGE, Situation
+from reconciler.core.evidence import heard
 from reconciler.core.guard import Wanted
 from reconciler.core.ledger import Ledger
 from reconciler.core.memory import Memory
@@ -79,6 +81,7 @@ class Reconciler:
     def one_pass(self) -> bool:
         """Read, plan, apply, tell; True when something was done, so that it is worth looking again at once."""
         reading = self.snapshots.read()
+        self.ledger.keep()
         seen = self.observe()
         self.memory = self._note_failures(seen)
         if reading.snapshot is not None:
@@ -91,7 +94,7 @@ class Reconciler:
         self._note_mended(decided)
         paused = self.memory.paused(self.chance.monotonic())
         outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
-        self.teller.tell(outlooks, self._registry(reading))
+        self.teller.tell(outlooks, self._registry(reading), self.ledger.problem)
         deployments = [one.name for one in outlooks if one.state is not State.NOT_DEPLOYABLE]
         running = serving(deployments, seen, self._situation(None, self.ledger.ledger))
         self.people.remember(running, outlooks, self.ledger.ledger, self._moment())
@@ -100,7 +103,8 @@ class Reconciler:
     def observe(self) -> Observed:
         """Look at the unit files, at systemd, and at what units are shown."""
         files, foreign = self.files.observe()
-        return Observed(self.systemd.units(), files, self.files.enabled(), foreign, self.ledger.lost_pins())
+        seen = Observed(self.systemd.units(), files, self.files.enabled(), foreign, self.ledger.lost_pins())
+        return heard(seen, self.ledger.ledger)
 
     def decide(self, reading: Reading, seen: Observed) -> Plan:
         """Plan from a reading and an observation; without any snapshot nothing is decided about anything."""
@@ -137,6 +141,9 @@ class Reconciler:
             refused_ports=frozenset(self.memory.refused_ports),
             paused=frozenset(self.memory.paused(now)),
             reload_due=self.memory.reload_due,
+            tries={unit: hold.count for unit, hold in self.memory.backoff.holds.items()},
+            unwritten=self.ledger.unwritten,
+            patience=float(self.settings.deploy.hand_over_timeout),
         )
 
     def next_deadline(self) -> float | None:
@@ -192,7 +199,8 @@ class Reconciler:
         noted = False
         for action in actions:
             turn = action.deployment or action.unit
-            if turn in failed or (self.memory.reload_due and _needs_reload(action)):
+            is_safety = isinstance(action, act.SAFETY)
+            if (turn in failed and not is_safety) or (self.memory.reload_due and _needs_reload(action)):
                 continue
             if isinstance(action, act.Reload) and not self.memory.reload_due:
                 continue  # what it was planned for was put off
@@ -213,7 +221,10 @@ class Reconciler:
                 self.progress()
             if isinstance(action, act.Reload):
                 self.memory = replace(self.memory, reload_due=False)
-            worked.add(turn)
+            if is_safety:
+                noted = True  # what its deployment waits for is another matter
+            else:
+                worked.add(turn)
             self.done += 1
             self.teller.tell_action(action)
             self.after_action(self.done, action)
@@ -230,7 +241,7 @@ class Reconciler:
         rhythm = self.settings.reconcile
         self.memory = self.memory.pause(
             turn,
-            one_line(str(error), MAX_MESSAGE),
+            one_line(in_words(error), MAX_MESSAGE),
             self.chance.monotonic(),
             rhythm.retry_min,
             rhythm.retry_max,

@@ -46,6 +46,8 @@ def status(document: Status, as_json: bool) -> None:
         console.print(Text(f"{one_line(document.host)}: the registry was read {_age(registry.read_at)} ago"))
     else:
         console.print(Text(one_line(f"{document.host}: the registry is not reachable; {registry.message}"), "yellow"))
+    if document.trouble:
+        console.print(Text(one_line(document.trouble, MAX_SHOWN), "red"))
     if not document.deployments:
         console.print("nothing is deployed")
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import replace_file
+from reconciler.apply.atomic import in_words, replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_own_file
 from reconciler.core import names, story
 from reconciler.core.actions import Action
@@ -26,6 +26,8 @@ class Teller:
         self._wall = wall
         self.agent_says = agent_says
         self._told = _read_own(path)
+        self._unpublished = ""
+        """Why the last status is not there for others to read."""
 
     @property
     def sentence(self) -> str:
@@ -33,10 +35,21 @@ class Teller:
         if self._told is None:
             return "nothing is known yet"
         registry = self._told.registry
-        return summary(self._told.deployments) + ("" if registry.reachable else f"; {registry.message}")
+        parts = [
+            summary(self._told.deployments),
+            "" if registry.reachable else registry.message,
+            self._told.trouble,
+            self._unpublished,
+        ]
+        return "; ".join(filter(None, parts))
 
-    def tell(self, outlooks: tuple[Outlook, ...], registry: tuple[bool, datetime | None, str]) -> None:
-        """Publish where the deployments stand, and tell the journal what changed."""
+    def tell(
+        self, outlooks: tuple[Outlook, ...], registry: tuple[bool, datetime | None, str], trouble: str = ""
+    ) -> None:
+        """Publish where the deployments stand, and tell the journal what changed.
+
+        `trouble` is what the reconciler itself cannot do. What cannot be published is tried again at the next call.
+        """
         before = {one.name: one for one in self._told.deployments} if self._told else {}
         now = datetime.fromtimestamp(self._wall(), UTC)
         deployments = tuple(_with_since(outlook, before.get(outlook.name), now) for outlook in outlooks)
@@ -45,6 +58,7 @@ class Teller:
             schema=1,
             host=socket.gethostname(),
             registry=RegistryStatus(reachable=reachable, read_at=read_at, message=message),
+            trouble=trouble,
             deployments=deployments,
         )
         for one in deployments:
@@ -53,9 +67,22 @@ class Teller:
             if before[name].state is not State.NOT_DEPLOYABLE:
                 log.info(f"{name} is removed", MODEL=name, MESSAGE_ID=story.REMOVED)
         self._tell_registry(status.registry)
-        if status != self._told:
+        if status != self._told or self._unpublished:
+            self._publish(status)
+        self._told = status
+
+    def _publish(self, status: Status) -> None:
+        try:
             replace_file(self._path, status.model_dump_json(by_alias=True, indent=1).encode() + b"\n", 0o644)
-            self._told = status
+        except OSError as error:
+            complaint = f"cannot publish the status: {in_words(error)}"
+            if complaint != self._unpublished:
+                log.error(  # noqa: TRY400 - the sentence says all; a traceback would say less
+                    f"{complaint}; it is tried again"
+                )
+            self._unpublished = complaint
+        else:
+            self._unpublished = ""
 
     def tell_request(self, name: str | None, said: str) -> None:
         """Put into a deployment's story what a person asked and was told."""
@@ -83,7 +110,7 @@ class Teller:
     def tell_failed_action(self, action: Action, error: Exception) -> None:
         """Put a failed action into its deployment's story."""
         log.error(
-            f"cannot {action}: {error}; it is tried again later",
+            f"cannot {action}: {in_words(error)}; it is tried again later",
             MODEL=action.deployment or None,
             OBJECT_SYSTEMD_UNIT=action.unit or None,
             MESSAGE_ID=story.ACTION_FAILED,

@@ -17,6 +17,12 @@ _PATH = "/org/freedesktop/systemd1"
 _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 _NOT_LOADED = "org.freedesktop.systemd1.UnitNotLoaded"
 _BUSY = "org.freedesktop.systemd1.UnitBusy"
+_WELL = (1, 0)
+"""How a command ended that exited with 0: CLD_EXITED and the status."""
+_FOR_EVER = 2**64 - 1
+"""Microseconds: systemd's infinity."""
+_DEADLINES = {"activating": "TimeoutStartUSec", "deactivating": "TimeoutStopUSec", "reloading": ""}
+"""By state, the property that says how long it may last."""
 A_MOMENT = 2.0
 """Seconds that a removal may hold up a pass."""
 
@@ -50,8 +56,19 @@ class SystemdOverDbus:
             name, _, load, active, sub, _, path, _, job, _ = row
             if names.is_ours(name):
                 unit = self._unit(name, load, _with_job(active, job), sub, path)
+                unit = self._with_deadline(unit, active, path) if active in _DEADLINES else unit
                 found[name] = replace(unit, floods=True) if self._signals.floods(name) else unit
         return found
+
+    def _with_deadline(self, unit: Unit, active: str, path: str) -> Unit:
+        """Since when a server is in a state that should pass, and how long its unit gives it for that."""
+        if names.parse_server(unit.name) is None or unit.sub == "auto-restart":
+            return unit
+        changed, key = self._moment(path, "StateChangeTimestampMonotonic"), _DEADLINES[active]
+        allowed = self._property(path, "Service", key) if key else _FOR_EVER
+        since = unit.since or self._moment(path, "ActiveEnterTimestampMonotonic")
+        due = 0.0 if allowed == _FOR_EVER else allowed / 1e6
+        return replace(unit, ever_active=since > 0, since=since, changed=changed, allowed=due)
 
     def _unit(self, name: str, load: str, active: str, sub: str, path: str) -> Unit:
         plain = Unit(name, load, active, sub)
@@ -72,6 +89,7 @@ class SystemdOverDbus:
         kind = "Service" if name.endswith(".service") else "Socket" if name.endswith(".socket") else None
         if kind is None or active in ("inactive", "deactivating") or (active == "active" and sub != "exited"):
             return plain
+        set_up, exit_status = self._exit(name, path) if kind == "Service" else (None, 0)
         return Unit(
             name,
             load,
@@ -79,13 +97,23 @@ class SystemdOverDbus:
             sub,
             result=self._property(path, kind, "Result"),
             status_text=self._property(path, kind, "StatusText") if kind == "Service" else "",
-            exit_status=self._property(path, kind, "ExecMainStatus") if kind == "Service" else 0,
+            exit_status=exit_status,
+            set_up=set_up,
             restarts=self._property(path, kind, "NRestarts") if kind == "Service" else 0,
             ever_active=(since := self._moment(path, "ActiveEnterTimestampMonotonic")) > 0,
             invocation=bytes(self._property(path, "Unit", "InvocationID")).hex(),
             since=since,
             ended=self._moment(path, "InactiveEnterTimestampMonotonic") if active == "failed" else 0.0,
         )
+
+    def _exit(self, name: str, path: str) -> tuple[bool | None, int]:
+        """Whether the command before a server's own could run, if there is one, and the status that it ended with."""
+        set_up = None
+        for *_, code, status in self._property(path, "Service", "ExecStartPre") if names.parse_server(name) else ():
+            if code and (code, status) != _WELL:
+                return False, status
+            set_up = True if code else set_up
+        return set_up, self._property(path, "Service", "ExecMainStatus")
 
     def _moment(self, path: str, name: str) -> float:
         """Read a time stamp of CLOCK_MONOTONIC, in seconds; systemd gives microseconds."""
@@ -130,13 +158,14 @@ class SystemdOverDbus:
         def done() -> bool:
             active = self._property(path, "Unit", "ActiveState")
             text = self._property(path, "Service", "StatusText")
-            return active != "active" or followed(Unit(unit, active=active, status_text=text))
+            # One that says it reloads has not followed, and goes on answering.
+            return active not in ("active", "reloading") or followed(Unit(unit, active=active, status_text=text))
 
         if not self._signals.wait_for(done, patience):
             self.stop(unit)
 
     def kill(self, unit: str) -> None:
-        """Kill all its processes."""
+        """Have SIGKILL sent to every process of the unit: no deadline of systemd's is waited for."""
         self._call("KillUnit", unit, "all", signal.SIGKILL, ignore=(_NO_SUCH_UNIT, _NOT_LOADED))
         self._signals.was_killed(unit)
 

@@ -33,6 +33,8 @@ class Asker:
 
     def ask(self, identity: str, request: Request) -> Answer:
         """Put a request where the reconciler finds it, and wait for what it says. Raises NoAnswerError and OSError."""
+        if not self.directory.parent.is_dir():
+            raise NoAnswerError("the reconciler does not run")
         self.directory.mkdir(mode=0o700, exist_ok=True)
         asked = self.directory / f"{identity}.json"
         taken = False

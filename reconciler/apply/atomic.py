@@ -1,9 +1,26 @@
 """Files that are either the old or the new one, whatever happens in between."""
 
+import errno
 import os
 import shutil
 import stat
 from pathlib import Path
+
+_MENDS = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EROFS: "mount it writable",
+    errno.EIO: "look at the disk, see journalctl -k",
+}
+
+
+def in_words(error: Exception) -> str:
+    """Say what went wrong, where, and what to do about it; the message of an error that speaks for itself."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    mend = _MENDS.get(error.errno or 0)
+    return f"{where}{error.strerror or error}{f'; {mend}' if mend else ''}"
 
 
 def unfinished(path: Path) -> Path:
@@ -14,8 +31,16 @@ def unfinished(path: Path) -> Path:
 def replace_file(path: Path, content: bytes, mode: int) -> None:
     """Write `content` beside `path`, make it durable, and put it in the place of `path`, in a directory of our own.
 
-    Only a directory cannot be replaced; it is put aside.
+    Only a directory cannot be replaced; it is put aside. An OSError names `path`, also where the system knew only a
+    descriptor.
     """
+    try:
+        _replace_file(path, content, mode)
+    except OSError as error:
+        raise _named(error, path) from error
+
+
+def _replace_file(path: Path, content: bytes, mode: int) -> None:
     temporary = unfinished(path)
     clear(temporary)
     if is_directory(path):
@@ -39,6 +64,8 @@ def sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise _named(error, directory) from error
     finally:
         os.close(descriptor)
 
@@ -69,3 +96,8 @@ def put_aside(path: Path) -> Path:
     clear(aside)
     path.replace(aside)
     return aside
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The same error, about `path`."""
+    return OSError(error.errno, error.strerror, str(path)) if error.errno else error

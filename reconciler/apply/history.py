@@ -5,7 +5,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import put_aside, replace_file
+from reconciler.apply.atomic import in_words, put_aside, replace_file
 from reconciler.apply.foreign_file import MissingFileError, UnacceptableFileError, read_own_file
 from reconciler.core import places
 from reconciler.core.history import History
@@ -58,7 +58,7 @@ class HistoryFile:
         try:
             replace_file(self._path, history.model_dump_json(by_alias=True).encode() + b"\n", 0o600)
         except OSError as error:
-            complaint = f"cannot keep the history: {self._path}: {error.strerror}; it is tried again"
+            complaint = f"cannot keep the history: {in_words(error)}; it is tried again"
             if complaint != self._complaint:
                 log.warning(complaint)
             self._complaint = complaint

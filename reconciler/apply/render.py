@@ -10,6 +10,7 @@ from typing import Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reconciler.apply.atomic import in_words
 from reconciler.core.actions import Render
 from reconciler.core.quote import QuotingError, one_line, quote, quote_argument, quote_sentence, safe_token
 
@@ -102,6 +103,14 @@ def facts_of(text: str) -> dict[str, str] | None:
 
 def verify_with_systemd(unit: str, text: str) -> None:
     """Run systemd-analyze verify; it exits 0 for unknown keys and types, so any word about the unit is a complaint."""
+    try:
+        _verify_with_systemd(unit, text)
+    except OSError as error:
+        where = "" if error.filename else f"{tempfile.gettempdir()}: "
+        raise RenderError(f"cannot verify {unit}: {where}{in_words(error)}") from error
+
+
+def _verify_with_systemd(unit: str, text: str) -> None:
     with tempfile.TemporaryDirectory(prefix="verify-") as directory:
         path = Path(directory) / unit
         path.write_text(text, encoding="utf-8")
@@ -113,7 +122,7 @@ def verify_with_systemd(unit: str, text: str) -> None:
             done = subprocess.run(  # noqa: S603 - a fixed program, a file of ours
                 command, capture_output=True, encoding="utf-8", errors="replace", timeout=VERIFY_TIMEOUT, check=False
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except subprocess.TimeoutExpired as error:
             raise RenderError(f"cannot verify {unit}: {error}") from error
     complaints = [line for line in (done.stderr + done.stdout).splitlines() if directory in line or unit in line]
     if complaints or done.returncode:

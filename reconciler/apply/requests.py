@@ -15,7 +15,7 @@ from typing import Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from reconciler.apply.atomic import clear, replace_file
+from reconciler.apply.atomic import clear, in_words, replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
 from reconciler.apply.ledger_file import LedgerFile
 from reconciler.core import places
@@ -25,7 +25,8 @@ from reconciler.core.requests import Facts, RefusedRequestError, Request, carry_
 
 log = structlog.get_logger()
 
-REQUESTS = Path(places.STATE_DIRECTORY) / "requests"
+REQUESTS = Path(places.RUN_DIRECTORY) / "requests"
+"""In memory: going back must not need a disk."""
 MAX_BYTES = 16 * 1024
 MAX_MESSAGE = 4000
 STALE = 120.0
@@ -67,7 +68,7 @@ class Requests:
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            log.warning(f"cannot take requests: {self._directory}: {error.strerror}")
+            log.warning(f"cannot take requests: {in_words(error)}")
         for path in self._list(".taken"):
             if not path.with_suffix(".answer").exists():
                 unknown = "it was interrupted; see reconciler status for whether it was done, and ask again if not"
@@ -80,14 +81,12 @@ class Requests:
         for identity, request in self.pending(now.timestamp()):
             try:
                 changed, message = carry_out(ledger.ledger, request, facts(ledger.ledger), now)
-                ledger.write(changed)
             except RefusedRequestError as error:
                 done.append(Done(request, False, str(error)))
-            except OSError as error:
-                why = f"it cannot be written down: {error.strerror}; mend that and ask again"
-                done.append(Done(request, False, f"{request.cannot}: {why}"))
             else:
-                done.append(Done(request, True, message))
+                ledger.write(changed)
+                until = f"; until that is mended, a restart of the reconciler forgets it: {ledger.problem}"
+                done.append(Done(request, True, message + (until if ledger.problem else "")))
             self.answer(identity, done[-1].ok, done[-1].message)
         self.sweep(now.timestamp())
         return tuple(done)
@@ -125,7 +124,7 @@ class Requests:
             content = Answer(schema=1, ok=ok, message=one_line(message, MAX_MESSAGE)).model_dump_json(by_alias=True)
             replace_file(self._directory / f"{identity}.answer", content.encode(), 0o600)
         except OSError as error:
-            log.warning(f"cannot answer a request: {error.strerror}; the answer is: {message}")
+            log.warning(f"cannot answer a request: {in_words(error)}; the answer is: {message}")
         _remove(self._directory / f"{identity}.taken")
 
     def sweep(self, now: float) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import put_aside, replace_file
+from reconciler.apply.atomic import in_words, put_aside, replace_file
 from reconciler.apply.foreign_file import (
     MissingFileError,
     UnacceptableFileError,
@@ -75,7 +75,7 @@ class Snapshots:
                 self._usable = True
             replace_file(self._kept, snapshot.model_dump_json(by_alias=True).encode(), 0o600)
         except OSError as error:
-            return f"cannot keep the snapshot for the next boot: {self._kept}: {error.strerror}"
+            return f"cannot keep the snapshot for the next boot: {in_words(error)}"
         self._on_disk = snapshot
         return ""
 

@@ -1,6 +1,6 @@
 """The actions of a plan, as values; `str()` of each is what people read in `reconciler plan` and in the journal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler.core.ledger import Agreed, Ledger, Rejected, Stall
@@ -76,7 +76,12 @@ class Stop(Action):
 
 
 @dataclass(frozen=True)
-class Kill(Action):
+class Signal(Action):
+    """Something to have systemd send at once: it needs no file, and nothing else comes before it."""
+
+
+@dataclass(frozen=True)
+class Kill(Signal):
     """Kill all processes of a unit at once; what follows is systemd's own rule for one that ends by a signal."""
 
     why: str
@@ -88,14 +93,14 @@ class Kill(Action):
 
 
 @dataclass(frozen=True)
-class StandBy(Action):
+class StandBy(Signal):
     """Have a server close its listeners and stay loaded; one that does not is stopped."""
 
     verb = "put into standby"
 
 
 @dataclass(frozen=True)
-class Resume(Action):
+class Resume(Signal):
     """Have a server in standby accept again; one that does not is stopped, to be started anew."""
 
     verb = "resume"
@@ -280,3 +285,14 @@ class EndStall(Note):
 
 
 CHANGES_FILES = (Render, Install, Remove, RemoveDropIns)
+SAFETY = (Signal, Reject)
+"""What needs neither a disk nor luck: it is done also where another action failed, and before all others."""
+_ORDER = (Kill, Resume, StandBy)
+
+
+def in_order(signals: Iterable[Signal]) -> list[Signal]:
+    """Whoever is to answer does so before another stops. Who should not run any more goes first, and is told no more."""
+    once = dict.fromkeys(signals)
+    killed = {one.unit for one in once if isinstance(one, Kill)}
+    left = [one for one in once if isinstance(one, Kill) or one.unit not in killed]
+    return sorted(left, key=lambda one: _ORDER.index(type(one)))

@@ -63,6 +63,12 @@ class Situation:
     """Deployments, and shared units, whose turn has not come again after an action failed."""
     reload_due: bool = False
     """Files were changed and systemd may not have read them."""
+    tries: Mapping[str, int] = field(default_factory=dict)
+    """How often in a row units failed."""
+    unwritten: frozenset[str] = frozenset()
+    """Digests that no unit could compare with yet: the disk did not take them."""
+    patience: float = 5.0
+    """Seconds that a server may take to step aside, to come back, or to do what none of ours ever does."""
 
 
 @dataclass
@@ -74,6 +80,8 @@ class Draft:
     situation: Situation
     shared: dict[str, act.Render]
     """What this plan already renders for other deployments and must not clash with: environments and sockets."""
+    signals: list[act.Signal] = field(default_factory=list)
+    """Sent before anything else of any deployment is done, also while this one waits for its next turn."""
     before: list[Action] = field(default_factory=list)
     after: list[Action] = field(default_factory=list)
     mends: list[str] = field(default_factory=list)
@@ -86,6 +94,7 @@ class Draft:
         return replace(
             self,
             shared=dict(self.shared),
+            signals=list(self.signals),
             before=list(self.before),
             after=list(self.after),
             mends=list(self.mends),
@@ -94,7 +103,8 @@ class Draft:
 
     def join(self, attempt: "Draft") -> None:
         """Do as an attempt would."""
-        self.shared, self.before, self.after = attempt.shared, attempt.before, attempt.after
+        self.shared, self.signals = attempt.shared, attempt.signals
+        self.before, self.after = attempt.before, attempt.after
         self.mends, self.deadlines = attempt.mends, attempt.deadlines
 
     @property
@@ -133,9 +143,13 @@ class Draft:
 
     @property
     def serving_release(self) -> str | None:
-        """The active release, if it answers, or would be started to."""
+        """The active release, if it answers, or would be started to; else one that answers in its place."""
         release = self.active_release
-        return release if release and (self.is_partly_up(release) or self.is_idle(release)) else None
+        if release and (self.is_partly_up(release) or self.is_idle(release)):
+            return release
+        # The socket's file could not be written yet, or not be written at all.
+        others = (one for one in (self.good_release, *self.releases()) if one)
+        return next((one for one in others if self.is_partly_up(one)), None)
 
     @property
     def listens(self) -> bool:
@@ -191,6 +205,14 @@ class Draft:
         stopped = self.seen.unit(unit).active == "inactive" and self.socket in self.seen.enabled
         if stopped and unit not in self.situation.failed:
             self.note(unit, "started")
+
+    def resume(self, units_: Iterable[str]) -> None:
+        """Have those accept again that stand by."""
+        self.signals += [act.Resume(self.name, unit) for unit in units_ if self.seen.unit(unit).stands_by]
+
+    def stand_by(self, units_: Iterable[str]) -> None:
+        """Have those step aside that accept."""
+        self.signals += [act.StandBy(self.name, unit) for unit in units_ if self.seen.unit(unit).is_up]
 
     def stop(self, unit: str) -> bool:
         """Have a unit stopped and its failure cleared; True when it is already down."""

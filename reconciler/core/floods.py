@@ -13,9 +13,9 @@ SPAN = 5.0
 WHY = f"it changed its state or its status line more than {TOO_MANY} times within {SPAN:.0f} s"
 
 
-def kills(seen: Observed, ledger: Ledger) -> list[act.Action]:
+def kills(seen: Observed, ledger: Ledger) -> list[act.Kill]:
     """Have all processes killed of what floods; systemd starts it again, and in a soak that counts as an end."""
-    found: list[act.Action] = []
+    found: list[act.Kill] = []
     for unit, state in sorted(seen.units.items()):
         name = names.deployment_of(unit) or ""
         if state.floods and not state.is_down and unit not in seen.foreign and ledger.record(name).suspended is None:

@@ -27,13 +27,14 @@ def settle(draft: Draft, target: Target) -> Outlook:
     soak = target.rollout.soak
     servers = [draft.seen.unit(unit) for unit in target.units(draft.name)]
     ends = max(unit.since for unit in servers) + soak
-    if good is None or soak == 0:
+    set_aside(draft, {good} - {None})
+    if good is None or soak == 0 or draft.situation.now >= ends:
+        if others := _lingering(draft, target):
+            for unit in others:
+                draft.stop(unit)
+            return draft.outlook(State.ROLLING_OUT, target.version, "taking-over", f"{others[0]} is ending")
         draft.before.append(act.Accept(draft.name, servers[0].name, target.id))
         return _steady(draft, target)
-    if draft.situation.now >= ends:
-        draft.before.append(act.Accept(draft.name, servers[0].name, target.id))
-        return _steady(draft, target)
-    set_aside(draft, {good})
     draft.deadlines.append(ends)
     before = names.release_version(good)
     return draft.outlook(
@@ -42,6 +43,12 @@ def settle(draft: Draft, target: Target) -> Outlook:
         "soaking",
         f"version {target.version} serves and is watched for {soak} s; version {before} is ready to take over again",
     )
+
+
+def _lingering(draft: Draft, target: Target) -> list[str]:
+    """The servers of others that may still answer: whatever is accepted answers alone."""
+    others = [unit for release in draft.releases() if release != target.id for unit in draft.running(release)]
+    return [unit for unit in others if not draft.seen.unit(unit).stands_by]
 
 
 def point_to(draft: Draft, target: Target) -> None:
@@ -69,8 +76,7 @@ def name_in_socket(draft: Draft, target: Target) -> None:
 def set_aside(draft: Draft, releases: set[str | None]) -> None:
     """Have the servers of other releases stop accepting; they stay loaded."""
     for release in sorted(str(one) for one in releases):
-        up = [unit for unit in draft.servers(release) if draft.seen.unit(unit).is_up]
-        draft.before += [act.StandBy(draft.name, unit) for unit in up]
+        draft.stand_by(draft.servers(release))
 
 
 def _steady(draft: Draft, target: Target) -> Outlook:

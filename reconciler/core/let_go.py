@@ -19,6 +19,8 @@ def let_go(draft: Draft, target: Target | None) -> None:
     for release in draft.releases():
         if release not in may_run or draft.record.rejection(release):
             draft.disable(draft.servers(release))
+        if draft.record.rejection(release) and target is not None and draft.is_partly_up(target.id):
+            draft.stand_by(draft.servers(release))  # systemd may have started it again, and a stop has to wait its turn
         if release in may_run:
             continue
         for unit in draft.servers(release):

@@ -14,6 +14,8 @@ _ENVIRONMENT = re.compile(rf"; environment=({names.ENVIRONMENT_PATTERN}|{names.H
 _FILES = re.compile(r"; files=([0-9a-f]{64}); environment=[0-9a-z]+\Z")
 _CONTENT = re.compile(r"; content=([0-9a-f]{64})\Z")
 RESTARTS_THAT_ARE_ENOUGH = 3
+AFTER_SYSTEMD = 5.0
+"""Seconds after systemd's own deadline: it comes first, unless a process has had it put off."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,12 @@ class Unit:
     result: str = "success"
     status_text: str = ""
     exit_status: int = 0
-    """Of its last process; systemd's own numbers, above 200, when that could not even begin."""
+    """Of its last process; systemd's own numbers, above 200, when that could not begin, or what it chose to say."""
+    set_up: bool | None = None
+    """Whether the command that runs before its program, and is none of its own, could; None where there is none.
+
+    Where it could not, `exit_status` is that command's: systemd's word, not the program's own.
+    """
     restarts: int = 0
     ever_active: bool = False
     """It got ready at least once since systemd loaded it."""
@@ -39,6 +46,31 @@ class Unit:
     """When it last failed, on the same clock; 0 when it has not."""
     floods: bool = False
     """It changes so often that its changes are not listened to."""
+    changed: float = 0.0
+    """When its state last changed, on the same clock; 0 when nobody need know."""
+    allowed: float = 0.0
+    """Seconds that its unit gives it for the state it is in; 0 for ever, or as long as it is in no hurry."""
+    has_memory: bool = False
+    """It may have served before, and has a place to keep what it was sent then."""
+
+    @property
+    def words(self) -> str:
+        """What it says of itself, as far as others may be told: of a server, what it said before it ever served.
+
+        A process that was sent something could pass it on as its status; one that was not has only itself to speak of.
+        """
+        is_server = names.parse_server(self.name) is not None
+        return "" if is_server and (self.ever_active or self.has_memory) else self.status_text
+
+    def overdue_at(self, patience: float) -> float | None:
+        """When it is to be ended by force, on the same clock; None while it need not hurry.
+
+        A process can have systemd's deadlines put off for ever. A server of ours never reloads, so that it says it does
+        is borne for `patience` seconds.
+        """
+        if self.active == "reloading":
+            return self.changed + patience
+        return self.changed + self.allowed + AFTER_SYSTEMD if self.allowed else None
 
     @property
     def is_up(self) -> bool:

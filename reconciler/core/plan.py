@@ -7,6 +7,7 @@ from reconciler.core import names, turns, units
 from reconciler.core.actions import Action
 from reconciler.core.draft import Draft, Situation, clean
 from reconciler.core.floods import kills
+from reconciler.core.force import end_what_is_overdue
 from reconciler.core.guard import Wait, Wanted, agreement, waiting
 from reconciler.core.host_settings import CHANGED, runs_by_former_settings
 from reconciler.core.ledger import Rejected
@@ -35,6 +36,7 @@ class Plan:
 def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     """Decide what to do next. Computing it touches nothing; doing it and asking again converges to no actions."""
     shared: dict[str, act.Render] = {}
+    signals: list[act.Signal] = [*kills(seen, situation.ledger)]
     before: list[Action] = []
     after: list[Action] = []
     outlooks, mended, deadlines = [], set(), []
@@ -43,16 +45,20 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
         before.append(act.Agree("", "", agreed))
     before += lost(seen, situation.ledger) + pins(seen, situation.ledger)
     before += [act.Unconfirm(name, "") for name in sorted(situation.ledger.prune_confirmed & set(wanted))]
-    # What could not be written down is tried again later, like all else; at once, it would be tried without end.
+    before += _forget_what_is_gone(wanted, seen, situation)
+    # What could not be written is tried again later, like all else; at once, it would be tried without end.
     before = [one for one in before if (one.deployment or one.unit) not in situation.paused]
     for name in sorted({*seen.by_deployment, *wanted}):
         draft = Draft(name, seen, situation, dict(shared))
         outlooks.append(_plan_one(draft, wanted.get(name), waits.get(name)))
-        if name not in situation.paused:
+        signals += draft.signals
+        deadlines += draft.deadlines
+        if name in situation.paused:
+            before += [one for one in draft.before if isinstance(one, act.SAFETY)]
+        else:
             shared |= draft.shared if draft.before or draft.after else {}
             before += draft.before
             after += draft.after
-            deadlines += draft.deadlines
             mended |= {name} if draft.mends else set()
     if late := turns.late(after, seen, situation):
         after = turns.without(late, after)
@@ -64,14 +70,25 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     changed = any(isinstance(action, act.CHANGES_FILES) for action in before)
     reload = [act.Reload("", "")] if changed or situation.reload_due else []
     deadline = min(deadlines, default=None)
-    killing = kills(seen, situation.ledger)
-    return Plan((*killing, *before, *reload, *after), tuple(outlooks), frozenset(mended), deadline)
+    urgent = [one for one in before if isinstance(one, act.SAFETY)]
+    ordinary = [one for one in before if not isinstance(one, act.SAFETY)]
+    actions = (*act.in_order(signals), *urgent, *ordinary, *reload, *after)
+    return Plan(actions, tuple(outlooks), frozenset(mended), deadline)
+
+
+def _forget_what_is_gone(wanted: Wanted, seen: Observed, situation: Situation) -> list[Action]:
+    """Take note once more of removals that the disk did not take note of before the reconciler ended."""
+    gone = {
+        name: record for name, record in situation.ledger.records.items() if name not in {*seen.by_deployment, *wanted}
+    }
+    return [act.Forget(name, "") for name, record in sorted(gone.items()) if record != record.forget_deployment()]
 
 
 def _plan_one(draft: Draft, want: Release | Refused | None, wait: Wait | None) -> Outlook:
     """Plan one deployment, as far as no person and no budget says that it is to be left alone."""
     version = want.version if want else None
     outlook = _decide(draft, want, wait)
+    end_what_is_overdue(draft)
     stalled = draft.record.stalled
     if why := _left_alone(draft):
         outlook = draft.outlook(State.SUSPENDED, version, "suspended", f"{why}{_drift(draft)}")
@@ -86,7 +103,7 @@ def _plan_one(draft: Draft, want: Release | Refused | None, wait: Wait | None) -
         return draft.outlook(State.STALLED, version, "mended-too-often", why)
     else:
         return outlook
-    draft.before, draft.after, draft.mends, draft.deadlines = [], [], [], []
+    draft.signals, draft.before, draft.after, draft.mends, draft.deadlines = [], [], [], [], []
     return outlook
 
 
@@ -104,7 +121,9 @@ def _left_alone(draft: Draft) -> str | None:
 
 def _drift(draft: Draft) -> str:
     """What is left undone."""
-    undone = [str(action) for action in (*draft.before, *draft.after) if not isinstance(action, act.Note)]
+    undone = [
+        str(action) for action in (*draft.signals, *draft.before, *draft.after) if not isinstance(action, act.Note)
+    ]
     if not undone:
         return ""
     more = f" and {len(undone) - 3} more" if len(undone) > 3 else ""

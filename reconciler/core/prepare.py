@@ -28,10 +28,14 @@ def prepare(draft: Draft, want: Release) -> Outlook | None:
         return start_over(draft, want, environment)
     if why := why_changed(draft.seen, draft.situation.ledger, fetch.unit, units.source_of(want)):
         return draft.blocked(want.version, "files-changed", why)
+    if units.pin(want.name, want.version, units.source_of(want)) in draft.situation.unwritten:
+        return _unrecorded(draft, want)
     if environment != names.HOST_ENVIRONMENT:
         build = units.build(want, environment, steps)
         if outlook := _step(draft, want, build, "build", f"building the environment of version {want.version}"):
             return outlook
+        if environment in draft.situation.unwritten:
+            return _unrecorded(draft, want)
     outlook = _step(
         draft,
         want,
@@ -42,6 +46,12 @@ def prepare(draft: Draft, want: Release) -> Outlook | None:
     if outlook is None and (server is None or server.facts.get("Environment") != environment):
         draft.write(units.server(want, environment, draft.situation.listening))
     return outlook
+
+
+def _unrecorded(draft: Draft, want: Release) -> Outlook:
+    """Wait with what would have to be compared with a digest that the disk did not take."""
+    why = f"cannot record what was fetched or built for version {want.version}; see reconciler status for the disk"
+    return draft.blocked(want.version, "action-failed", why)
 
 
 def _verification(draft: Draft, version: int, source: str, environment: str) -> act.Render:

@@ -11,6 +11,7 @@ _RESULTS = {
     "oom-kill": "it was killed for using more memory than it may",
     "signal": "it was killed by a signal",
     "core-dump": "it crashed",
+    "protocol": "it ended before it was ready",
     "watchdog": "it no longer answered systemd's watchdog",
     "exit-code": "it ended with an error",
     "start-limit-hit": "it was started too often",
@@ -26,37 +27,43 @@ _SETUPS = {
 }
 
 
-DEAF = "cannot listen: "
-"""How a server begins to say that it was not handed every socket."""
-
-
-CHANGED = "cannot serve these files: "
-"""How the check before a start begins to say that they are not what was fetched, or built; a fetch can mend that."""
+_HINTS = ("cannot serve these files: ", "cannot listen: ")
+"""How the check before a start and the server begin to say that the files changed, or that a socket is missing."""
 
 
 def is_the_hosts_fault(unit: Unit) -> bool:
-    """Tell whether a server failed for what is no fault of its release, so that it is worth another try."""
-    return unit.result == "resources" or unit.exit_status in _SETUPS or unit.status_text.startswith((DEAF, CHANGED))
+    """Tell whether a server failed for what is no fault of its release: systemd says that it did not even begin."""
+    return unit.result == "resources" or (unit.set_up is False and unit.exit_status in _SETUPS)
+
+
+def may_be_the_hosts_fault(unit: Unit) -> bool:
+    """Tell whether a server says that the host failed it: its process can say so as it likes, so for a few tries."""
+    unwitnessed = unit.set_up is None and unit.exit_status in _SETUPS
+    return not unit.ever_active and (unwitnessed or unit.words.startswith(_HINTS))
 
 
 def why_failed(unit: Unit) -> str:
     """Say in one sentence why a unit failed. What the unit said is shortened and kept to printable characters."""
-    said = one_line(unit.status_text, MAX_REASON)
+    said = one_line(unit.words, MAX_REASON)
     if said.startswith("cannot ") and unit.result != "timeout":
         return said
     what = _subject(unit)
+    if unit.active == "reloading":
+        return (
+            f"cannot {what}: it told systemd that it reloads, which a server never does; see journalctl -u {unit.name}"
+        )
     if unit.has_finished_well:
         return f"cannot {what}: it did not say which environment the version needs; see journalctl -u {unit.name}"
     reason = _RESULTS.get(unit.result, f"systemd says {unit.result!r}")
     if unit.result == "success":
         reason = "systemd does not say how it ended, perhaps its directories could not be removed"
     if unit.result == "exit-code":
-        reason = _SETUPS.get(unit.exit_status, reason)
+        reason = reason if unit.set_up else _SETUPS.get(unit.exit_status, reason)
     if unit.result == "timeout" and names.parse_server(unit.name) is None:
         reason = "it was not done before its deadline"
     if unit.active != "failed" and unit.result != "timeout":
         reason = _how_often(unit, reason if unit.result in _RESULTS else "")
-    doing = f" (it last said: {said})" if said and not unit.ever_active else ""
+    doing = f" (it last said: {said})" if said else ""
     return f"cannot {what}: {reason}{doing}; see journalctl -u {unit.name}"
 
 

@@ -8,11 +8,12 @@ from reconciler.core.draft import Draft
 from reconciler.core.hand_over import disable_others, name_in_socket, point_to, set_aside, settle
 from reconciler.core.observed import RESTARTS_THAT_ARE_ENOUGH
 from reconciler.core.prepare import prepare, restore, start_over, verify_again
-from reconciler.core.reasons import DEAF, is_the_hosts_fault, why_failed
+from reconciler.core.reasons import is_the_hosts_fault, why_failed
 from reconciler.core.soak import why_bad, why_ended
 from reconciler.core.status import Outlook, State
 from reconciler.core.target import Target, of_files
 from reconciler.core.upkeep import look_after
+from reconciler.core.verdict import has_an_excuse, late, may_be_rejected
 
 
 def towards(draft: Draft, target: Target) -> Outlook:
@@ -31,7 +32,7 @@ def towards(draft: Draft, target: Target) -> Outlook:
     preempted = good and active and active not in (target.id, good) and target.id != good and _fails(draft, active)
     if preempted and (outlook := _call_back(draft, target, str(active), str(good))):
         return outlook
-    if outlook := _failed(draft, target):
+    if outlook := late(draft, target) or _failed(draft, target):
         return outlook
     if _has_a_base(draft, target):
         return _beside(draft, target)
@@ -61,6 +62,11 @@ def _failed_in_soak(draft: Draft, target: Target) -> Outlook | None:
         bad = why_ended(servers)  # by itself or by a person's hand: what stands by is there to take over
     if bad is None or not any(unit.ever_active for unit in servers):
         return None
+    # First what needs nothing but systemd, in this very plan: the note, and the files, follow as they can.
+    good = draft.servers(str(draft.good_release))
+    draft.resume(good)
+    if any(draft.seen.unit(unit).active == "active" for unit in good):
+        draft.stand_by(draft.servers(target.id))
     draft.before.append(act.Reject(draft.name, servers[0].name, target.id, *bad, asked=target.asked(draft)))
     return draft.outlook(State.ROLLING_OUT, target.version, *bad)
 
@@ -86,12 +92,9 @@ def _failed(draft: Draft, target: Target) -> Outlook | None:
     if not failed:
         return None
     unit, why = draft.seen.unit(failed[0]), draft.situation.holds[failed[0]]
-    unproven = target.id not in (draft.record.good, *draft.record.before)
     good = draft.good_release
-    # Some servers of a first release are better than none.
     serves = draft.is_partly_up(target.id)
-    alone = serves and good is None and draft.active_release in (None, target.id)
-    if unproven and not is_the_hosts_fault(unit) and unit.has_failed and not alone:
+    if may_be_rejected(draft, target) and unit.has_failed and not has_an_excuse(draft, unit):
         draft.before.append(act.Reject(draft.name, failed[0], target.id, "start-failed", why, target.asked(draft)))
         return draft.blocked(target.version, "start-failed", why)
     if draft.active_release == target.id and good not in (None, target.id) and not serves:
@@ -107,12 +110,9 @@ def _hold(draft: Draft, target: Target, server: str) -> None:
     others = any(draft.seen.unit(one).is_up for one in draft.servers(target.id))
     if active is not None and draft.record.rejection(active) is None and (active != target.id or others):
         _keep_serving(draft, active)
-    # The socket runs, but systemd lost what it listened on: only a start gives it that again. Once, not at each pass:
-    # clearing the failure is what tells that it has been done.
-    deaf = unit.active == "failed" and unit.status_text.startswith(DEAF)
-    if deaf or not unit.is_down:
+    if not unit.is_down:
         draft.stop(server)
-    if (deaf or (active == target.id and not others)) and not draft.seen.unit(draft.socket).is_down:
+    if active == target.id and not others and not draft.seen.unit(draft.socket).is_down:
         draft.stop(draft.socket)
 
 
@@ -127,7 +127,7 @@ def _beside(draft: Draft, target: Target) -> Outlook:
     ready = sum(draft.seen.unit(unit).is_up for unit in target.units(draft.name))
     others = draft.servers(active)
     aside = min(ready, len(others) - 1)
-    draft.before += [act.StandBy(draft.name, unit) for unit in others[:aside] if draft.seen.unit(unit).is_up]
+    draft.stand_by(others[:aside])
     # It may have been told to resume for a promotion that something newer came after.
     set_aside(draft, {draft.good_release} - {None, active, target.id})
     _keep_serving(draft, active, aside)
@@ -225,7 +225,7 @@ def _start_next(draft: Draft, target: Target) -> None:
     for server in target.units(draft.name):
         unit = draft.seen.unit(server)
         if unit.stands_by:
-            draft.before.append(act.Resume(draft.name, server))
+            draft.resume([server])
         elif not unit.is_up:
             if unit.is_down and server in known:
                 draft.start(server)
@@ -243,12 +243,14 @@ def _keep_serving(draft: Draft, active: str, aside: int = 0) -> None:
     if _listen(draft, of_files(draft, active)) is not None:
         return
     seen = {server: draft.seen.unit(server) for server in servers[aside:]}
-    draft.before += [act.Resume(draft.name, server) for server, unit in seen.items() if unit.stands_by]
+    draft.resume(seen)
     down = [server for server, unit in seen.items() if unit.is_down and server not in draft.situation.holds]
     version = names.release_version(active)
     if failed := [server for server in down if seen[server].active == "failed"]:
         for server in failed:
             draft.stop(server)
+        if not any(draft.running(release) for release in draft.releases()):
+            draft.stop(draft.socket)  # it may have lost what it listened on; only a start gives it that again
         verify_again(draft, version)
     elif down and restore(draft, version, draft.fact(active, "Environment")) is None:
         for server in down:
@@ -269,6 +271,8 @@ def _listen(draft: Draft, target: Target) -> _Deaf | None:
     if draft.listens:
         return None
     running = [unit for release in draft.releases() for unit in draft.running(release)]
+    if running and draft.name in draft.situation.exhausted:
+        draft.note(draft.socket, "started")  # counted now: to give up after they were stopped would leave nobody
     if running:  # systemd refuses to start a socket whose service runs
         for unit in running:
             draft.stop(unit)

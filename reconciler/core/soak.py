@@ -17,7 +17,7 @@ def why_bad(units: Iterable[Unit], max_error_rate: int) -> tuple[str, str] | Non
     for unit in units:
         if unit.floods:
             return "failed-in-soak", f"cannot keep {_release([unit])}: {WHY}"
-        if unit.active == "failed" or unit.ends:
+        if unit.active in ("failed", "reloading") or unit.ends:
             return "failed-in-soak", why_failed(unit)
         answered, of_them_errors = unit.requests_and_errors
         requests, errors = requests + answered, errors + of_them_errors
@@ -31,8 +31,8 @@ def why_bad(units: Iterable[Unit], max_error_rate: int) -> tuple[str, str] | Non
 
 
 def why_ended(units: Iterable[Unit]) -> tuple[str, str] | None:
-    """Say which server of a release ended as if it had been told to; None when none did."""
-    ended = (unit for unit in units if unit.ever_active and unit.active == "inactive")
+    """Say which server of a release ended as if it had been told to, or is about to; None when none is."""
+    ended = (unit for unit in units if unit.ever_active and unit.active in ("inactive", "deactivating"))
     return next((("failed-in-soak", why_failed(unit)) for unit in ended), None)
 
 

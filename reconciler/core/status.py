@@ -68,6 +68,8 @@ class Status(BaseModel):
     schema_: Literal[1] = Field(default=1, alias="schema")
     host: Text
     registry: RegistryStatus
+    trouble: Text = ""
+    """What the reconciler itself cannot do, in a sentence."""
     deployments: tuple[DeploymentStatus, ...] = ()
 
 

@@ -66,8 +66,13 @@ def _about(*what: str) -> dict[str, str]:
     return {"For": hashlib.sha256("\0".join(what).encode(errors="replace")).hexdigest()[:16]}
 
 
+def pin(name: str, version: int, source: str) -> str:
+    """What a digest of root's over a version's files is called."""
+    return f"{name}.{version}.{source}"
+
+
 def _pin(name: str, version: int, source: str) -> str:
-    return f"{places.PINS}/{name}.{version}.{source}"
+    return f"{places.PINS}/{pin(name, version, source)}"
 
 
 def source_of(release: Release) -> str:

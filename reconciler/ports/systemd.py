@@ -35,14 +35,14 @@ class Systemd(Protocol):
     def stop(self, unit: str) -> None:
         """Ask for a stop; returns when systemd has accepted the job. A unit that is not loaded is stopped."""
 
-    def kill(self, unit: str) -> None:
-        """Kill all processes of a unit at once; a unit that is not loaded has none."""
-
     def stand_by(self, unit: str, patience: float) -> None:
         """Have a server close its listeners; one that has not within `patience` seconds is asked to stop."""
 
     def resume(self, unit: str, patience: float) -> None:
         """Have a server in standby accept again; one that has not within `patience` seconds is asked to stop."""
+
+    def kill(self, unit: str) -> None:
+        """End every process of a unit by force, at once. A unit that is not loaded has none."""
 
     def enable(self, unit: str) -> None:
         """Have a boot start the unit."""

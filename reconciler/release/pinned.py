@@ -107,7 +107,7 @@ def why_not(root: str, pin: str, what: str, *, links: bool) -> str | None:
     except OddFileError as error:
         return f"{what}: {error}"
     except OSError as error:
-        return f"{what}: {error.filename}: {error.strerror}"
+        return f"{what}: {error.filename or root}: {error.strerror}"
     return None if found == recorded else f"{what} is not as it was when it was recorded here"
 
 

@@ -22,6 +22,10 @@ class Behaviour:
     """What systemd calls the failure when it does not work."""
     obeys: bool = True
     """Whether a server steps aside and comes back when it is told to."""
+    exit_status: int = 0
+    set_up: bool | None = None
+    lingers: bool = False
+    """Whether its starts and stops last for ever: it has systemd's deadlines put off."""
 
 
 WORKS = Behaviour()
@@ -89,6 +93,8 @@ class FakeSystemd:
             unit,
             active="activating",
             sub="start",
+            changed=self.monotonic(),
+            allowed=self._allowed(unit, "TimeoutStartSec"),
             invocation=secrets.token_hex(16),
             ever_active=state.ever_active and (state.active != "inactive" or unit in self._named_by_sockets()),
         )
@@ -115,16 +121,14 @@ class FakeSystemd:
 
     def stop(self, unit: str) -> None:
         """Begin to stop."""
-        if unit in self._units and self._units[unit].active in ("active", "activating"):
-            self._units[unit] = replace(self._units[unit], active="deactivating", sub="stop-sigterm")
-
-    def kill(self, unit: str) -> None:
-        """Kill a unit's processes; what follows is as the unit says."""
-        state = self._units.get(unit)
-        if state is not None and state.active == "active" and names.parse_server(unit):
-            again = "Restart=on-failure" in self._text(unit)
-            active, sub = ("activating", "auto-restart") if again else ("failed", "failed")
-            self._units[unit] = replace(state, active=active, sub=sub, result="signal", floods=False)
+        if unit in self._units and self._units[unit].active in ("active", "activating", "reloading"):
+            self._units[unit] = replace(
+                self._units[unit],
+                active="deactivating",
+                sub="stop-sigterm",
+                changed=self.monotonic(),
+                allowed=self._allowed(unit, "TimeoutStopSec"),
+            )
 
     def stand_by(self, unit: str, patience: float) -> None:  # noqa: ARG002 - whether it obeys is known at once
         """Close a server's listeners."""
@@ -136,13 +140,27 @@ class FakeSystemd:
 
     def _say(self, unit: str, word: str) -> None:
         state = self._units.get(unit, Unit(unit))
-        if state.active != "active":
+        if state.active not in ("active", "reloading"):
             raise SystemdError(f"cannot do KillUnit {unit}: no process runs")
-        if not self.behave(unit).obeys:
+        if state.active == "reloading" or not self.behave(unit).obeys:
             self.stop(unit)
             return
         counters = state.status_text.partition("; requests=")
         self._units[unit] = replace(state, status_text=f"{word} as {unit}{counters[1]}{counters[2]}")
+
+    def kill(self, unit: str) -> None:
+        """End it at once; what was not told to stop is started again by systemd."""
+        if unit not in self._units or self._units[unit].is_down:
+            return
+        if self._units[unit].active == "deactivating":
+            state = replace(self._units[unit], active="failed", sub="failed", result="signal", changed=0.0, allowed=0.0)
+            self._units[unit] = replace(state, floods=False, ended=self.monotonic())
+        else:
+            self.crash(unit)
+
+    def reload_by_itself(self, unit: str) -> None:
+        """Have a server tell systemd that it reloads."""
+        self._units[unit] = replace(self._units[unit], active="reloading", sub="reload", changed=self.monotonic())
 
     def serve(self, unit: str, requests: int, errors: int) -> None:
         """Have a server say how many requests it answered."""
@@ -157,7 +175,9 @@ class FakeSystemd:
     def crash(self, unit: str, result: str = "signal") -> None:
         """Have a server end by itself; systemd will start it again."""
         state = self._units[unit]
-        self._units[unit] = replace(state, active="activating", sub="auto-restart", result=result)
+        self._units[unit] = replace(
+            state, active="activating", sub="auto-restart", result=result, allowed=0.0, floods=False
+        )
 
     def settle(self) -> None:
         """End every job."""
@@ -228,6 +248,8 @@ class FakeSystemd:
     def settle_one(self, unit: str) -> None:
         """End a unit's job."""
         state = self._units[unit]
+        if not state.is_down and state.active != "active" and self.behave(unit).lingers:
+            return
         if state.active == "deactivating":
             self._end(unit)
         elif state.active == "activating":
@@ -243,6 +265,8 @@ class FakeSystemd:
                 restarts = state.restarts + (state.sub == "auto-restart")
                 now = self.monotonic()
                 state = replace(state, active="active", sub=sub, ever_active=True, since=now, restarts=restarts)
+            exit_status, set_up = behaviour.exit_status, behaviour.set_up
+            state = replace(state, exit_status=exit_status, set_up=set_up, changed=0.0, allowed=0.0)
             self._units[unit] = replace(state, status_text=behaviour.status_text)
 
     def _text(self, unit: str) -> str:
@@ -258,6 +282,13 @@ class FakeSystemd:
         if template in self.shipped:
             return self.shipped[template]
         raise SystemdError(f"cannot do LoadUnit {unit}: no such unit")
+
+    def _allowed(self, unit: str, key: str) -> float:
+        """Seconds that a server's unit gives it; systemd's own 90 where it says nothing."""
+        if names.parse_server(unit) is None:
+            return 0.0
+        found = re.search(rf"^{key}=(\d+)$", self._text(unit), re.MULTILINE)
+        return float(found[1]) if found else 90.0
 
     def _make_directories(self, unit: str, text: str) -> None:
         for directory in self._directories(unit, text):

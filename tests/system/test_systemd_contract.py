@@ -1,6 +1,7 @@
 """What the reconciler relies on of systemd: the fake and the real one answer alike."""
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ STEP = names.fetch_unit("contract", 1)
 SERVER = names.server_unit("contract", "1.00000000")
 SOCKET = names.socket_unit("contract")
 OBEDIENT = names.server_unit("contract", "2.00000000")
+STUBBORN = names.server_unit("contract", "3.00000000")
 DIRECTORY = "mlflow-deploy/model_deploys/contract/releases/1"
 SAYS = "fetched 1 files, 1 B; environment=host"
 FAILS = "cannot fetch: it is a test; do nothing"
@@ -73,6 +75,23 @@ def obedient(obeys: bool) -> str:
     return f"[Service]\nType=notify\nNotifyAccess=all\nExecStart=/bin/sh -c {quote_argument(script)}\n"
 
 
+def stubborn() -> str:
+    """A server that does not stop, and has systemd wait for that as long as it likes."""
+    script = (
+        """trap '' TERM; systemd-notify --ready --status="answering as x"; """
+        "while :; do systemd-notify EXTEND_TIMEOUT_USEC=60000000; sleep 0.1; done"
+    )
+    return (
+        "[Service]\nType=notify\nNotifyAccess=all\nTimeoutStartSec=77\nTimeoutStopSec=1\nRestart=on-failure\nRestartSec=60\n"
+        f"ExecStartPre=/bin/true\nExecStart=/bin/sh -c {quote_argument(script)}\n"
+    )
+
+
+def failing(status: int, before: int) -> str:
+    """A server that ends at once, and what is run before it."""
+    return f"[Service]\nExecStartPre=/bin/sh -c 'exit {before}'\nType=notify\nExecStart=/bin/sh -c 'exit {status}'\n"
+
+
 def listening(port: int) -> str:
     """A socket for the server."""
     return f"[Socket]\nListenStream=127.0.0.1:{port}\nService={SERVER}\n[Install]\nWantedBy=sockets.target\n"
@@ -84,6 +103,11 @@ def fake_world(directory: Path) -> World:
 
     def behave(unit: str) -> Behaviour:
         text = texts.get(unit, "")
+        if match := re.search(r"exit (\d+)'\nType=notify\nExecStart=/bin/sh -c 'exit (\d+)", text):
+            before, status = int(match[1]), int(match[2])
+            return Behaviour(works=False, exit_status=before or status, set_up=before == 0)
+        if "EXTEND" in text:
+            return Behaviour(lingers=unit in fake.units() and fake.units()[unit].active == "deactivating")
         if "exit 1" in text:
             return Behaviour(works=False, status_text=FAILS)
         if "USR1" in text:
@@ -322,10 +346,41 @@ def test_a_server_that_is_killed_ended_by_a_signal(world: World) -> None:
     world.systemd.kill(names.server_unit("absent", "1.00000000"))
 
 
+def test_a_server_that_never_stops_tells_its_deadline_and_can_be_killed(world: World) -> None:
+    """However long it has systemd wait."""
+    world.write(STUBBORN, stubborn())
+    world.systemd.reload()
+    world.systemd.start(STUBBORN)
+    first = world.settle(STUBBORN, "active")
+    assert (first.changed, first.allowed) == (0.0, 0.0)
+    world.systemd.stop(STUBBORN)
+    second = world.settle(STUBBORN, "deactivating")
+    assert (second.allowed, second.changed > 0, second.ever_active) == (1.0, True, True)
+    world.systemd.kill(STUBBORN)
+    assert world.settle(STUBBORN, "failed").result == "signal"
+    world.systemd.kill(STUBBORN)
+    world.systemd.reset_failed(STUBBORN)
+
+
+@pytest.mark.parametrize(
+    ("status", "before", "seen"), [(226, 0, (226, True)), (78, 0, (78, True)), (3, 226, (226, False))]
+)
+def test_how_a_command_before_a_server_ends_is_told_apart(
+    world: World, status: int, before: int, seen: tuple[int, bool]
+) -> None:
+    """A process can end with systemd's own numbers, but not before it was begun."""
+    world.write(OBEDIENT, failing(status, before))
+    world.systemd.reload()
+    world.systemd.start(OBEDIENT)
+    unit = world.settle(OBEDIENT, "failed")
+    assert (unit.exit_status, unit.set_up) == seen
+    world.systemd.reset_failed(OBEDIENT)
+
+
 def test_what_is_removed_is_gone_after_a_reload(world: World) -> None:
     """No unit of the contract is shown any more."""
     world.systemd.reset_failed(SOCKET)
-    for unit in (STEP, SERVER, SOCKET, OBEDIENT):
+    for unit in (STEP, SERVER, SOCKET, OBEDIENT, STUBBORN):
         world.remove(unit)
     world.systemd.reload()
     assert not {STEP, SERVER, SOCKET} & set(world.systemd.units())

@@ -128,11 +128,11 @@ def test_where_no_reconciler_runs_the_command_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_reconciler")
 def test_where_nothing_is_installed_the_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory of requests cannot be made."""
+    """Nobody has made a directory in which it could look for requests."""
     monkeypatch.setattr(asking, "Asker", lambda: Asker(tmp_path / "none" / "requests", os.getuid()))
     done = run("retry", "x")
     assert done.exit_code == 1
-    assert done.stderr == f"cannot retry x: {tmp_path}/none/requests: No such file or directory; see reconciler check\n"
+    assert done.stderr == "cannot retry x: the reconciler does not run; see systemctl status mlflow-reconciler\n"
 
 
 @pytest.mark.parametrize("words", [*ASKING, ["history", "x"], ["apply", "--confirm-prune"]], ids=" ".join)

@@ -91,6 +91,8 @@ def test_what_is_stopped_again_and_again_is_left_to_a_person_too(world: World, w
     world.converge()
     assert story(world)[0] is State.STALLED
     assert world.status()["demo"].message.partition("(")[2].startswith(f"the last: started {unit})")
+    # Without its socket unit it answers on what it was handed: that is not taken from it by giving up.
+    assert servers(world) == ({"1.1": "serves"} if what == "socket" else {})
 
 
 @pytest.mark.parametrize("rejected", [True, False])

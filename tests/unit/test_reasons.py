@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.observed import Unit
-from reconciler.core.reasons import why_failed
+from reconciler.core.evidence import heard
+from reconciler.core.ledger import Ledger, Record
+from reconciler.core.observed import File, Observed, Unit
+from reconciler.core.reasons import is_the_hosts_fault, may_be_the_hosts_fault, why_failed
 
 SERVER = "model-demo@3.0123abcd.service"
 STARTING = Unit(SERVER, active="activating", sub="start")
@@ -92,3 +94,70 @@ def test_a_unit_that_says_why_is_believed_in_printable_characters() -> None:
     """Its own sentence is better than ours, but it may not paint the terminal."""
     said = "cannot load the model: KeyError: 'x'\x1b[31m"
     assert why_failed(Unit(SERVER, active="failed", status_text=said)) == "cannot load the model: KeyError: 'x' [31m"
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        Unit(SERVER, active="failed", result="exit-code", ever_active=True),
+        Unit(SERVER, active="active", ever_active=True),
+        replace(ENDED, restarts=2, result="signal", ever_active=True),
+        Unit(SERVER, active="reloading", ever_active=True),
+        Unit(SERVER, active="failed", result="exit-code", has_memory=True),
+    ],
+)
+@pytest.mark.parametrize("said", ["cannot keep it: Ana Souza 1961", "cannot listen: Ana Souza 1961", "Ana Souza 1961"])
+def test_a_server_that_may_know_a_request_is_not_quoted(unit: Unit, said: str) -> None:
+    """Whatever state it brought itself into."""
+    why = why_failed(replace(unit, status_text=said))
+    assert "Ana" not in why
+    assert why.startswith("cannot ")
+
+
+def test_what_a_step_says_is_told_however_often_it_worked() -> None:
+    """It is a program of ours."""
+    unit = Unit("mlflow-verify@demo.3.service", active="failed", ever_active=True, status_text="cannot verify it: gone")
+    assert why_failed(unit) == "cannot verify it: gone"
+
+
+@pytest.mark.parametrize(
+    ("unit", "host", "perhaps"),
+    [
+        (Unit(SERVER, active="failed", result="resources"), True, False),
+        (Unit(SERVER, active="failed", exit_status=226, set_up=False), True, False),
+        (Unit(SERVER, active="failed", exit_status=226), False, True),
+        (Unit(SERVER, active="failed", exit_status=226, set_up=True), False, False),
+        (Unit(SERVER, active="failed", exit_status=226, ever_active=True), False, False),
+        (Unit(SERVER, active="failed", exit_status=1, set_up=False), False, False),
+        (Unit(SERVER, active="failed", exit_status=78, status_text="cannot listen: 0 of 2"), False, True),
+        (Unit(SERVER, active="failed", exit_status=78, status_text="cannot serve these files: x"), False, True),
+        (Unit(SERVER, active="failed", status_text="cannot listen: 0 of 2", ever_active=True), False, False),
+        (Unit(SERVER, active="failed", exit_status=78), False, False),
+    ],
+)
+def test_only_systemd_says_for_certain_that_the_host_failed_a_server(unit: Unit, host: bool, perhaps: bool) -> None:
+    """An exit status and a status line are the process's own; once it served they count for nothing."""
+    assert (is_the_hosts_fault(unit), may_be_the_hosts_fault(unit)) == (host, perhaps)
+
+
+@pytest.mark.parametrize(
+    ("opened", "record", "active", "has_memory"),
+    [
+        ("", Record(good="3.0123abcd"), "3.0123abcd", False),
+        ("a cache", Record(), "3.0123abcd", False),
+        ("a cache", Record(good="2.0123abcd"), "2.0123abcd", False),
+        ("a cache", Record(good="2.0123abcd"), "3.0123abcd", True),
+        ("a cache", Record(good="3.0123abcd"), "2.0123abcd", True),
+        ("a cache", Record(good="2.0123abcd", before=("3.0123abcd",)), "2.0123abcd", True),
+    ],
+)
+def test_a_server_with_a_directory_of_its_own_remembers_over_a_boot(
+    opened: str, record: Record, active: str, has_memory: bool
+) -> None:
+    """Once it had the address, and something before it proved itself, it may have written down what it was sent."""
+    files = {
+        SERVER: File(SERVER, facts={"Opened": opened}),
+        "model-demo.socket": File("model-demo.socket", facts={"Release": active}),
+    }
+    seen = heard(Observed({SERVER: STARTING}, files), Ledger(schema=1, records={"demo": record}))
+    assert seen.units[SERVER].has_memory is has_memory

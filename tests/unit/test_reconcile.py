@@ -240,22 +240,45 @@ def test_a_bad_update_leaves_the_old_version_serving(world: World) -> None:
     assert running_servers(world) == [first]
 
 
-def test_a_socket_that_systemd_emptied_is_started_again_under_the_old_version(world: World) -> None:
-    """A candidate that is handed no socket says so; the socket is started afresh, once, and then it gets one."""
+@pytest.mark.parametrize(
+    "lie",
+    [
+        Behaviour(works=False, status_text="cannot listen: 0 of 2 sockets"),
+        Behaviour(works=False, status_text="cannot serve these files: the model's directory is not as it was"),
+        Behaviour(works=False, exit_status=226),
+        Behaviour(works=False, exit_status=243),
+    ],
+)
+def test_a_candidate_that_says_the_host_failed_it_is_tried_three_times(world: World, lie: Behaviour) -> None:
+    """Whatever it says or exits with, the old version and its socket are not touched for it."""
     world.select(demo=1)
     world.converge()
     first, socket = server(world, "demo"), "model-demo.socket"
     before = world.systemd.units()[socket].invocation
-    world.failures[server_of("demo", 2)] = Behaviour(works=False, status_text="cannot listen: 0 of 2 sockets")
+    since = world.systemd.units()[first].since
+    world.failures[server_of("demo", 2)] = lie
     world.select(demo=2)
+    for rejections in (0, 0, 1, 1):
+        world.converge()
+        assert (world.status()["demo"].state, running_servers(world)) == (State.DEGRADED, [first])
+        assert len(world.reconciler.ledger.ledger.record("demo").rejected) == rejections
+        world.now += 1000
+    assert world.systemd.units()[socket].invocation == before
+    assert world.systemd.units()[first].since == since
+
+
+def test_a_candidate_that_systemd_says_the_host_failed_is_tried_for_ever(world: World) -> None:
+    """The command before it, which is none of the model's, ended with systemd's own number."""
+    world.select(demo=1)
     world.converge()
-    after = world.systemd.units()[socket].invocation
-    assert after != before
-    assert (world.status()["demo"].state, running_servers(world)) == (State.DEGRADED, [first])
-    del world.failures[server_of("demo", 2)]
-    world.now += 1000
+    world.failures[server_of("demo", 2)] = Behaviour(works=False, exit_status=238, set_up=False)
+    world.select(demo=2)
+    for _ in range(6):
+        world.converge()
+        world.now += 1000
+    assert world.reconciler.ledger.ledger.record("demo").rejected == ()
+    world.failures.clear()
     world.converge()
-    assert world.systemd.units()[socket].invocation == after
     assert world.status()["demo"].active_version == "2"
 
 

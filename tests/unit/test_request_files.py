@@ -19,6 +19,7 @@ from reconciler.core.ledger import Agreed, Ledger, Record
 from reconciler.core.requests import Facts, Request, Verb
 from reconciler.core.rollback import Standing
 from reconciler.core.snapshot import Source
+from tests.unit.disk import refusing
 
 WANTED = "4.00000004"
 ROLLOUT = Request(verb=Verb.ROLLOUT, name="x", by="jane")
@@ -273,15 +274,19 @@ def test_a_request_is_never_carried_out_twice(site: Site, where: str) -> None:
     assert again.names() == {"1-1.answer"}
 
 
-def test_what_cannot_be_written_down_is_not_done(site: Site) -> None:
-    """The ledger's disk is full: the person is told so."""
+def test_what_cannot_be_written_down_is_done_and_said_to_be_forgotten_by_a_restart(site: Site) -> None:
+    """The ledger's disk is full: whoever has to go back must not have to make room first."""
     site.put("1-1.json")
-    full = OSError(28, os.strerror(28))
-    with mock.patch.object(site.ledger, "write", side_effect=full):
-        assert [done.ok for done in site.serve()] == [False]
+    path = site.state / "ledger.json"
+    with refusing(lambda written: written == path):
+        assert [done.ok for done in site.serve()] == [True]
     assert site.answers()["1-1"].message == (
-        "cannot roll out x: it cannot be written down: No space left on device; mend that and ask again"
+        "version 4 of x is rolled out anew; until that is mended, a restart of the reconciler forgets it: "
+        f"cannot write down what must not be forgotten: {path}: No space left on device; make room there"
     )
+    assert site.ledger.ledger.record("x").generation == 1
+    site.ledger.keep()
+    assert (site.ledger.problem, LedgerFile(path).ledger) == ("", site.ledger.ledger)
 
 
 def test_an_answer_that_cannot_be_written_does_not_end_the_pass(site: Site) -> None:

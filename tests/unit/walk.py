@@ -29,9 +29,12 @@ HOSTS: dict[str, dict[str, object]] = {
 SERVERS = {
     "does not start": Behaviour(works=False, status_text="cannot load the model: KeyError: 'x'; mend load_context"),
     "meets a full disk": Behaviour(works=False, result="resources"),
-    "is deaf": Behaviour(works=False, status_text="cannot listen: 0 of 2 sockets"),
+    "says that it is deaf": Behaviour(works=False, status_text="cannot listen: 0 of 2 sockets"),
+    "says that the host failed it": Behaviour(works=False, exit_status=226),
     "does not obey": Behaviour(obeys=False),
+    "has every deadline put off": Behaviour(obeys=False, lingers=True),
 }
+FILES = ("ledger.json", "pins", "history.json", "snapshot.json", "rendered", "etc")
 STEPS = ("fetch", "build", "verify")
 UNDER_TRAFFIC = ("crashes", "answers with errors")
 BAD = (*SERVERS, *UNDER_TRAFFIC, *(f"fails to {step}" for step in STEPS))
@@ -56,6 +59,8 @@ class Walk:
     selected: dict[str, int] = field(default_factory=dict)
     """The registry's last word."""
     story: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    """Files, and directories, of which the disk takes nothing."""
     bad: dict[tuple[str, int], str] = field(default_factory=dict)
     """What is wrong with a version of a deployment."""
 
@@ -118,6 +123,7 @@ class Walk:
         yield self._demote, 2
         yield self._change_mind, 2
         yield self._spoil, 4
+        yield self._refuse, 2
         yield self._mend, 1
         yield self._end_server, 2
         yield self._drift, 3
@@ -159,9 +165,19 @@ class Walk:
         self.bad[name, version] = self.random.choice(BAD)
         self.story.append(f"version {version} of {name} {self.bad[name, version]}")
 
+    def _refuse(self) -> None:
+        """The disk takes no more of some files, or all."""
+        self.refused = {one for one in FILES if self.random.random() < 0.5}
+        self.story.append(f"the disk refuses {sorted(self.refused)}")
+
+    def refuses(self, path: Path) -> bool:
+        """Whether the disk refuses a file now."""
+        return any(part in self.refused for part in path.relative_to(self.directory).parts)
+
     def _mend(self) -> None:
         """Mend what is no fault of a version, and what proved itself before it was spoilt."""
         self.story.append("mend")
+        self.refused = set()
         records = self.world.reconciler.ledger.ledger
         proven = {
             (name, names.release_version(release))
@@ -174,10 +190,12 @@ class Walk:
     def _end_server(self) -> None:
         if running := self.running():
             unit = self.random.choice(running)
-            how = self.random.choice(("crashes", "fails", "is stopped"))
+            how = self.random.choice(("crashes", "fails", "is stopped", "reloads"))
             self.story.append(f"{unit} {how}")
             if how == "crashes":
                 self.world.systemd.crash(unit)
+            elif how == "reloads":
+                self.world.systemd.reload_by_itself(unit)
             elif how == "fails":
                 state = self.world.systemd.units()[unit]
                 self.world.systemd.put(replace(state, active="failed", result="watchdog", ended=self.world.now))

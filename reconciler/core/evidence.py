@@ -1,0 +1,22 @@
+"""Whose words count: a server that may remember what it was sent is not asked why it ended, systemd is."""
+
+from dataclasses import replace
+
+from reconciler.core import names
+from reconciler.core.ledger import Ledger
+from reconciler.core.observed import Observed
+
+
+def heard(seen: Observed, ledger: Ledger) -> Observed:
+    """Mark the servers that served before systemd loaded them, and had a directory that outlives their process."""
+    marked = {}
+    for unit, file in seen.files.items():
+        server, state = names.parse_server(unit), seen.units.get(unit)
+        if server is None or state is None or "a cache" not in file.facts.get("Opened", ""):
+            continue
+        name, release = server
+        record, socket = ledger.record(name), seen.files.get(names.socket_unit(name))
+        active = socket.facts.get("Release") if socket else None
+        if release in (record.good, *record.before) or (record.good is not None and release == active):
+            marked[unit] = replace(state, has_memory=True)
+    return replace(seen, units={**seen.units, **marked}) if marked else seen

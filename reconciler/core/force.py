@@ -1,0 +1,27 @@
+"""The part of the plan that ends by force what does not do in time what it was told, whatever it tells systemd."""
+
+from reconciler.core import actions as act
+from reconciler.core import names
+from reconciler.core.draft import Draft
+from reconciler.core.observed import Unit
+
+WHY = "it is at it for longer than its unit gives it, whatever it told systemd"
+
+
+def is_overdue(draft: Draft, unit: Unit) -> bool:
+    """Whether a unit has been starting, stopping or reloading for longer than it may."""
+    due = unit.overdue_at(draft.situation.patience)
+    return due is not None and draft.situation.now >= due
+
+
+def end_what_is_overdue(draft: Draft) -> None:
+    """Have the servers killed that are overdue, and the others looked at again when they would be."""
+    for name in draft.files():
+        unit = draft.seen.unit(name)
+        due = unit.overdue_at(draft.situation.patience) if names.parse_server(name) else None
+        if due is None:
+            continue
+        if is_overdue(draft, unit):
+            draft.signals.append(act.Kill(draft.name, name, WHY))
+        else:
+            draft.deadlines.append(due)

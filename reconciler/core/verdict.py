@@ -1,0 +1,38 @@
+"""Whether a release whose start failed is rejected, by what systemd knows of it; its own word only delays that."""
+
+from dataclasses import replace
+
+from reconciler.core import actions as act
+from reconciler.core.draft import Draft
+from reconciler.core.force import is_overdue
+from reconciler.core.observed import Unit
+from reconciler.core.reasons import is_the_hosts_fault, may_be_the_hosts_fault, why_failed
+from reconciler.core.status import Outlook
+from reconciler.core.target import Target
+
+MOST_TRIES = 3
+"""How often a release is tried whose server says that the host failed it."""
+
+
+def late(draft: Draft, target: Target) -> Outlook | None:
+    """Reject a target that had systemd put off its start timeout; whatever is late is ended by force besides."""
+    seen = [draft.seen.unit(unit) for unit in draft.servers(target.id)]
+    late = [unit for unit in seen if unit.active == "activating" and is_overdue(draft, unit)]
+    if not late or not may_be_rejected(draft, target):
+        return None
+    why = why_failed(replace(late[0], active="failed", result="timeout"))
+    draft.before.append(act.Reject(draft.name, late[0].name, target.id, "start-failed", why))
+    return draft.blocked(target.version, "start-failed", why)
+
+
+def may_be_rejected(draft: Draft, target: Target) -> bool:
+    """Whether it never proved itself, and there is something better than some servers of a first release."""
+    proven = target.id in (draft.record.good, *draft.record.before)
+    first = draft.good_release is None and draft.active_release in (None, target.id)
+    return not proven and not (first and draft.is_partly_up(target.id))
+
+
+def has_an_excuse(draft: Draft, unit: Unit) -> bool:
+    """Whether the host failed a server. What may be its own word for that is taken a few times, not for ever."""
+    tries = draft.situation.tries.get(unit.name, 1)
+    return is_the_hosts_fault(unit) or (may_be_the_hosts_fault(unit) and tries < MOST_TRIES)
