@@ -28,11 +28,19 @@ def describe(error: BaseException, where: bool = True) -> str:
     """Type and message of `error` and, with `where`, the last line of the model's own code that it went through."""
     named = cause(error)
     frame = _own_frame(named)
-    message = str(named)
-    text = f"{type(named).__name__}: {message}" if message else type(named).__name__
+    said = message(named)
+    text = f"{type(named).__name__}: {said}" if said else type(named).__name__
     if where and frame is not None:
         text += f" ({Path(frame.filename).name} line {frame.lineno}, in {frame.name})"
     return one_line(text)
+
+
+def message(error: BaseException) -> str:
+    """What `error` says of itself, as one line; how it says that may be foreign code, and fail."""
+    try:
+        return one_line(str(error))
+    except BaseException as failure:  # noqa: BLE001 - foreign code: whatever comes, there is something to say
+        return f"({type(failure).__name__} in its __str__)"
 
 
 def cause(error: BaseException) -> BaseException:
@@ -45,6 +53,12 @@ def origin(error: BaseException) -> tuple[str, str]:
     named = cause(error)
     frame = _own_frame(named)
     return type(named).__name__, f"{frame.filename}:{frame.lineno}" if frame else ""
+
+
+def place(error: BaseException) -> str:
+    """Where `error` was raised, in whosever code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else "nowhere"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

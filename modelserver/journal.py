@@ -8,6 +8,8 @@ import os
 import sys
 
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
+# They speak of a model while it is loaded, and of requests afterwards.
+_REMARKS = ("mlflow.models.utils", "mlflow.pyfunc", "mlflow.pyfunc.model", "mlflow.pyfunc.scoring_server")
 
 
 class PriorityFormatter(logging.Formatter):
@@ -30,4 +32,13 @@ def log_to_standard_error() -> None:
     logging.getLogger("modelserver").setLevel(logging.INFO)
     # A body that is not multipart is the client's mistake, and the client is told.
     for name in ("multipart", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def say_no_more_of_requests() -> None:
+    """From here on MLflow keeps to itself what it remarks on each request: any client could fill the journal with it.
+
+    Some of that quotes the request. What a model's own code logs stays.
+    """
+    for name in _REMARKS:
         logging.getLogger(name).setLevel(logging.ERROR)
