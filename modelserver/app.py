@@ -108,7 +108,7 @@ class Endpoints:
                 metadata, files = parts.parse(boundary, upload.body)
             except parts.MultipartError as failure:
                 return error(400, "BAD_REQUEST", str(failure))
-            return self._served.diagnosis.answer(metadata, files, progress)
+            return self._served.diagnosis.answer(metadata, files)
 
         return await self._worked(request, upload, progress, work)
 

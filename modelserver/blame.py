@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from enum import Enum, IntEnum
 
-# The model had the time limit for itself, or nearly: what waited for a thread may have been late without its fault.
-_MOST_OF_THE_TIME = 0.9
+# The model had most of the time limit for itself: what waited long for a thread is late without its fault.
+_MOST_OF_THE_TIME = 0.5
 
 
 class Stage(IntEnum):

@@ -76,7 +76,7 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
     scoring, diagnosis = Scoring(model, complaints), Diagnosis(model, complaints)
     notifier.status(f"replaying the logged example of {release}")
     proved = workers.submit(replay, options.model_dir, scoring, diagnosis).result()
-    journal.say_no_more_of_requests()
+    journal.mlflow_is_ready()
     proof = f"loaded in {time.monotonic() - began:.1f} s, {proved}"
     counters = Counters()
     served = Served(

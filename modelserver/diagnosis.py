@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelserver.answer import Answer, error
-from modelserver.blame import Stage
 from modelserver.complaints import Complaints
 from modelserver.failure import message, one_line
-from modelserver.progress import Progress
 
 DIAGNOSES = ("positive", "negative", "inconclusive")
 # The flavours of MLflow that hand to the model's predict whatever comes.
@@ -49,9 +47,11 @@ class Diagnosis:
         self._model = model
         self._complaints = complaints
         self._refusal = _refusal(model.metadata)
+        # Hints may let metadata and files through although the model is for something else. Its example tells.
+        self._hinted = _hinted(model.metadata)
         self._answered = False
 
-    def answer(self, metadata: bytes, files: Mapping[str, File], request: Progress) -> Answer:
+    def answer(self, metadata: bytes, files: Mapping[str, File]) -> Answer:
         """The answer to one request. Blocks: call it in a worker thread. Lets through what the model raises."""
         try:
             parsed = json.loads(metadata)
@@ -64,14 +64,13 @@ class Diagnosis:
         try:
             result = self.call(parsed, files)
             return Answer(200, json.dumps({"output": result.output, "diagnosis": result.diagnosis}))
-        except ContractError as failure:
+        except Exception as failure:
+            if self._hinted and not self._answered:
+                return _not_for_files(f"does not take metadata and files ({message(failure)})")
+            if not isinstance(failure, ContractError):
+                raise
             self._complaints.refused("/predict", failure)
             return error(500, "INTERNAL_ERROR", str(failure), failed=True)
-        except Exception as failure:
-            # Nothing but its type hints stands between this request and the model: who never took one, takes none.
-            if request.stage is Stage.READING and not self._answered:
-                return _not_for_files(f"does not take metadata and files ({message(failure)})")
-            raise
 
     def call(self, metadata: dict[str, Any], files: Mapping[str, File]) -> Result:
         """What the model answers, checked; lets through what it raises."""
@@ -87,10 +86,14 @@ def _refusal(metadata: Any) -> str | None:
     # MLflow's other flavours take tables or tensors, whatever a list of dictionaries would do to them.
     if loader.startswith("mlflow.") and loader not in _TAKE_ANYTHING:
         return f"is not a PythonModel but one of {loader}"
-    hinted = getattr(metadata, "_is_signature_from_type_hint", lambda: False)  # MLflow before 2.20 has no such
-    if metadata.get_input_schema() is not None and not hinted():
+    if metadata.get_input_schema() is not None and not _hinted(metadata):
         return "has a signature of tables or tensors, not of files"
     return None
+
+
+def _hinted(metadata: Any) -> bool:
+    """Whether the signature was made from the type hints of its predict, which MLflow before 2.20 does not do."""
+    return bool(getattr(metadata, "_is_signature_from_type_hint", bool)())
 
 
 def _not_for_files(why: str) -> Answer:

@@ -8,8 +8,6 @@ import os
 import sys
 
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
-# They speak of a model while it is loaded, and of requests afterwards.
-_REMARKS = ("mlflow.models.utils", "mlflow.pyfunc", "mlflow.pyfunc.model", "mlflow.pyfunc.scoring_server")
 
 
 class PriorityFormatter(logging.Formatter):
@@ -35,10 +33,9 @@ def log_to_standard_error() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def say_no_more_of_requests() -> None:
-    """From here on MLflow keeps to itself what it remarks on each request: any client could fill the journal with it.
+def mlflow_is_ready() -> None:
+    """Its warnings were of the model; from here on they would be of requests.
 
-    Some of that quotes the request. What a model's own code logs stays.
+    Any client could fill the journal with them, and some quote the request. What the model's own code logs stays.
     """
-    for name in _REMARKS:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)

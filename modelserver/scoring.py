@@ -79,7 +79,7 @@ class Scoring:
         content.pop("stack_trace", None)
         answered = failure.get_http_status_code()
         if (status := status_of(blame, answered)) != answered:
-            content["error_code"] = "BAD_REQUEST"
+            content = {"error_code": "BAD_REQUEST", "message": content["message"]}
         if blame is Blame.RELEASE:
             self._complaints.failed("/invocations", request.stage, failure)
         return Answer(status, json.dumps(content), failed=blame is Blame.RELEASE)
