@@ -34,7 +34,7 @@ class Record(pydantic.BaseModel):
 
 class Model(PythonModel):
     def predict(self, context, model_input{hint}, params=None):
-        return [0.5], "negative"
+        return {answer}
 
 
 mlflow.models.set_model(Model())
@@ -71,6 +71,7 @@ _HINTS = {
     "dict": "list[dict[str, Any]]",
     "dict of lists": "list[dict[str, list[float]]]",
 }
+TAKES_FILES = "nothing"
 KINDS = (*_SIGNATURES, *_HINTS)
 _ROW = {"boolean": True, "integer": 1, "long": 2, "float": 0.5, "double": 1.5, "string": "x", "datetime": "2020-01-01"}
 RIGHT: dict[str, object] = {
@@ -101,6 +102,8 @@ def save(kind: str, directory: Path) -> Path:
             model, loader_module="written", code_paths=[str(code)], signature=_SIGNATURES[kind], pip_requirements=[]
         )
         return model
-    code.write_text(_CLASS.replace("{hint}", f": {_HINTS[kind]}" if kind in _HINTS else ""))
+    hint = f": {_HINTS[kind]}" if kind in _HINTS else ""
+    answer = '[0.5], "negative"' if kind == TAKES_FILES else "[0.5]"
+    code.write_text(_CLASS.replace("{hint}", hint).replace("{answer}", answer))
     pyfunc.save_model(model, python_model=str(code), signature=_SIGNATURES.get(kind), pip_requirements=["mlflow"])
     return model

@@ -16,7 +16,7 @@ from random import Random
 import httpx
 import pytest
 
-from tests.modelserver.kinds import KINDS, RIGHT, save
+from tests.modelserver.kinds import KINDS, RIGHT, TAKES_FILES, save
 from tests.modelserver.oddities import Sent, large, odd
 from tests.modelserver.process import PATIENCE, ServerProcess, listen, start, url
 
@@ -93,6 +93,9 @@ def test_no_request_counts_against_a_model_that_does_not_fail(kind: str, count: 
     statuses: Counter[int] = Counter()
     with serving(save(kind, tmp_path / "m"), tmp_path / "s") as server:
         assert server.client.post("/invocations", json=RIGHT[kind]).is_success
+        for metadata in ("{}", '{"age": 1.0, "spo2": 0.5}', '{"c": "x"}', '{"a": [1.0], "b": 1}'):
+            answer = server.client.post("/predict", files={"metadata": (None, metadata), "frase": b"x"})
+            assert answer.status_code == (200 if kind == TAKES_FILES else 501), answer.text
         for number in range(count):
             if number % 50 == 0:
                 server.process.hear()  # a service manager reads, too
