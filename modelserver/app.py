@@ -86,7 +86,10 @@ class Endpoints:
     async def _invocations(self, request: Request, upload: Upload, progress: Progress) -> Answer:
         content_type = request.headers.get("content-type")
         scoring = self._served.scoring
-        work: Callable[[], Answer] = lambda: scoring.answer(bytes(upload.body), content_type, progress)  # noqa: E731 - typed
+
+        def work() -> Answer:
+            return scoring.answer(bytes(upload.body), content_type, progress)
+
         return await self._worked(request, upload, progress, work)
 
     async def _predict(self, request: Request, upload: Upload, progress: Progress) -> Answer:
