@@ -10,19 +10,17 @@ JSON = "application/json"
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer that no web framework has touched yet; computed in a worker thread."""
+    """An HTTP answer that no web framework has touched yet; computed in a worker thread.
+
+    `failed` when the release is to blame for it, which modelserver.blame decides: its status does not say that.
+    """
 
     status: int
     body: str
     media_type: str = JSON
-    model_raised: bool = False
-
-    @property
-    def failed(self) -> bool:
-        """Whether the release is to blame, not the client; MLflow answers with 400 some of what the model raises."""
-        return self.status >= 500 or self.model_raised
+    failed: bool = False
 
 
-def error(status: int, code: str, message: str) -> Answer:
+def error(status: int, code: str, message: str, failed: bool = False) -> Answer:
     """An error in the shape MLflow uses: `{"error_code": …, "message": …}`."""
-    return Answer(status, json.dumps({"error_code": code, "message": message}))
+    return Answer(status, json.dumps({"error_code": code, "message": message}), failed=failed)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,15 +17,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelserver import describe, parts
 from modelserver.answer import JSON, Answer, error
+from modelserver.blame import Blame, Stage, of_failure, of_lateness
 from modelserver.body import BodyTooLargeError
 from modelserver.buffers import Buffers, BusyError, Upload
+from modelserver.complaints import Complaints
 from modelserver.connection import RETRY_AFTER
 from modelserver.counters import Counters
 from modelserver.diagnosis import Diagnosis
 from modelserver.failure import one_line
+from modelserver.progress import Progress
 from modelserver.scoring import Scoring
+from modelserver.verdict import verdict
 from modelserver.workers import Workers
 
+Handler = Callable[[Request, Upload, Progress], Awaitable[Answer]]
 _log = logging.getLogger("modelserver")
 
 
@@ -36,6 +42,7 @@ class Served:
     mlflow_version: str
     scoring: Scoring
     diagnosis: Diagnosis
+    complaints: Complaints
     workers: Workers
     buffers: Buffers
     max_body: int
@@ -49,6 +56,8 @@ class Endpoints:
         """Endpoints of `served`; what becomes of requests to the model goes into `counters`."""
         self._served = served
         self._counters = counters
+        # Given up, because of the model; it may still be at them.
+        self._overdue: list[Progress] = []
 
     async def ping(self, _: Request) -> Response:
         """The model is loaded, or nobody would be here to answer."""
@@ -74,12 +83,16 @@ class Endpoints:
         """Metadata and files in, a diagnosis out."""
         return await self._in_time(request, self._predict)
 
-    async def _invocations(self, request: Request, upload: Upload) -> Answer:
+    async def _invocations(self, request: Request, upload: Upload, progress: Progress) -> Answer:
         content_type = request.headers.get("content-type")
         scoring = self._served.scoring
-        return await self._worked(request, upload, lambda: scoring.answer(bytes(upload.body), content_type))
 
-    async def _predict(self, request: Request, upload: Upload) -> Answer:
+        def work() -> Answer:
+            return scoring.answer(bytes(upload.body), content_type, progress)
+
+        return await self._worked(request, upload, progress, work)
+
+    async def _predict(self, request: Request, upload: Upload, progress: Progress) -> Answer:
         content_type = request.headers.get("content-type", "")
         if content_type.split(";")[0].strip().lower() != "multipart/form-data":
             return error(
@@ -100,10 +113,13 @@ class Endpoints:
                 return error(400, "BAD_REQUEST", str(failure))
             return self._served.diagnosis.answer(metadata, files)
 
-        return await self._worked(request, upload, work)
+        return await self._worked(request, upload, progress, work)
 
-    async def _worked(self, request: Request, upload: Upload, work: Callable[[], Answer]) -> Answer:
-        """Receives the body and has `work` done; the memory of the body is free when no thread needs it any more."""
+    async def _worked(self, request: Request, upload: Upload, progress: Progress, work: Callable[[], Answer]) -> Answer:
+        """Receives the body and has `work` done; the memory of the body is free when no thread needs it any more.
+
+        Each of the two within the time limit: a body that came slowly takes nothing of the model's time.
+        """
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.strip().lower() != "identity":
             return error(
@@ -113,42 +129,58 @@ class Endpoints:
             )
         self._served.workers.check()
         try:
-            await upload.receive(request, self._served.max_body)
+            await asyncio.wait_for(upload.receive(request, self._served.max_body), self._served.timeout)
         except BaseException:
             upload.release()
             raise
-        return await self._served.workers.run(work, done=upload.release)
+        progress.stage = Stage.WAITING
 
-    async def _in_time(self, request: Request, handle: Callable[[Request, Upload], Awaitable[Answer]]) -> Response:
-        """Runs `handle` within the time limit, which is MLflow's, as is the answer after it."""
-        upload = self._served.buffers.upload()
+        def answered() -> Answer:
+            with progress.followed():
+                try:
+                    return work()
+                except BaseException as failure:  # noqa: BLE001 - foreign code: whatever comes is answered
+                    return verdict(request.url.path, progress, failure, self._served.complaints)
+
+        return await asyncio.wait_for(self._served.workers.run(answered, done=upload.release), self._served.timeout)
+
+    async def _in_time(self, request: Request, handle: Handler) -> Response:
+        """Runs `handle` within the time limit, which is MLflow's, and counts what became of it."""
+        upload, progress = self._served.buffers.upload(), Progress()
         try:
-            answer = await asyncio.wait_for(handle(request, upload), self._served.timeout)
+            answer = await handle(request, upload, progress)
         except (TimeoutError, asyncio.TimeoutError):  # noqa: UP041 - two types in Python 3.10
-            answer = self._late(request, upload)
+            answer = self._late(request, progress)
         except BodyTooLargeError:
             answer = error(413, "BAD_REQUEST", f"cannot read the request: it exceeds {self._served.max_body} bytes")
         except BusyError as failure:
-            # Neither answered nor failed by the release: in its soak, a flood is not its fault.
-            busy = error(503, "TEMPORARILY_UNAVAILABLE", str(failure))
-            return Response(busy.body, busy.status, {"retry-after": RETRY_AFTER}, media_type=busy.media_type)
+            answer = error(503, "TEMPORARILY_UNAVAILABLE", str(failure))
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it; such a request was never finished
-        except Exception:
-            self._counters.finished(failed=True)  # _failed() will answer
-            raise
+        except Exception as failure:
+            self._counters.finished(of_failure(progress.stage, failure, progress.refused) is Blame.RELEASE)
+            raise  # _failed() will answer
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            # Neither answered nor failed by the release: in its soak, a flood is not its fault.
+            return Response(answer.body, answer.status, {"retry-after": RETRY_AFTER}, media_type=answer.media_type)
         # Before the answer is sent: who has it may rely on its being counted.
         self._counters.finished(answer.failed)
         return Response(answer.body, answer.status, media_type=answer.media_type)
 
-    def _late(self, request: Request, upload: Upload) -> Answer:
-        """What is answered when the time is over: it was the client that was slow, or the model."""
-        if not upload.complete:
-            return error(
-                408, "BAD_REQUEST", f"cannot read the request: it did not arrive within {self._served.timeout:g} s"
-            )
-        _log.warning("%s took longer than %g s", request.url.path, self._served.timeout)
-        return Answer(504, "Request processing time exceeded limit")
+    def _late(self, request: Request, progress: Progress) -> Answer:
+        """What is answered when the time is over."""
+        limit, path = self._served.timeout, request.url.path
+        self._overdue = [earlier for earlier in self._overdue if earlier.stage is not Stage.DONE]
+        blame = of_lateness(progress.stage, progress.seconds_in_model() / limit, bool(self._overdue))
+        if blame is Blame.CLIENT:
+            what = "arrive" if progress.stage is Stage.ARRIVING else "turn into what the model takes"
+            return error(408, "BAD_REQUEST", f"cannot read the request: it did not {what} within {limit:g} s")
+        if blame is Blame.NOBODY:
+            return error(503, "TEMPORARILY_UNAVAILABLE", "cannot answer: too much is under way; try again later")
+        if progress.stage is not Stage.WAITING:
+            self._overdue.append(progress)
+        _log.warning("%s took longer than %g s", path, limit)
+        return error(504, "DEADLINE_EXCEEDED", "Request processing time exceeded limit", failed=True)
 
 
 class Front:

@@ -76,6 +76,7 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
     scoring, diagnosis = Scoring(model, complaints), Diagnosis(model, complaints)
     notifier.status(f"replaying the logged example of {release}")
     proved = workers.submit(replay, options.model_dir, scoring, diagnosis).result()
+    journal.mlflow_is_ready()
     proof = f"loaded in {time.monotonic() - began:.1f} s, {proved}"
     counters = Counters()
     served = Served(
@@ -83,6 +84,7 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
         mlflow_version=sys.modules["mlflow"].__version__,
         scoring=scoring,
         diagnosis=diagnosis,
+        complaints=complaints,
         workers=Workers(workers, _THREADS, options.max_waiting),
         buffers=Buffers(max(options.max_buffered or 4 * options.max_body, options.max_body)),
         max_body=options.max_body,

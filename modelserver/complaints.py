@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
-from modelserver.failure import describe, origin
+from modelserver.blame import Stage
+from modelserver.failure import describe, origin, place
 
 _log = logging.getLogger("modelserver")
 _MOST_PLACES = 100
@@ -19,22 +20,36 @@ class Complaints:
         self._counts: dict[tuple[str, ...], int] = {}
         self._lock = threading.Lock()
 
-    def raised(self, path: str, failure: BaseException) -> None:
-        """The model raised `failure` while it answered a request to `path`."""
-        self._log(path, f"the model raised {describe(failure)}", failure, failure)
+    def failed(self, path: str, stage: Stage, failure: BaseException) -> None:
+        """The release is to blame for `failure`, raised in `stage` of a request to `path`."""
+        what = "the model's answer cannot be sent:" if stage is Stage.ANSWERING else "the model raised"
+        self._log(what, path, f"{what} {describe(failure)}", failure, failure)
 
     def refused(self, path: str, failure: BaseException) -> None:
         """The model's answer to a request to `path` was not what was agreed upon, and `failure` says so."""
-        self._log(path, str(failure), failure, None)
+        self._log("refused", path, str(failure), failure, None)
 
-    def _log(self, path: str, sentence: str, failure: BaseException, trace: BaseException | None) -> None:
+    def unread(self, path: str, failure: BaseException) -> None:
+        """A request to `path` could not be read, which nobody foresaw. What `failure` says may quote the request."""
+        sentence = f"a request could not be read: {type(failure).__name__} ({place(failure)})"
+        self._log("unread", path, sentence, failure, None, logging.WARNING)
+
+    def _log(
+        self,
+        what: str,
+        path: str,
+        sentence: str,
+        failure: BaseException,
+        trace: BaseException | None,
+        level: int = logging.ERROR,
+    ) -> None:
         """The 1st time in full, the 10th, 100th, … in a line. For any thread."""
-        place = (path, *origin(failure))
+        kind = (what, path, *origin(failure))
         with self._lock:
-            if place not in self._counts and len(self._counts) >= _MOST_PLACES:
+            if kind not in self._counts and len(self._counts) >= _MOST_PLACES:
                 self._counts.clear()
-            count = self._counts[place] = self._counts.get(place, 0) + 1
+            count = self._counts[kind] = self._counts.get(kind, 0) + 1
         if count == 1:
-            _log.error("%s: %s", path, sentence, exc_info=trace)
+            _log.log(level, "%s: %s", path, sentence, exc_info=trace)
         elif str(count).rstrip("0") == "1":
-            _log.error("%s: %s (%d times so far)", path, sentence, count)
+            _log.log(level, "%s: %s (%d times so far)", path, sentence, count)

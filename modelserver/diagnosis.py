@@ -11,9 +11,11 @@ from typing import Any
 
 from modelserver.answer import Answer, error
 from modelserver.complaints import Complaints
-from modelserver.failure import describe, one_line
+from modelserver.failure import message, one_line
 
 DIAGNOSES = ("positive", "negative", "inconclusive")
+# The flavours of MLflow that hand to the model's predict whatever comes.
+_TAKE_ANYTHING = ("mlflow.pyfunc.model", "mlflow.pyfunc.loaders.code_model")
 _WANTED = f"(a list of numbers, one of {', '.join(DIAGNOSES)})"
 
 
@@ -44,40 +46,58 @@ class Diagnosis:
         """Notes whether `model` is of a kind that can keep the contract; what it raises goes to `complaints`."""
         self._model = model
         self._complaints = complaints
-        loader = model.metadata.flavors.get("python_function", {}).get("loader_module", "")
-        # MLflow's other flavours take tables or tensors, whatever a list of dictionaries would do to them.
-        other = loader.startswith("mlflow.") and not loader.startswith("mlflow.pyfunc.")
-        self._other_kind = loader if other else None
+        self._refusal = _refusal(model.metadata)
+        # Hints may let metadata and files through although the model is for something else. Its example tells.
+        self._hinted = _hinted(model.metadata)
+        self._answered = False
 
     def answer(self, metadata: bytes, files: Mapping[str, File]) -> Answer:
-        """The answer to one request. Blocks: call it in a worker thread."""
+        """The answer to one request. Blocks: call it in a worker thread. Lets through what the model raises."""
         try:
             parsed = json.loads(metadata)
         except (ValueError, RecursionError) as failure:
             return error(400, "BAD_REQUEST", f"cannot read part 'metadata': it is not JSON ({one_line(str(failure))})")
         if not isinstance(parsed, dict):
             return error(400, "BAD_REQUEST", "cannot read part 'metadata': it is not a JSON object")
-        if self._other_kind is not None:
-            return error(
-                501,
-                "NOT_IMPLEMENTED",
-                f"cannot answer /predict: this model is not a PythonModel but one of {self._other_kind}; "
-                "use /invocations",
-            )
+        if self._refusal is not None and not self._answered:
+            return _not_for_files(self._refusal)
         try:
             result = self.call(parsed, files)
-        except ContractError as failure:
+            return Answer(200, json.dumps({"output": result.output, "diagnosis": result.diagnosis}))
+        except Exception as failure:
+            if self._hinted and not self._answered:
+                return _not_for_files(f"does not take metadata and files ({message(failure)})")
+            if not isinstance(failure, ContractError):
+                raise
             self._complaints.refused("/predict", failure)
-            return error(500, "INTERNAL_ERROR", str(failure))
-        except (Exception, SystemExit) as failure:  # noqa: BLE001 - foreign code: whatever comes is answered
-            self._complaints.raised("/predict", failure)
-            return error(500, "INTERNAL_ERROR", f"cannot answer: the model raised {describe(failure, where=False)}")
-        return Answer(200, json.dumps({"output": result.output, "diagnosis": result.diagnosis}))
+            return error(500, "INTERNAL_ERROR", str(failure), failed=True)
 
     def call(self, metadata: dict[str, Any], files: Mapping[str, File]) -> Result:
         """What the model answers, checked; lets through what it raises."""
         parts = {name: {"content": file.content, "filename": file.filename} for name, file in files.items()}
-        return checked(self._model.predict([metadata, parts]))
+        result = checked(self._model.predict([metadata, parts]))
+        self._answered = True
+        return result
+
+
+def _refusal(metadata: Any) -> str | None:
+    """Why a model of this `metadata`, its MLmodel file, can do nothing with what /predict hands it."""
+    loader = metadata.flavors.get("python_function", {}).get("loader_module", "")
+    # MLflow's other flavours take tables or tensors, whatever a list of dictionaries would do to them.
+    if loader.startswith("mlflow.") and loader not in _TAKE_ANYTHING:
+        return f"is not a PythonModel but one of {loader}"
+    if metadata.get_input_schema() is not None and not _hinted(metadata):
+        return "has a signature of tables or tensors, not of files"
+    return None
+
+
+def _hinted(metadata: Any) -> bool:
+    """Whether the signature was made from the type hints of its predict, which MLflow before 2.20 does not do."""
+    return bool(getattr(metadata, "_is_signature_from_type_hint", bool)())
+
+
+def _not_for_files(why: str) -> Answer:
+    return error(501, "NOT_IMPLEMENTED", f"cannot answer /predict: this model {why}; use /invocations")
 
 
 def checked(result: object) -> Result:
@@ -112,5 +132,8 @@ def _number(item: object) -> float | None:
 
 def _shown(value: object) -> str:
     """`value` for a sentence: its type and a glimpse of it."""
-    glimpse = one_line(repr(value))
+    try:
+        glimpse = one_line(repr(value))
+    except Exception as failure:  # noqa: BLE001 - foreign code, of whatever the model answered
+        glimpse = f"{type(failure).__name__} in its __repr__"
     return f"a {type(value).__name__} ({glimpse if len(glimpse) <= 80 else glimpse[:79] + '…'})"

@@ -31,3 +31,11 @@ def log_to_standard_error() -> None:
     # A body that is not multipart is the client's mistake, and the client is told.
     for name in ("multipart", "python_multipart"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def mlflow_is_ready() -> None:
+    """Its warnings were of the model; from here on they would be of requests.
+
+    Any client could fill the journal with them, and some quote the request. What the model's own code logs stays.
+    """
+    logging.getLogger("mlflow").setLevel(logging.ERROR)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 import re
 from collections.abc import Callable
 from typing import Any
 
 from modelserver.answer import JSON, Answer, error
+from modelserver.blame import Blame, of_failure, status_of
 from modelserver.complaints import Complaints
-from modelserver.failure import CannotServeError, describe, origin
+from modelserver.entrance import watch
+from modelserver.failure import CannotServeError, describe
+from modelserver.progress import Progress
 from modelserver.tables import refusal
 
 OLDEST_MLFLOW = "2.6"
 FIRST_WITHOUT_FLASK = (2, 21)
-_MODEL_RAISED = "Encountered an unexpected error"  # how MLflow words it; a refused schema is worded otherwise
-_log = logging.getLogger("modelserver")
 
 
 class Scoring:
@@ -32,24 +32,19 @@ class Scoring:
         # There, MLflow decodes the body before it calls invocations().
         self._wants_text = _version(self._server.VERSION) < FIRST_WITHOUT_FLASK
         self._exception: type[Exception] = self._server.MlflowException
+        watch(model, self._exception)
 
-    def answer(self, body: bytes, content_type: str | None) -> Answer:
-        """MLflow's answer to this body, except for what docs/serving.md lists. Blocks: call it in a worker thread."""
+    def answer(self, body: bytes, content_type: str | None, request: Progress) -> Answer:
+        """MLflow's answer to this body, except for what docs/serving.md lists. Blocks: call it in a worker thread.
+
+        Lets through what is not MLflow's own exception.
+        """
         if refused := refusal(body, (content_type or "").split(";")[0].strip()):
             return error(400, "BAD_REQUEST", refused)
         try:
             return self.call(body, content_type)
         except self._exception as failure:
-            return self._mlflow_error(failure)
-        except RecursionError as failure:
-            # Of what came through, some is still too deep for pandas or MLflow.
-            if origin(failure)[1]:
-                self._complaints.raised("/invocations", failure)
-                return error(500, "INTERNAL_ERROR", f"cannot answer: {describe(failure, where=False)}")
-            return error(400, "BAD_REQUEST", "cannot read the request: its JSON is nested too deeply")
-        except (Exception, SystemExit) as failure:  # noqa: BLE001 - foreign code: whatever comes is answered
-            _log.exception("/invocations failed outside of the model")
-            return error(500, "INTERNAL_ERROR", f"cannot answer: {describe(failure, where=False)}")
+            return self._mlflow_error(failure, request)
 
     def call(self, body: bytes, content_type: str | None) -> Answer:
         """As `answer`, but lets MLflow's exceptions through: the replay names what the model raised."""
@@ -68,21 +63,26 @@ class Scoring:
             # On Flask, MLflow asks Flask for the type that it refuses, and there is no Flask request here.
             if mime_type in self._server.CONTENT_TYPES:
                 raise
-            return Answer(
-                415,
-                "This predictor only supports the following content types:"
-                f" Types: {self._server.CONTENT_TYPES}. Got '{content_type}'.",
-                "text/plain",
+            known = self._server.CONTENT_TYPES
+            sentence = (
+                f"This predictor only supports the following content types: Types: {known}. Got '{content_type}'."
             )
-        return Answer(result.status, _valid_json(result.response), result.mimetype)
+            return error(415, "BAD_REQUEST", sentence)
+        if result.mimetype != JSON:  # a media type that it refuses
+            return error(result.status, "BAD_REQUEST", result.response)
+        return Answer(result.status, _valid_json(result.response))
 
-    def _mlflow_error(self, failure: Any) -> Answer:
+    def _mlflow_error(self, failure: Any, request: Progress) -> Answer:
         """MLflow's error without its stack trace, which goes to the journal when it is the model's."""
+        blame = of_failure(request.stage, failure, request.refused)
         content = json.loads(failure.serialize_as_json())
-        raised = bool(content.pop("stack_trace", None)) and content["message"].startswith(_MODEL_RAISED)
-        if raised:
-            self._complaints.raised("/invocations", failure)
-        return Answer(failure.get_http_status_code(), json.dumps(content), model_raised=raised)
+        content.pop("stack_trace", None)
+        answered = failure.get_http_status_code()
+        if (status := status_of(blame, answered)) != answered:
+            content = {"error_code": "BAD_REQUEST", "message": content["message"]}
+        if blame is Blame.RELEASE:
+            self._complaints.failed("/invocations", request.stage, failure)
+        return Answer(status, json.dumps(content), failed=blame is Blame.RELEASE)
 
 
 def scoring_server() -> Any:

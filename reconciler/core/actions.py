@@ -291,7 +291,7 @@ _ORDER = (Kill, Resume, StandBy)
 
 
 def in_order(signals: Iterable[Signal]) -> list[Signal]:
-    """Whoever is to answer does so before another stops. Who should not run any more goes first, and is told no more."""
+    """Whoever is to answer does so before another stops. Who should not run any more goes first, told no more."""
     once = dict.fromkeys(signals)
     killed = {one.unit for one in once if isinstance(one, Kill)}
     left = [one for one in once if isinstance(one, Kill) or one.unit not in killed]
