@@ -60,6 +60,5 @@ def test_no_answer_waits_for_a_fuller_packet(kind: str) -> None:
 
 def test_a_unix_socket_is_still_one() -> None:
     """It has no such option, and asyncio does not ask for it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as shared:
-        with Listener.of(shared, [], lambda: False) as listener:
-            assert (listener.family, listener.type) == (socket.AF_UNIX, socket.SOCK_STREAM)
+    with socket.socket(socket.AF_UNIX) as shared, Listener.of(shared, [], lambda: False) as listener:
+        assert (listener.family, listener.type) == (socket.AF_UNIX, socket.SOCK_STREAM)
