@@ -14,7 +14,7 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema, TensorSpec
 
-from modelserver import tables
+from modelserver import describe, tables
 from modelserver.complaints import Complaints
 from modelserver.diagnosis import Diagnosis
 from modelserver.failure import CannotServeError
@@ -176,3 +176,16 @@ def test_no_value_of_equal_names_is_lost_with_nan(tmp_path: Path) -> None:
     model = mlflow.pyfunc.load_model(str(tmp_path / "m"))
     answer = Scoring(model, Complaints()).call(b'{"inputs": [1]}', JSON)
     assert answer.body == '{"predictions": {"1": null, "1": 2, "words": ["NaN", {}]}}'
+
+
+@pytest.mark.parametrize("key", ["messages", "prompt", "input"])
+def test_what_is_not_wrapped_is_answered_bare_and_described(key: str, served: Served) -> None:
+    """For a client developer and for programs: all of it reaches the model, and the answer is not wrapped either."""
+    _, model = served("anything")
+    answer = Scoring(model, Complaints()).call(json.dumps({key: ["hello"], "temperature": 1}).encode(), JSON)
+    assert (answer.status, answer.body) == (200, "[2]")
+    operation = describe.openapi("x@1", 1)["paths"]["/invocations"]["post"]
+    assert key in operation["requestBody"]["content"][JSON]["schema"]["properties"]
+    assert key in operation["description"]
+    assert key in describe.page("x@1", 1)
+    assert f"`{key}`" in (Path(__file__).parents[2] / "docs/serving.md").read_text()
