@@ -61,8 +61,8 @@ ENDPOINTS = (
             *_ERRORS,
         ),
         "JSON is an object with exactly one of dataframe_split, dataframe_records, instances, inputs, and optionally "
-        "params. Models of language take an object with messages, prompt or input: all of it reaches the model, what it "
-        "declares as params as those. NaN and infinities come back as null.",
+        "params. Models of language take an object with messages, prompt or input: all of it reaches the model, what "
+        "it declares as params as those. NaN and infinities come back as null.",
     ),
     Endpoint("ping", "GET", "/ping", "Is the model loaded?", answers=((200, "application/json", "an empty line"),)),
     Endpoint("ping", "GET", "/health", "The same as /ping", answers=((200, "application/json", "an empty line"),)),
