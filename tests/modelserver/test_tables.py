@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,52 @@ def test_brackets_are_counted_where_quotation_marks_may_be_others(encoding: str)
     refused = tables.refusal(body, JSON, everything)
     assert refused is not None
     assert "lists and objects" in refused
+
+
+def _made_up(chance: random.Random, depth: int = 0) -> Any:
+    """Some JSON."""
+    kind = chance.randrange(4) if depth < 5 else 0
+    if kind == 1:
+        return chance.random()
+    if kind == 2:
+        return [_made_up(chance, depth + 1) for _ in range(chance.randrange(5))]
+    if kind == 3:
+        return {_text(chance): _made_up(chance, depth + 1) for _ in range(chance.randrange(4))}
+    return _text(chance)
+
+
+def _text(chance: random.Random) -> str:
+    return "".join(chance.choice('"\\[{]}a\n\u2222') for _ in range(chance.randrange(8)))
+
+
+def _containers(value: Any) -> int:
+    """How many lists and objects are in it, itself included."""
+    if isinstance(value, (list, dict)):
+        return 1 + sum(map(_containers, value.values() if isinstance(value, dict) else value))
+    return 0
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 1 << 20])
+def test_lists_are_counted_as_they_are_read(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is in strings, and wherever a long body is parted."""
+    monkeypatch.setattr(tables, "_PIECE", piece)
+    chance = random.Random(piece)  # noqa: S311 - made-up input, no secret
+    for _ in range(500):
+        value = _made_up(chance)
+        for readable in (False, True):
+            body = json.dumps(value, ensure_ascii=readable).encode()
+            assert tables._brackets_of_lists(body) == _containers(value), body
+
+
+def test_a_body_of_quotation_marks_takes_no_more_than_a_few_times_its_size() -> None:
+    """The judgement itself must not be what a flood is made for."""
+    body = b"[" * 1_100_000 + b'"",' * 4_000_000
+    tracemalloc.start()
+    try:
+        assert tables._brackets_of_lists(body) == 1_100_000
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(body)
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_value_of_equal_names_is_lost_with_nan(tmp_path: Path) -> None:
