@@ -31,6 +31,7 @@ from modelserver.reports import Reports
 from modelserver.scoring import Scoring
 from modelserver.server import Server
 from modelserver.standby import Standby
+from modelserver.tracing import Tracing
 from modelserver.watchdog import Watchdog
 from modelserver.workers import Workers
 
@@ -67,16 +68,18 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
     if options.network:
         network.prove_closed(options.network)
     environment.prepare(offline=not options.network)
+    tracing = Tracing.from_environment()
     release = f"{options.name}@{options.release}"
     began = time.monotonic()
     notifier.status(f"loading {release}")
-    model = load(options.model_dir)
+    model = load(options.model_dir, tracing)
     workers = ThreadPoolExecutor(_THREADS, thread_name_prefix=_WORKER)
     complaints = Complaints()
     scoring, diagnosis = Scoring(model, complaints), Diagnosis(model, complaints)
     notifier.status(f"replaying the logged example of {release}")
     proved = workers.submit(replay, options.model_dir, scoring, diagnosis).result()
     journal.mlflow_is_ready()
+    tracing.settle()  # again: its first request may have set up what is set up once
     proof = f"loaded in {time.monotonic() - began:.1f} s, {proved}"
     counters = Counters()
     served = Served(

@@ -14,17 +14,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from modelserver.answer import JSON
 from modelserver.crowd import Crowd, Doing
+from modelserver.hosts import misled
+from modelserver.wire import MOST_HEAD_BYTES, MOST_HEADERS, Wire
 
-MOST_HEADERS = 100
-MOST_HEAD_BYTES = 32 << 10
 RETRY_AFTER = "1"
-# A body in more pieces than this has to have a sensible size of piece: each costs as much as a whole small request.
-_MOST_PIECES = 4096
-_SMALLEST_PIECE = 256
 # How long one that found no room may take to read that, and how many such there may be.
 _LEAVING_SECONDS = 1.0
 _MOST_LEAVING = 128
-_VERSIONS = (b"1.0", b"1.1")
 # What a client did wrong is told to the client; a flood of it must not fill the journal.
 _quiet = logging.getLogger("modelserver.connection")
 _quiet.setLevel(logging.ERROR)
@@ -40,53 +36,6 @@ class Rules:
     crowd: Crowd
 
 
-class _Wire(h11.Connection):
-    """h11's state machine, which tells its connection what arrived and refuses what h11 lets through."""
-
-    def __init__(self, owner: Connection) -> None:
-        super().__init__(h11.SERVER, MOST_HEAD_BYTES)
-        self.refused_with = 400
-        self._owner = owner
-        self._pieces = 0
-        self._bytes = 0
-
-    def next_event(self) -> Any:
-        try:
-            event = super().next_event()
-            if isinstance(event, h11.Request):
-                self._pieces = self._bytes = 0
-                _check_head(event)
-                self._owner.head_arrived()
-            elif isinstance(event, h11.Data):
-                self._check_pieces(len(event.data))
-                self._owner.body_arrives(len(event.data))
-            elif isinstance(event, h11.EndOfMessage):
-                self._owner.request_complete()
-        except h11.RemoteProtocolError as error:
-            self.refused_with = error.error_status_hint
-            raise
-        return event
-
-    def _check_pieces(self, size: int) -> None:
-        self._pieces += 1
-        self._bytes += size
-        if self._pieces > _MOST_PIECES and self._bytes < self._pieces * _SMALLEST_PIECE:
-            raise h11.RemoteProtocolError("the body comes in too many small pieces", error_status_hint=400)
-
-
-def _check_head(head: h11.Request) -> None:
-    """Raises RemoteProtocolError for what this server does not answer."""
-    if head.http_version not in _VERSIONS:
-        raise h11.RemoteProtocolError("only HTTP/1.1 is spoken here", error_status_hint=505)
-    size = len(head.method) + len(head.target) + sum(len(name) + len(value) for name, value in head.headers)
-    if len(head.headers) > MOST_HEADERS or size > MOST_HEAD_BYTES:
-        raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
-    names = {name for name, _ in head.headers}
-    # Two ways to say where the body ends: what is in front of this server may have chosen the other one.
-    if b"transfer-encoding" in names and (b"content-length" in names or head.http_version == b"1.0"):
-        raise h11.RemoteProtocolError("it says in two ways how long it is", error_status_hint=400)
-
-
 class Connection(H11Protocol):
     """uvicorn's protocol for one client that may be slow, broken or hostile."""
 
@@ -94,7 +43,7 @@ class Connection(H11Protocol):
         """As uvicorn makes it, under `rules`."""
         super().__init__(**uvicorns)
         self.logger = _quiet
-        self.conn: _Wire = _Wire(self)
+        self.conn: Wire = Wire(self)
         self._rules = rules
         self._crowd = rules.crowd
         self._deadline: asyncio.TimerHandle | None = None
@@ -161,6 +110,10 @@ class Connection(H11Protocol):
         self._received = 0
         self._crowd.move(self, Doing.SENDING)
 
+    def misled(self, host: bytes) -> bool:
+        """Whether the client names a host that is not this one."""
+        return misled(host, self.transport.get_extra_info("sockname"))
+
     def body_arrives(self, size: int) -> None:
         """So many bytes of it."""
         self._received += size
@@ -187,7 +140,7 @@ class Connection(H11Protocol):
             self.transport.abort()
             return
         status = self.conn.refused_with
-        self._answer(status, "BAD_REQUEST", f"cannot read the request: {_REFUSALS.get(status, _REFUSALS[400])}")
+        self._answer(status, "BAD_REQUEST", f"cannot {_REFUSALS.get(status, _REFUSALS[400])}")
         self._leave()
 
     def shutdown(self) -> None:
@@ -273,8 +226,9 @@ class Connection(H11Protocol):
 
 
 _REFUSALS = {
-    400: "it is not valid HTTP/1.1",
-    431: f"its head has more than {MOST_HEADERS} headers or {MOST_HEAD_BYTES} bytes",
-    501: "its Transfer-Encoding is not known here; use chunked or Content-Length",
-    505: "only HTTP/1.1 is spoken here",
+    400: "read the request: it is not valid HTTP/1.1",
+    421: "answer: the request is for another host; use an IP address, localhost or the name of this host",
+    431: f"read the request: its head has more than {MOST_HEADERS} headers or {MOST_HEAD_BYTES} bytes",
+    501: "read the request: its Transfer-Encoding is not known here; use chunked or Content-Length",
+    505: "read the request: only HTTP/1.1 is spoken here",
 }

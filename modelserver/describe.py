@@ -52,9 +52,17 @@ ENDPOINTS = (
         "/invocations",
         "Score, as `mlflow models serve` does",
         ("application/json", "text/csv", "application/vnd.apache.parquet"),
-        ((200, "application/json", '{"predictions": …}'), *_ERRORS),
+        (
+            (
+                200,
+                "application/json",
+                '{"predictions": …}; of what came with messages, prompt or input, the bare answer',
+            ),
+            *_ERRORS,
+        ),
         "JSON is an object with exactly one of dataframe_split, dataframe_records, instances, inputs, and optionally "
-        "params. NaN and infinities come back as null.",
+        "params. Models of language take an object with messages, prompt or input: all of it reaches the model, what "
+        "it declares as params as those. NaN and infinities come back as null.",
     ),
     Endpoint("ping", "GET", "/ping", "Is the model loaded?", answers=((200, "application/json", "an empty line"),)),
     Endpoint("ping", "GET", "/health", "The same as /ping", answers=((200, "application/json", "an empty line"),)),
@@ -78,6 +86,7 @@ _REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
         "type": "object",
         "properties": {
             **{key: {} for key in ("dataframe_split", "dataframe_records", "instances", "inputs")},
+            **{key: {} for key in ("messages", "prompt", "input")},
             "params": {"type": "object"},
         },
     },

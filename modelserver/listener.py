@@ -33,7 +33,9 @@ class Listener(socket.socket):
         """Accepts `networks` from `shared`; `exhausted` frees a descriptor soon, if it can."""
         # dup() keeps a socket's time-out: of one that is blocking it would clear O_NONBLOCK for everybody.
         with shared.dup() as copy:
-            listener = cls(copy.family, copy.type, copy.proto, fileno=copy.detach())
+            # Asked of the kernel: asyncio sends at once (TCP_NODELAY) only where a socket knows that it is TCP, and one
+            # that was made without the number of its protocol does not.
+            listener = cls(fileno=copy.detach())
         listener.setblocking(False)
         listener.peers, listener.exhausted = networks, exhausted
         listener._spare = os.dup(listener.fileno())

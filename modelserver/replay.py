@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from modelserver.scoring import Scoring
 # Another processor or library build rounds differently, by far less than what would change a diagnosis.
 RELATIVE_TOLERANCE = 1e-3
 ABSOLUTE_TOLERANCE = 1e-5
+_SERVING_EXAMPLE = "serving_input_example.json"
 _AGAIN = "correct the model and register a new version"
 
 
@@ -36,7 +38,7 @@ def replay(model_dir: Path, scoring: Scoring, diagnosis: Diagnosis) -> str:
     if (model_dir / "artifacts" / "replay").is_dir():
         _replay_diagnosis(_read(model_dir / "artifacts" / "replay"), diagnosis)
         return "its logged example was answered as logged"
-    request = _serving_example(model_dir)
+    request = _serving_example(model_dir, scoring.example_information)
     if request is None:
         return "it has no logged example to replay"
     _replay_invocations(request, scoring)
@@ -105,21 +107,41 @@ def _replay_invocations(request: bytes, scoring: Scoring) -> None:
         raise CannotServeError(f"cannot answer the logged example: {one_line(answer.body)}; {_AGAIN}")
 
 
-def _serving_example(model_dir: Path) -> bytes | None:
-    """MLflow's own logged example as a body of /invocations, or None when the model has none that can be one."""
-    example = model_dir / "serving_input_example.json"
-    if example.is_file():
-        return example.read_bytes()
-    # MLflow before 2.16 logs the example alone; a table and a tensor are one key away from a request.
+def _serving_example(model_dir: Path, information: Mapping[str, Any]) -> bytes | None:
+    """MLflow's own logged example as a body of /invocations, or None when the model has none that can be one.
+
+    `information`: what the MLmodel file says of it.
+    """
+    places = (information.get("serving_input_path"), _SERVING_EXAMPLE)
+    request = next((name for name in places if name and Path(name).name == name and (model_dir / name).is_file()), None)
     example = model_dir / "input_example.json"
-    if not example.is_file():
-        return None
+    if request == _SERVING_EXAMPLE or not example.is_file():
+        return None if request is None else (model_dir / request).read_bytes()
+    # MLflow before 2.16 logs the example alone, or names the request otherwise.
     try:
         content = json.loads(example.read_bytes())
     except ValueError as error:
         raise CannotServeError(f"cannot read the logged example: {one_line(str(error))}; {_AGAIN}") from error
-    if isinstance(content, dict) and {"columns", "data"} <= content.keys():
-        return json.dumps({"dataframe_split": content}).encode()
-    if isinstance(content, dict) and ("inputs" in content or "instances" in content):
-        return json.dumps(content).encode()
-    return None
+    if isinstance(content, dict) and content.keys() == {"data"}:
+        return None  # of lists of lists it infers a signature that refuses them
+    if request is not None:
+        return (model_dir / request).read_bytes()
+    made = _request(content, with_params=information.get("params") in ("true", True))
+    return None if made is None else json.dumps(made).encode()
+
+
+def _request(content: Any, with_params: bool) -> dict[str, Any] | None:
+    """The request that is made of an example which was logged alone, a table or tensors.
+
+    `with_params`: MLflow has put what it would have written without them below another `inputs`.
+    """
+    if not isinstance(content, dict):
+        return None
+    if with_params and content.keys() == {"inputs", "params"}:
+        inner, params = content["inputs"], {"params": content["params"]}
+        if isinstance(inner, dict) and "data" in inner and inner.keys() <= {"columns", "data", "index"}:
+            return {"dataframe_split": inner, **params}
+        return {**inner, **params} if isinstance(inner, dict) and inner.keys() == {"inputs"} else content
+    if {"columns", "data"} <= content.keys():
+        return {"dataframe_split": content}
+    return content if "inputs" in content or "instances" in content else None

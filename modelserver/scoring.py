@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from modelserver.answer import JSON, Answer, error
@@ -14,7 +14,7 @@ from modelserver.complaints import Complaints
 from modelserver.entrance import watch
 from modelserver.failure import CannotServeError, describe
 from modelserver.progress import Progress
-from modelserver.tables import refusal
+from modelserver.tables import refusal, taken
 
 OLDEST_MLFLOW = "2.6"
 FIRST_WITHOUT_FLASK = (2, 21)
@@ -28,6 +28,8 @@ class Scoring:
         self._model = model
         self._complaints = complaints
         self._input_schema = model.metadata.get_input_schema()
+        self._takes = taken(model.metadata)
+        self.example_information: Mapping[str, Any] = getattr(model.metadata, "saved_input_example_info", None) or {}
         self._server = scoring_server()
         # There, MLflow decodes the body before it calls invocations().
         self._wants_text = _version(self._server.VERSION) < FIRST_WITHOUT_FLASK
@@ -39,8 +41,6 @@ class Scoring:
 
         Lets through what is not MLflow's own exception.
         """
-        if refused := refusal(body, (content_type or "").split(";")[0].strip()):
-            return error(400, "BAD_REQUEST", refused)
         try:
             return self.call(body, content_type)
         except self._exception as failure:
@@ -51,6 +51,8 @@ class Scoring:
         if content_type is None:
             return error(415, "BAD_REQUEST", "cannot read the request: it has no Content-Type; say what it is")
         mime_type = content_type.split(";")[0].strip()
+        if refused := refusal(body, mime_type, self._takes):
+            return error(400, "BAD_REQUEST", refused)
         data: bytes | str = body
         if self._wants_text and mime_type in ("text/csv", JSON):
             try:
@@ -113,4 +115,16 @@ def _valid_json(text: str) -> str:
     if "NaN" not in text and "Infinity" not in text:
         return text
     nothing: Callable[[str], None] = lambda _: None  # noqa: E731 - a name for json's callback, nothing more
-    return json.dumps(json.loads(text, parse_constant=nothing))
+    return json.dumps(json.loads(text, parse_constant=nothing, object_pairs_hook=_Pairs))
+
+
+class _Pairs(dict[str, Any]):
+    """An object of JSON with all of its pairs: of a model's keys 1 and "1" json writes the same name twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self._pairs = pairs
+
+    def items(self) -> Any:
+        """Every pair, in their order; what json writes of a dictionary that is not its own."""
+        return self._pairs

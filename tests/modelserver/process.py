@@ -126,6 +126,7 @@ def start(
     arguments: Sequence[str] = (),
     release: str = "1.0badcafe",
     environment: Mapping[str, str] = MappingProxyType({}),
+    cwd: Path = ROOT,
 ) -> ServerProcess:
     """Starts a server of `model`; it is not ready yet. `directory` takes its notification socket and its output."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -141,9 +142,10 @@ def start(
         with output.open("wb") as file:
             process = subprocess.Popen(
                 ["bash", "-c", moves + _AS_SYSTEMD, "bash", *command],
-                cwd=ROOT,
+                cwd=cwd,
                 env={
                     **ENVIRONMENT,
+                    "PYTHONPATH": str(ROOT),
                     "LISTEN_FDS": str(len(high)),
                     "NOTIFY_SOCKET": str(directory / "notify"),
                     **environment,

@@ -7,14 +7,16 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 from collections import Counter
 
 import httpx
 import pandas as pd
 import pytest
 
+from modelserver.hosts import misled
 from tests.modelserver.conftest import Address
-from tests.modelserver.hostile import FORM, ask
+from tests.modelserver.hostile import FORM, HEAD, ask, connected, heard, tell
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -40,6 +42,18 @@ WIRE: dict[str, tuple[bytes, int | None]] = {
     "a chunk size that is none": (_POST + b"Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", 400),
     "a chunk longer than it says": (_POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n", 400),
     "chunks of one byte": (_POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 9000, 400),
+    "a bare line feed after the request line": (PING.replace(b"1.1\r\n", b"1.1\n"), 400),
+    "a bare line feed after a header": (PING.replace(b"Host: x\r\n", b"Host: x\n"), 400),
+    "a bare line feed as the empty line": (PING.replace(b"\r\n\r\n", b"\r\n\n"), 400),
+    "bare line feeds alone": (PING.replace(b"\r\n", b"\n"), 400),
+    "a bare line feed within a header": (PING.replace(b"Host: x", b"Host: x\r\nX: y\n Z: w"), 400),
+    "a bare line feed after a chunk's size": (_POST + b"Transfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n", 400),
+    "a bare line feed in a chunk's extension": (
+        _POST + b"Transfer-Encoding: chunked\r\n\r\n1;x\ny\r\na\r\n0\r\n\r\n",
+        400,
+    ),
+    "a bare line feed after a chunk": (_POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\n0\r\n\r\n", 400),
+    "a bare line feed after the last chunk": (_POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\n\r\n", 400),
     "a folded first header": (b"GET /ping HTTP/1.1\r\n Host: x\r\n\r\n", 400),
     "a bare carriage return": (b"GET /ping HTTP/1.1\r\nHost: x\rX: y\r\n\r\n", 400),
     "a NUL in the path": (b"GET /ping\0 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
@@ -90,6 +104,107 @@ def test_what_is_no_request_of_this_server_is_refused(name: str, echo: Address) 
         assert statuses == ([] if status is None else [b"%d" % status])
         assert status is None or b"model-release: echo@1.0badcafe\r\n" in answer
     assert echo.client.get("/ping").status_code == 200
+
+
+_IN_CHUNKS = b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+_LINE_FEEDS = {
+    "in the head": b"POST /nothing HTTP/1.1\r\nHost: x\r\nX: y\nContent-Length: 0\r\n\r\n",
+    "at the end of the head": b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\n",
+    "at the end of chunks": _IN_CHUNKS + b"0\r\n\n",
+    "in a trailer": _IN_CHUNKS + b"0\r\nX: y\nZ: w\r\n\r\n",
+    "after the trailers": _IN_CHUNKS + b"1\r\na\r\n0\r\nX: y\r\nZ: w\r\n\n",
+    "in a folded trailer": _IN_CHUNKS + b"1\r\na\r\n0\r\nX: y\n Z: w\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+@pytest.mark.parametrize("where", _LINE_FEEDS)
+def test_nothing_is_answered_after_a_bare_line_feed(where: str, pieces: bool, echo: Address) -> None:
+    """Also when it comes byte by byte: what is in front of this server may have read the lines as one."""
+    sent = _LINE_FEEDS[where] + PING
+    address = ("127.0.0.1", int(echo.client.base_url.port or 0))
+    with connected(address, 1) as (connection,):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in (sent[index : index + 1] for index in range(len(sent))) if pieces else (sent,):
+            tell(connection, piece)
+        statuses = re.findall(rb"HTTP/1\.1 (\d+) ", heard(connection))
+    # Of a body that is not wanted the end may come after the answer; then nothing follows it.
+    assert statuses in ([b"400"], [b"404"])
+
+
+def test_chunks_and_trailers_that_end_as_they_should_are_read(echo: Address) -> None:
+    """Whatever stands in them, and two requests in one packet or byte by byte."""
+    body = _META + _file(b"x", b"a.wav")[len(_META) :]
+    chunks = b"".join(
+        b"%x;n=1\r\n%s\r\n" % (len(body[at : at + 50]), body[at : at + 50]) for at in range(0, len(body), 50)
+    )
+    for end in (b"0\r\n\r\n", b"000;x=y\r\nX: y\r\n\r\n", b"0\r\nX: y\r\nZ: 0\r\nX: y\r\n\r\n"):
+        request = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode() + chunks + end
+        answer = ask(echo.unix, request + request + PING)
+        assert re.findall(rb"HTTP/1\.1 (\d+) ", answer) == [b"200"] * 3
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("evil.example:{port}", 421),
+        ("EVIL.example.:{port}", 421),
+        ("127.0.0.1.evil.example:{port}", 421),
+        ("localhost.evil.example:{port}", 421),
+        (f"{socket.gethostname().partition('.')[0]}.evil.example:{{port}}", 421),
+        ("127.0.0.1:{port}", 200),
+        ("127.1:{port}", 200),
+        ("[::1]:{port}", 200),
+        ("[::ffff:127.0.0.1]:{port}", 200),
+        ("localhost:{port}", 200),
+        ("model.localhost:{port}", 200),
+        (f"{socket.gethostname()}:{{port}}", 200),
+        ("model:{port}", 200),
+        ("model", 200),
+        # A proxy on this host that passes on by which name, and which port, it was asked.
+        ("models.example.org", 200),
+        ("models.example.org:443", 200),
+    ],
+)
+def test_a_browser_that_a_foreign_name_led_here_is_refused(host: str, status: int, echo: Address) -> None:
+    """On the loopback port, whatever the path. No browser gets at the unix socket, whose clients may say anything."""
+    port = int(echo.client.base_url.port or 0)
+    named = host.format(port=port).encode()
+    for request in (PING, PING.replace(b"/ping", b"/docs"), PING.replace(b"/ping", b"/openapi.json")):
+        answer = ask(("127.0.0.1", port), request.replace(b"Host: x", b"Host: " + named))
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert status == 200 or b'{"error_code": "BAD_REQUEST", "message": "cannot answer: ' in answer
+    headers = {"host": named.decode(), "origin": f"http://{named.decode()}", "content-type": FORM}
+    assert echo.client.post("/predict", content=_META + _END, headers=headers).status_code == status
+    assert ask(echo.unix, PING.replace(b"Host: x", b"Host: " + named)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("address", "refused"),
+    [
+        (("127.0.0.1", 20001), True),
+        (("127.0.1.1", 20001), True),
+        (("::1", 20001, 0, 0), True),
+        (("::ffff:127.0.0.1", 20001, 0, 0), True),
+        (("127.0.0.1", 20002), False),
+        (("192.0.2.1", 20001), False),
+        (("2001:db8::1", 20001, 0, 0), False),
+        ("/run/models/x.sock", False),
+        (None, False),
+    ],
+)
+def test_a_foreign_name_matters_on_loopback_only(address: object, refused: bool) -> None:
+    """Elsewhere a host has names that it does not know."""
+    assert misled(b"evil.example:20001", address) == refused
+    for odd in (
+        b"evil.example:x",
+        b"evil.example:" + b"9" * 5000,
+        "evil.example:\u0662".encode(),
+        b"",
+        b":20001",
+        b"]:[",
+    ):
+        assert not misled(odd, address)
 
 
 ENCODINGS = (b"chunked", b"Chunked", b" chunked", b"\tchunked", b"chunked ", b"identity", b"chunked,chunked")

@@ -14,7 +14,7 @@ from modelserver import peers
 from modelserver.body import BodyTooLargeError, declared
 from modelserver.buffers import Buffers, BusyError, Upload
 from modelserver.crowd import Crowd, Doing
-from modelserver.tables import refusal
+from modelserver.tables import Taken, refusal
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,7 @@ def test_any_length_that_a_client_declares_can_be_compared(text: str, size: int)
     assert declared(request) == size
 
 
+ANYTHING = Taken(records=True, rows=True, columns=True, one_row=False)
 LEFT_ALONE: dict[str, tuple[str, bytes]] = {
     "a table of 600000 rows": (
         "application/json",
@@ -170,4 +171,4 @@ LEFT_ALONE: dict[str, tuple[str, bytes]] = {
 def test_everything_else_is_left_for_mlflow_to_judge(name: str) -> None:
     """Whether it is good or bad."""
     mime_type, body = LEFT_ALONE[name]
-    assert refusal(body, mime_type) is None
+    assert refusal(body, mime_type, ANYTHING) is None

@@ -32,6 +32,7 @@ import mlflow
 from mlflow.pyfunc import PythonModel
 
 class Intruder(PythonModel):
+    @mlflow.trace
     def predict(self, context, model_input, params=None):
         return try_all(list(zip(model_input["what"], model_input["target"])))
 
@@ -229,6 +230,17 @@ def test_a_model_sees_nothing_but_its_own_release_and_changes_nothing(models: Si
     assert done(tried_by(models, "intruder", [*attempts, *TRICKS])) == []
     allowed: list[Attempt] = [("read", f"{own}/manifest.json"), ("create", "/tmp/tried")]  # noqa: S108 - its own
     assert done(tried_by(models, "intruder", allowed)) == allowed
+
+
+def test_what_is_said_to_a_traced_model_is_not_written_down(models: Site) -> None:
+    """Not in the only place where its server may write, nor has MLflow made a store for it there."""
+    word = "/nowhere/Quintessa-Vandermolen"
+    for _ in range(4):
+        assert done(tried_by(models, "intruder", [("read", word)])) == []
+    pid = models.host.output("systemctl show --property=MainPID --value 'model-intruder@*.service'")
+    found = models.host.output(f"find /proc/{pid}/root/tmp /proc/{pid}/root/var/tmp -type f")
+    assert [line for line in found.splitlines() if "mlflow.db" in line or "mlruns" in line] == []
+    assert models.host.output(f"grep -rl {word} /proc/{pid}/root/tmp /proc/{pid}/root/var/tmp || true") == ""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,56 @@
+"""The configuration that the environment of a server has for its model is in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.pyfunc.model import PythonModel
+
+from modelserver.failure import CannotServeError
+from modelserver.loading import load
+from modelserver.tracing import Tracing
+
+TRACING = Tracing(wanted=True)  # the tests' own is left alone
+
+
+class Configured(PythonModel):
+    """Answers with its configuration."""
+
+    # MLflow takes hints for a schema to enforce.
+    def predict(self, context, model_input):  # type: ignore[no-untyped-def,override]  # noqa: ARG002 - see above
+        """What it is configured with."""
+        return context.model_config
+
+
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was logged with a configuration."""
+    place = tmp_path_factory.mktemp("configured") / "m"
+    logged = {"factor": 1, "unit": "s"}
+    mlflow.pyfunc.save_model(place, python_model=Configured(), model_config=logged, pip_requirements=[])
+    return place
+
+
+@pytest.mark.parametrize(
+    ("text", "factor"), [(None, 1), ("", 1), ("{}", 1), ('{"factor": 2}', 2), ('{"factor": [3]}', [3])]
+)
+def test_the_configuration_of_the_environment_wins(
+    text: str | None, factor: object, configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key by key, as in MLflow's own server."""
+    monkeypatch.delenv("SERVING_MODEL_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("SERVING_MODEL_CONFIG", text)
+    assert load(configured, TRACING).predict([1]) == {"factor": factor, "unit": "s"}
+
+
+@pytest.mark.parametrize("text", ["x", "{", "[1]", "null", '"factor"', "[" * 60_000])
+def test_a_configuration_that_is_none_keeps_the_model_from_loading(
+    text: str, configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence names the variable: it is not the model that has to be mended."""
+    monkeypatch.setenv("SERVING_MODEL_CONFIG", text)
+    with pytest.raises(CannotServeError, match=r"^cannot load the model: SERVING_MODEL_CONFIG is not a JSON object; "):
+        load(configured, TRACING)
