@@ -40,6 +40,13 @@ def why_not_alone(root: Path) -> str | None:
     return None
 
 
+def shut_out(root: Path) -> None:
+    """Let nobody but the owner write to a directory and what is below it: installers leave locks that all may."""
+    for path, status in ((str(root), root.lstat()), *_below(str(root))):
+        if status.st_mode & OTHERS_MAY_WRITE and not stat.S_ISLNK(status.st_mode):
+            Path(path).chmod(stat.S_IMODE(status.st_mode) & ~OTHERS_MAY_WRITE)
+
+
 def knows_leases(path: Path) -> bool:
     """Tell whether the file system can say who has a file open for writing; where it cannot, nobody is seen."""
     return _lease(str(path)) not in _NO_LEASES
