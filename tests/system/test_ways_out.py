@@ -33,7 +33,7 @@ class Leaver(PythonModel):
         why = ""
         try:
             with open(directory + "/full", "ab") as file:
-                for _ in range(4096):
+                for _ in range(256):
                     file.write(bytes(1024 * 1024))
         except OSError as error:
             why = os.strerror(error.errno)
