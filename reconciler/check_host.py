@@ -24,6 +24,7 @@ DIRECTORIES = {
     f"{places.DEPLOY_HOME}/model_deploys": ("root", "root", 0o755),
     f"{places.DEPLOY_HOME}/environments": ("root", "root", 0o755),
     "/run/models": ("root", "root", 0o755),
+    places.SERVER_TEMP: ("root", "root", 0o700),
     "/run/mlflow-registry-agent": (places.AGENT_USER, places.AGENT_USER, 0o755),
 }
 CREDENTIAL_STORES = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
@@ -50,8 +51,8 @@ def modules() -> Iterator[Finding]:
 
 
 def users(settings: Settings) -> Iterator[Finding]:
-    """The two users that sysusers makes, and the group that may open unix sockets."""
-    for user in (places.AGENT_USER, places.DEPLOY_USER):
+    """The users that sysusers makes, and the group that may open unix sockets."""
+    for user in (places.AGENT_USER, places.DEPLOY_USER, places.FILES_USER):
         if not _exists(user):
             yield Finding(f"there is no user {user}", f"systemd-sysusers {SYSUSERS}")
     group = settings.deploy.socket_group

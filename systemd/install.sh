@@ -19,7 +19,7 @@ sysusers=/etc/sysusers.d/mlflow-reconciler.conf
 tmpfiles=/etc/tmpfiles.d/mlflow-reconciler.conf
 package_cache=/var/cache/mlflow-reconciler
 services=(mlflow-registry-agent.service mlflow-reconciler.service)
-users=(mlflow-agent mlflow-deploy)
+users=(mlflow-agent mlflow-deploy mlflow-files)
 shipped=(templates examples docs pipeline.py)
 owner_mark='^\[X-Mlflow-Reconciler\]'
 
@@ -254,7 +254,7 @@ uninstall_product() {
         rm -f "$units/$unit"
     done
     rm -rf "$prefix" "$package_cache" /var/cache/mlflow-deploy /var/lib/mlflow-deploy /var/lib/mlflow-reconciler \
-        /run/mlflow-reconciler /run/mlflow-registry-agent /run/models
+        /run/mlflow-reconciler /run/mlflow-registry-agent /run/models /run/mlflow-temp
     rm -f /usr/local/bin/reconciler "$catalog" "$tmpfiles" "$sysusers"
     remove_if_empty "$units" "${catalog%/*}" "${units%/*}" "${sysusers%/*}" "${tmpfiles%/*}"
     systemctl daemon-reload

@@ -14,7 +14,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PYTHON_SOURCES = ("reconciler", "modelserver", "pipeline.py", "examples", "tests")
-LAUNCHERS = ("reconciler", "modelserver", "release-step")
+LAUNCHERS = ("reconciler", "modelserver", "release-step", "server-temp")
 SHELL_SCRIPTS = ("dev", ".ci/run", "systemd/install.sh", *(f"systemd/launchers/{name}" for name in LAUNCHERS))
 LOCKS = ("requirements.lock", "requirements-dev.lock", "modelserver/requirements.lock")
 AUDIT_SECONDS = 120

@@ -108,12 +108,12 @@ class SystemdOverDbus:
 
     def _exit(self, name: str, path: str) -> tuple[bool | None, int]:
         """Whether the command before a server's own could run, if there is one, and the status that it ended with."""
-        set_up = None
-        for *_, code, status in self._property(path, "Service", "ExecStartPre") if names.parse_server(name) else ():
-            if code and (code, status) != _WELL:
-                return False, status
-            set_up = True if code else set_up
-        return set_up, self._property(path, "Service", "ExecMainStatus")
+        commands = self._property(path, "Service", "ExecStartPre") if names.parse_server(name) else ()
+        # The first one does nothing, so that it ends well wherever it can be begun; the next may not.
+        *_, code, status = commands[0] if commands else (0, 0)
+        if code and (code, status) != _WELL:
+            return False, status
+        return (True if code else None), self._property(path, "Service", "ExecMainStatus")
 
     def _moment(self, path: str, name: str) -> float:
         """Read a time stamp of CLOCK_MONOTONIC, in seconds; systemd gives microseconds."""

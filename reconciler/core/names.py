@@ -85,6 +85,16 @@ def build_unit(environment: str) -> str:
     return f"mlflow-build@{environment}.service"
 
 
+def temp_instance(server: str, size: int) -> str:
+    """Name a server's temporary files, of at most so many bytes."""
+    return f"{size}.{server.removesuffix('.service')}"
+
+
+def temp_unit(server: str, size: int) -> str:
+    """Name the instance of a shipped unit that is active as long as these are there."""
+    return f"mlflow-temp@{temp_instance(server, size)}.service"
+
+
 def directory_unit(name: str) -> str:
     """Name the shipped unit through which systemd removes a deployment's directory."""
     return f"mlflow-deploy-directory@{name}.service"

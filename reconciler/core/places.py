@@ -1,4 +1,4 @@
-"""Where things are on a host. The deploy home's parents are root's, its leaves belong to the deploy user."""
+"""Where things are on a host. The deploy home's parents are root's; its leaves belong to the user of the last step."""
 
 PRODUCT = "/opt/mlflow-reconciler"
 SERVER_LAUNCHER = f"{PRODUCT}/bin/modelserver"
@@ -14,11 +14,15 @@ EXPORTED_DIRECTORY = "/run/systemd/units"
 STATE_DIRECTORY = "/var/lib/mlflow-reconciler"
 PINS = f"{STATE_DIRECTORY}/pins"
 """Digests of what was fetched and built first, one file of root's each; shown to the units that compare."""
+SERVER_TEMP = "/run/mlflow-temp"
+"""One file system for each server that runs, which that one sees as its /tmp, and nobody else sees."""
 RUN_DIRECTORY = "/run/mlflow-reconciler"
 REGISTRY_FILE = "/run/mlflow-registry-agent/registry.json"
 
 AGENT_USER = "mlflow-agent"
 DEPLOY_USER = "mlflow-deploy"
+FILES_USER = "mlflow-files"
+"""Owns what was verified. Nothing runs as this user but verifications, which can write nowhere."""
 DEPLOY_HOME = "/var/lib/mlflow-deploy"
 
 

@@ -11,6 +11,13 @@ from reconciler.core.addresses import Listening
 from reconciler.core.names import HOST_ENVIRONMENT
 from reconciler.core.release import Release
 
+TEMP_SIZE = 1024**3
+"""Bytes of /tmp, and as many of /dev/shm, of a server whose memory has no limit; else it is a quarter of that."""
+
+
+HANDED_OVER = places.FILES_USER
+"""Files that were verified when they stayed with the user of the other steps are verified once more."""
+
 
 @dataclass(frozen=True)
 class StepSettings:
@@ -143,8 +150,11 @@ class Files:
 def verify(files: Files, settings: StepSettings) -> Render:
     """The unit that compares what was fetched and built with what was recorded, and asks the host's own check."""
     values = _version_values(files.name, files.version) | {
+        "user": places.FILES_USER,
         "environment": files.environment,
         "environment_dir": _environment_dir(files.environment),
+        "environment_state": _environment_state(files.environment),
+        "build": names.build_unit(files.environment) if _environment_state(files.environment) else "",
         "pin": _pin(files.name, files.version, files.source),
         "environment_pin": f"{places.PINS}/{files.environment}",
         "verify_command": list(settings.verify_command),
@@ -153,8 +163,8 @@ def verify(files: Files, settings: StepSettings) -> Render:
     facts = {
         "Source": files.source,
         "Environment": files.environment,
-        "Check": _about(*settings.verify_command)["For"],
-        **_about(files.source, files.environment, *settings.verify_command),
+        "Check": _about(HANDED_OVER, *settings.verify_command)["For"],
+        **_about(files.source, files.environment, HANDED_OVER, *settings.verify_command),
     }
     return _render(files.name, unit, "release/verify.service.j2", values, facts)
 
@@ -175,6 +185,8 @@ def server(release: Release, environment: str, listening: Listening, replica: in
     """The service that answers predictions, or one of several."""
     parameters = release.parameters
     directory = _environment_dir(environment)
+    unit = names.server_unit(release.name, release.id, replica)
+    temp_size = parameters.memory_max // 4 or TEMP_SIZE
     values = _release_values(release) | {
         "release": release.id,
         "socket": names.socket_unit(release.name),
@@ -183,6 +195,9 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         "pin": _pin(release.name, release.version, source_of(release)),
         "environment_pin": f"{places.PINS}/{environment}",
         "launcher": places.SERVER_LAUNCHER,
+        "temp": names.temp_unit(unit, temp_size),
+        "temp_dir": f"{places.SERVER_TEMP}/{names.temp_instance(unit, temp_size)}",
+        "temp_size": temp_size,
         "environment_dir": directory,
         "venv": f"{directory}/venv" if directory else places.PRODUCT_VENV,
         "product": places.PRODUCT,
@@ -201,7 +216,6 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         # A little longer than it is watched, so that it does not end for want of requests just before it proved itself.
         "soak": release.rollout.soak + 10,
     }
-    unit = names.server_unit(release.name, release.id, replica)
     facts = {
         **{"Release": release.id, "Environment": environment, "Runtime": parameters.runtime},
         **{"Source": source_of(release), "Asked": release.asked},
@@ -234,5 +248,9 @@ def slice_(name: str, runtime: str) -> Render:
     return _render(name, names.slice_unit(name), f"{runtime}/model.slice.j2", {"name": name})
 
 
+def _environment_state(environment: str) -> str:
+    return "" if environment == HOST_ENVIRONMENT else places.environment_state(environment)
+
+
 def _environment_dir(environment: str) -> str:
-    return "" if environment == HOST_ENVIRONMENT else f"/var/lib/{places.environment_state(environment)}"
+    return f"/var/lib/{state}" if (state := _environment_state(environment)) else ""

@@ -18,7 +18,8 @@ def look_after(draft: Draft, version: int, environment: str | None) -> Outlook |
         return None
     if not draft.seen.unit(names.changed_unit(draft.name, version)).is_down and seen.has_finished_well:
         stop_watching(draft, version)
-        draft.mends.append(f"verified the files of version {version}, which somebody changed")
+        if not _is_built_again(draft, environment or names.HOST_ENVIRONMENT, seen.since):
+            draft.mends.append(f"verified the files of version {version}, which somebody changed")
     elif seen.has_finished_well and draft.situation.now >= seen.since + interval:
         draft.stop(verify)
     elif seen.has_finished_well:
@@ -27,6 +28,12 @@ def look_after(draft: Draft, version: int, environment: str | None) -> Outlook |
     elif verify in draft.seen.files:
         return restore(draft, version, environment)
     return None
+
+
+def _is_built_again(draft: Draft, environment: str, since: float) -> bool:
+    """Whether an environment was given back to its build since a moment, for another deployment: nobody's damage."""
+    build = draft.seen.unit(names.build_unit(environment))
+    return build.active == "activating" or build.since > since
 
 
 def _watch(draft: Draft, version: int, environment: str) -> None:

@@ -1,1 +1,1 @@
-"""The steps that make a release: fetch, build, verify; each a process of its own, as the deploy user."""
+"""The steps that make a release: fetch, build, verify; each a process of its own; the last as another user."""

@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
+    # What the kernel sends to who holds a lease, for a moment, on a file that somebody opens.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
     os.umask(0o022)  # the server reads the result as another user
     try:
         programs.adopt()

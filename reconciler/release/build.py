@@ -9,6 +9,7 @@ from reconciler.apply.atomic import sync_directory
 from reconciler.core.sentences import human_size
 from reconciler.release import built, hashes, install, intact, programs, tree, uv
 from reconciler.release import manifest as manifests
+from reconciler.release.alone import shut_out
 from reconciler.release.built import COMPLETE, VENV
 from reconciler.release.environment import environment_digest, server_digest, server_package, server_sources
 from reconciler.release.intact import Fresh
@@ -56,6 +57,8 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
                 "cannot build the environment: the model was fetched before hashes were asked for; fetch it again"
             )
         hashes.refuse_unhashed(wanted.requirements)
+    if (environment / VENV).is_dir():
+        shut_out(environment / VENV)
     why = built.why_incomplete(environment, order.digest, order.pinned)
     if why is None:
         return f"environment {order.digest} is complete; content={built.content(environment / VENV)[1]}"
@@ -81,6 +84,7 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
         server = _add_server(fresh)
         _compile(fresh, python, room)
         packages = _packages(fresh)
+        shut_out(environment / NEW)
         _take_the_place(environment)
     finally:  # what failed must not take the room that the next try needs
         _tidy(environment)

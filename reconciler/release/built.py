@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from reconciler.apply.atomic import replace_file
 from reconciler.core.names import ENVIRONMENT_PATTERN
+from reconciler.release.alone import why_not_alone
 from reconciler.release.manifest import Sha256
 from reconciler.release.pinned import OddFileError, digest, listing
 
@@ -37,6 +38,8 @@ def why_incomplete(environment: Path, wanted: str, pinned: str | None = None) ->
 
     `pinned` is what root recorded of it: the record beside it belongs to whoever could change both.
     """
+    if why := why_not_alone(environment):
+        return why
     try:
         with (environment / COMPLETE).open("rb") as stream:
             record = Complete.model_validate_json(stream.read(MAX_RECORD_BYTES))

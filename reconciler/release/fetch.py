@@ -7,6 +7,7 @@ from reconciler.core.names import HOST_ENVIRONMENT
 from reconciler.core.sentences import human_size
 from reconciler.release import manifest as manifests
 from reconciler.release import tree
+from reconciler.release.alone import why_not_alone
 from reconciler.release.download import Wanted, download
 from reconciler.release.environment import read_environment
 from reconciler.release.manifest import MANIFEST, MODEL, FileRecord, Manifest
@@ -53,6 +54,9 @@ def fetch(release: Path, want: Wanted, pinned: str | None = None) -> str:
 def _present(release: Path, want: Wanted, pinned: str | None) -> Manifest | None:
     """Return the manifest when this version is there already, with every file as it was fetched."""
     try:
+        if why := why_not_alone(release):
+            say(f"fetching again: the release {why}")
+            return None
         found = manifests.read(release)
         same = (found.name, found.version, found.source) == (want.name, want.version, want.source)
         sizes = {path: record.size for path, record in found.files.items()}

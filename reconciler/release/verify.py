@@ -1,4 +1,4 @@
-"""Verify: what lies on the disk is byte for byte what was fetched, and the environment it needs is complete."""
+"""Verify: what lies on the disk is nobody's to change, byte for byte what was fetched, and its environment complete."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,8 @@ from reconciler.core.names import HOST_ENVIRONMENT
 from reconciler.core.sentences import human_size
 from reconciler.release import built, signature, tree
 from reconciler.release import manifest as manifests
-from reconciler.release.manifest import MODEL
+from reconciler.release.alone import knows_leases, why_not_alone
+from reconciler.release.manifest import MANIFEST, MODEL
 from reconciler.release.outcome import StepError
 
 
@@ -32,6 +33,9 @@ def verify(release: Path, environment: Path | None, pins: Pins = Pins(), check: 
 
     Only then the host's own check is asked. Returns a line for the status; raises StepError with the first difference.
     """
+    # First: from here on nobody can change what is looked at.
+    if why := why_not_alone(release):
+        raise StepError(f"cannot verify {release}: it {why}; fetch it again")
     try:
         manifest = manifests.read(release)
         found = tree.regular_files(release / MODEL)
@@ -54,4 +58,5 @@ def verify(release: Path, environment: Path | None, pins: Pins = Pins(), check: 
     if check.command:
         signature.check(check.command, release / MODEL, where, check.deadline)
     agreed = f", and {check.command[0]} agreed" if check.command else ""
-    return f"verified {len(found)} files, {human_size(manifest.size)}{agreed}; environment={wanted}"
+    unseen = "" if knows_leases(release / MANIFEST) else ", but this file system does not tell who has them open"
+    return f"verified {len(found)} files, {human_size(manifest.size)}{agreed}{unseen}; environment={wanted}"

@@ -1,6 +1,6 @@
 """Hosts that boot with the product installed and with settings of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.host.host import Host
@@ -11,13 +11,18 @@ DROP_IN = "/etc/mlflow-reconciler/config.d/50-test-host.toml"
 
 @contextmanager
 def installed_host(
-    image: Layers, name: str = "host", *, settings: str = "", private_network: bool = False
+    image: Layers,
+    name: str = "host",
+    *,
+    settings: str = "",
+    private_network: bool = False,
+    nspawn_options: Sequence[str] = (),
 ) -> Iterator[Host]:
     """Boot a host from `installed_image`, set to ports that are free on this machine.
 
     `settings`: the text of another drop-in, TOML, that wins. The registry it looks at is at `host.registry_port`.
     """
-    host = Host(name, base=image, private_network=private_network)
+    host = Host(name, base=image, private_network=private_network, nspawn_options=nspawn_options)
     configure(host, settings)
     with host:
         yield host

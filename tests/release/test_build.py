@@ -13,6 +13,7 @@ import pytest
 
 from reconciler.release import built
 from reconciler.release import manifest as manifests
+from reconciler.release.alone import why_not_alone
 from reconciler.release.environment import environment_digest, server_digest, server_package
 from reconciler.release.hashes import server_pins
 from reconciler.release.manifest import Environment, Manifest
@@ -73,6 +74,19 @@ def test_two_models_with_conflicting_pins_each_get_theirs(tmp_path: Path, house:
         assert again.code == 0
         assert again.status.startswith(f"environment {made[1]} is complete; content=")
         assert (state / "complete.json").stat().st_mtime_ns == before
+
+
+def test_nobody_else_may_write_to_an_environment(tmp_path: Path, house: Path, run: Steps) -> None:
+    """Not to a lock that uv leaves, either; one that was built before that was seen to is shut, and not built again."""
+    made, state = release(tmp_path / "release", "tiny==1.0"), tmp_path / "environment"
+    assert run(state, *arguments(made, house)).code == 0
+    assert why_not_alone(state) is None
+    for path in ("venv", "venv/pyvenv.cfg"):
+        (state / path).chmod((state / path).stat().st_mode | 0o022)
+    assert why_not_alone(state) == "can be changed by others than its owner ('environment/venv')"
+    again = run(state, *arguments(made, Path("/nowhere")))
+    assert again.status.startswith(f"environment {made[1]} is complete; content=")
+    assert why_not_alone(state) is None
 
 
 def test_installing_runs_no_code_of_the_packages(tmp_path: Path, run: Steps) -> None:

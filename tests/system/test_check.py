@@ -167,7 +167,7 @@ def test_words_for_people_name_the_finding_and_its_mend(site: Site) -> None:
     site.host.run(f"systemctl enable {AGENT}")
 
 
-@pytest.mark.parametrize("user", ["mlflow-agent", "mlflow-deploy"])
+@pytest.mark.parametrize("user", ["mlflow-agent", "mlflow-deploy", "mlflow-files"])
 def test_a_lost_user_is_made_again_and_gets_its_files_back(site: Site, user: str) -> None:
     """Even when somebody else has its number by then: the mends of what is found, one after the other, are enough."""
     number = site.host.output(["id", "-u", user])

@@ -33,7 +33,7 @@ WRITER = INTRUDER.replace(
 def opened(site: Site) -> Site:
     """Models that differ in what is open to them, all of which do what they are asked to."""
     site.host.write("/etc/mlflow-reconciler/config.d/70-policy.toml", POLICY)
-    site.host.run("mknod -m 0666 /dev/scanner c 1 5")
+    site.host.run("mknod -m 0666 /dev/scanner c 1 5; install -m 0666 /dev/null /dev/shm/of-the-host")
     code = {"scribe": WRITER}
     models: list[dict[str, Any]] = [
         {"name": name, "code": code.get(name, INTRUDER), "settings": {"environment": "host", **settings}}
@@ -69,6 +69,7 @@ def test_only_the_opened_device_is_there(opened: Site) -> None:
     """For the model that it was opened to; and what is the host's own is nobody's."""
     own: list[Attempt] = [("write", "/dev/scanner")]
     others: list[Attempt] = [("read", "/dev/kmsg"), ("write", "/dev/console"), ("read", "/dev/mem")]
+    others += [("write", "/dev/shm/of-the-host"), ("execute", "/dev/shm/tried"), ("list", "/dev/pts")]  # noqa: S108 - the host's
     assert done(tried_by(opened, "gadget", own + others)) == own
     assert done(tried_by(opened, "closed", own)) == []
 

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(60
 TEMPLATE = CHECKOUT / "templates/native/model.service.j2"
 OWN = "/etc/mlflow-reconciler/templates/native/model.service.j2"
 REGISTRY: Attempt = ("connect", "the registry")
+SHARED_MEMORY = "TemporaryFileSystem=/dev/shm:size={{ temp_size }},nr_inodes=64k,mode=1777,nosuid,nodev,noexec"
 OF_A_SERVER: dict[str, tuple[list[str], Attempt]] = {
     "network": (["PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX"], REGISTRY),
     "address families": (["RestrictAddressFamilies=AF_UNIX"], ("socket", "AF_INET")),
@@ -38,7 +39,8 @@ OF_A_SERVER: dict[str, tuple[list[str], Attempt]] = {
     ),
     "devices": (["PrivateDevices=yes"], ("write", "/dev/scanner")),
     "homes": (["ProtectHome=yes"], ("read", "/home/ada/secret")),
-    "programs of its own": (["NoExecPaths=/ /tmp /var/tmp /dev/shm"], ("execute", "/tmp/tried")),  # noqa: S108 - its own
+    "shared memory": ([SHARED_MEMORY], ("write", "/dev/shm/of-the-host")),  # noqa: S108 - the host's
+    "programs of its own": (["NoExecPaths=/ /tmp /var/tmp", SHARED_MEMORY], ("execute", "/dev/shm/tried")),  # noqa: S108 - its own
     "memory": (["MemoryDenyWriteExecute=yes"], TRICKS[1]),
 }
 """Namespaces are not among them: several lines forbid them, and no single one is missed."""
@@ -62,7 +64,7 @@ def models(site: Site) -> Iterator[Site]:
     for path in SECRETS:
         site.host.write(path, "secret")
         site.host.run(["chmod", "755", path.rpartition("/")[0]])
-    site.host.run("mknod -m 0666 /dev/scanner c 1 5")
+    site.host.run("mknod -m 0666 /dev/scanner c 1 5; install -m 0666 /dev/null /dev/shm/of-the-host")
     site.serve({"name": "intruder", "code": INTRUDER}, {"name": "neighbour", "code": code()})
     yield site
     site.host.run(["rm", "-f", OWN])

@@ -1,5 +1,6 @@
 """What is mended over the fake systemd, and how often."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,3 +245,46 @@ def test_what_serves_is_looked_after_while_the_next_cannot_be_made_ready(world: 
     world.converge()
     assert world.systemd.units()[names.verify_unit("demo", 1)].invocation != verified
     assert story(world)[:3] == (State.DEGRADED, "2", "1")
+
+
+@pytest.mark.parametrize(
+    ("built_again", "state"),
+    [(True, (State.SERVING, "1", "1", "")), (False, (State.STALLED, "1", "1", "mended-too-often"))],
+)
+def test_an_environment_that_is_built_again_is_nobodys_damage(
+    world: World, built_again: bool, state: tuple[State, str, str, str]
+) -> None:
+    """Its files change hands for another deployment; they are verified again, and it costs nothing of the budget."""
+    rolled_out(world, 1)
+    build, verify = names.build_unit(f"{1:032x}"), names.verify_unit("demo", 1)
+    for _ in range(10):
+        verified = world.systemd.units()[verify].invocation
+        world.now += 1
+        if built_again:
+            world.systemd.stop(build)
+            world.systemd.settle()
+            world.systemd.start(build)
+        world.systemd.start(names.changed_unit("demo", 1))
+        world.systemd.settle()
+        world.converge()
+        assert world.systemd.units()[verify].invocation != verified or not built_again
+    assert story(world) == state
+
+
+def test_what_was_verified_before_it_changed_hands_is_verified_once_more(world: World) -> None:
+    """As after an upgrade: a release that serves needs nobody for it, and is not restarted."""
+    rolled_out(world, 1)
+    verify = names.verify_unit("demo", 1)
+    server = next(unit for unit in world.systemd.units() if unit.startswith("model-demo@"))
+    before = {unit: world.systemd.units()[unit].invocation for unit in (verify, server)}
+    for directory in (world.etc, world.state / "rendered"):
+        text = (directory / verify).read_text()
+        former = re.sub("^(User=mlflow-)files$", r"\1deploy", text, flags=re.MULTILINE)
+        former = re.sub("^Check=.*$", "Check=e3b0c44298fc1c14", former, flags=re.MULTILINE)
+        assert former != text
+        (directory / verify).write_text(former)
+    world.converge()
+    assert "\nUser=mlflow-files\n" in (world.etc / verify).read_text()
+    assert world.systemd.units()[verify].invocation != before[verify]
+    assert world.systemd.units()[server].invocation == before[server]
+    assert story(world) == (State.SERVING, "1", "1", "")

@@ -71,8 +71,8 @@ def test_what_no_unit_can_carry_is_refused(value: str, make: type[Quoted]) -> No
 def test_no_template_lets_a_hostile_value_through(render: Render) -> None:
     """Whichever value is hostile: it is quoted or the unit is refused, so that a unit keeps its lines."""
     tried = refused = 0
-    usual = RENDERER.render(render).count("\n")
-    own = RENDERER.render(render).count("\nExecStartPre=")
+    rendered = RENDERER.render(render)
+    usual, commands = rendered.count("\n"), rendered.count("\nExecStartPre=")
     for key, value in render.values.items():
         if isinstance(value, bool | int) or key in ("offline", "unit"):
             continue
@@ -87,7 +87,7 @@ def test_no_template_lets_a_hostile_value_through(render: Render) -> None:
             # `{% if %}` leaves its lines out for an empty value, and another may bring them.
             assert abs(text.count("\n") - usual) <= 6, (key, hostile)
             assert "User=root" not in text.splitlines()
-            assert text.count("\nExecStartPre=") == own
+            assert text.count("\nExecStartPre=") == commands
     assert tried == 0 or refused or FILTERED & set(render.values)
 
 
