@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.core import actions as act
-from reconciler.core import names, units
+from reconciler.core import names, replace
 from reconciler.core.actions import Action
 from reconciler.core.draft import Draft, Situation, clean
 from reconciler.core.ledger import Rejected
@@ -43,6 +43,7 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     if situation.ledger.registry != situation.registry and not missing(wanted, seen, situation.ledger):
         before.append(act.Know("", "", situation.registry))
     before += pins(seen, situation.ledger)
+    before += replace.out_of_date(wanted, situation.ledger)
     before += [act.Unconfirm(name, "") for name in sorted(situation.ledger.prune_confirmed & set(wanted))]
     for name in sorted({*seen.by_deployment, *wanted}):
         draft = Draft(name, seen, situation, dict(shared))
@@ -120,24 +121,15 @@ def _decide(draft: Draft, want: Release | Refused | None, held_because: str | No
     if foreign := [unit for unit in _units_of(draft, want) if unit in draft.seen.foreign]:
         why = f"cannot use the unit name {foreign[0]}: somebody else's unit has it; move that unit away"
         return draft.blocked(want.version, "unit-not-ours", why)
-    if _is_taken(draft, want):
-        why = (
-            f"cannot roll out version {want.version} of {draft.name}: another model had that number and serves from "
-            "the same directory; register the model once more, which gives it a number of its own"
-        )
-        return _instead(draft, want.version, None, "number-used-again", why)
+    if outlook := replace.replace(draft, want):
+        return outlook
+    if replace.is_taken(draft, want):
+        return _instead(draft, want.version, None, "number-used-again", replace.why_taken(want))
     if rejected := draft.record.rejection(want.id):
         return _instead_of_rejected(draft, want, rejected)
     outlook = towards(draft, of_release(want))
     let_go(draft, of_release(want))
     return outlook
-
-
-def _is_taken(draft: Draft, want: Release) -> bool:
-    """Whether the files of what serves would be overwritten by a version that has its number and other files."""
-    needed = [one for one in (draft.active_release, draft.good_release) if one and not draft.record.rejection(one)]
-    same = [one for one in needed if names.release_version(one) == want.version and one != want.id]
-    return any(draft.fact(one, "Source") not in (None, units.source_of(want)) for one in same)
 
 
 def _units_of(draft: Draft, want: Release) -> list[str]:

@@ -22,6 +22,8 @@ class Standing:
     """Whether the registry selects it at all."""
     held: bool = False
     """Whether its removal waits for a person."""
+    taken: str | None = None
+    """Number and source of the wanted version, where what serves here has the number from another source."""
 
 
 class NothingToGoBackToError(Exception):

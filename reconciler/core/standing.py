@@ -7,6 +7,7 @@ from reconciler.core.observed import Observed
 from reconciler.core.plan import Wanted
 from reconciler.core.prune import held
 from reconciler.core.release import Release
+from reconciler.core.replace import is_taken, origin
 from reconciler.core.requests import Facts
 from reconciler.core.rollback import Standing
 
@@ -23,6 +24,7 @@ def facts(wanted: Wanted, seen: Observed, situation: Situation) -> Facts:
             wanted=want.id if isinstance(want, Release) else None,
             selected=name in wanted,
             held=name in holds,
+            taken=origin(want) if isinstance(want, Release) and is_taken(draft, want) else None,
         )
     return Facts(situation.registry, found)
 
