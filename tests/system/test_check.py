@@ -227,21 +227,31 @@ def test_a_lost_program_is_installed_again(site: Site, program: str) -> None:
     site.host.run([f"{CHECKOUT_INSIDE}/dev", "install"], timeout=300)
 
 
-@pytest.mark.parametrize(
-    ("damage", "found"),
-    [
-        ("chmod 0777 {}/versions", "^{}/versions can be changed by others than root$"),
-        ("chmod o+w {}/current/lib/reconciler/__pycache__", "/lib/reconciler/__pycache__ can be changed by others"),
-        ("chown mlflow-deploy {}/current/bin/modelserver", "/bin/modelserver can be changed by others than root$"),
-        ("chmod 0750 {}/environments", "^{}/environments is hidden from others than root, and mlflow-agent"),
-        ("chmod -R go-rx {}/current/lib/reconciler/core", "/lib/reconciler/core is hidden from others than root"),
-        ("chmod 0755 /var/cache/mlflow-reconciler", "^/var/cache/mlflow-reconciler has mode 0755; it should be closed"),
-    ],
-)
-def test_modes_of_the_program_are_put_right_by_installing_again(site: Site, damage: str, found: str) -> None:
-    """What others could have changed, and what those who run it cannot read."""
-    site.host.run(damage.format(SHIPPED))
-    assert mend_of(site, found.format(SHIPPED)) == INSTALL_AGAIN
+LIB = f"{SHIPPED}/current/lib/reconciler"
+OPENED = {
+    f"chmod 0777 {SHIPPED}/versions": f"^{SHIPPED}/versions can be changed by others than root$",
+    f"chmod o+w {LIB}/__pycache__": "/lib/reconciler/__pycache__ can be changed by others than root$",
+    f"chown mlflow-deploy {SHIPPED}/current/bin/modelserver": "/bin/modelserver can be changed by others than root$",
+}
+HIDDEN = {
+    f"chmod 0750 {SHIPPED}/environments": f"^{SHIPPED}/environments is hidden from others than root, and mlflow-agent",
+    f"chmod -R go-rx {LIB}/core": "/lib/reconciler/core is hidden from others than root",
+    "chmod 0755 /var/cache/mlflow-reconciler": "^/var/cache/mlflow-reconciler has mode 0755; it should be closed",
+}
+UNDONE = f"""
+    chown root {SHIPPED}/current/bin/modelserver; chmod 0755 {SHIPPED}/versions {SHIPPED}/environments {LIB}/__pycache__
+    chmod -R a+rX {LIB}/core; chmod 0700 /var/cache/mlflow-reconciler
+"""
+
+
+def test_modes_of_the_program_are_put_right_by_installing_again(site: Site) -> None:
+    """What others could have changed, and what those who run it cannot read: each is found, all are mended at once."""
+    damages = {**OPENED, **HIDDEN}
+    for damage, found in damages.items():
+        site.host.run(damage)
+        assert mend_of(site, found) == INSTALL_AGAIN
+        site.host.run(UNDONE)
+    site.host.run("; ".join(damages))
     site.host.run([f"{CHECKOUT_INSIDE}/dev", "install"], timeout=300)
 
 
@@ -338,7 +348,9 @@ def test_a_place_that_is_full_or_read_only_is_found(site: Site, place: str) -> N
     """With the name of the file system and the command that mends it; with room and leave nothing is wrong again."""
     site.host.write("/etc/mlflow-reconciler/config.d/80-small.toml", "[fetch]\nkeep_free = '1M'\n")
     site.host.run(f"mount -t tmpfs -o size=16M,mode=$(stat -c %a {place}) tmpfs /mnt; cp -a {place}/. /mnt")
-    site.host.run(f"chown --reference={place} /mnt; mount --move /mnt {place} && fallocate -l 12500K {place}/large")
+    site.host.run(
+        f"chown --reference={place} /mnt; mount --bind /mnt {place}; umount /mnt; fallocate -l 12500K {place}/large"
+    )
     try:
         mend = mend_of(site, rf"cannot write to {place}: no space left, \d+ of 16384 KiB are free on {place}$")
         assert re.fullmatch(rf"free \d+ KiB on {place}; what is large there: du -xah {place} \| sort -h \| tail", mend)

@@ -116,7 +116,7 @@ def test_an_install_that_is_killed_leaves_the_former_one_in_use_and_is_finished_
 
 
 # Of a host that was left so by an install under another umask, or by somebody's hand.
-FORMER = {"027": "0750", "077": "0700", "000": "0777", "0177": "0755"}
+FORMER = {"027": "0750", "077": "0700", "000": "0777", "0177": "0600"}
 OPEN_OR_FOREIGN = r"""
     find /opt/mlflow-reconciler /etc/mlflow-reconciler /usr/local/lib/systemd /usr/local/bin/reconciler \
         /etc/sysusers.d/mlflow-reconciler.conf /etc/tmpfiles.d/mlflow-reconciler.conf \
