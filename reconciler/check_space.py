@@ -40,23 +40,28 @@ class _Trouble:
     mend: str
 
 
+_Rooms = dict[str, list[_Trouble]]
+"""Of each file system, as it was when it was looked at first: another look would find other figures."""
+
+
 def space(settings: Settings, reconciler: int) -> Iterator[Finding]:
     """Look at every place, and with the eyes of the reconciler's process at its own (0 when it does not run)."""
     yield from _home(settings)
     found: dict[_Trouble, list[str]] = {}
+    rooms: _Rooms = {}
     for place in (*ITS_OWN, *OTHERS):
-        for trouble in _here(place):
+        for trouble in _here(place, rooms):
             found.setdefault(trouble, []).append(place)
     blamed = {place for where in found.values() for place in where}
     for place in (*ITS_OWN, ITS_TMP) if reconciler else ():
         if place not in blamed:
-            for trouble in _there(place, reconciler):
+            for trouble in _there(place, reconciler, rooms):
                 found.setdefault(trouble, []).append(f"{place} of {RECONCILER}")
     for trouble, where in found.items():
         yield Finding(f"cannot write to {', '.join(where)}: {trouble.why}", trouble.mend)
 
 
-def _here(place: str) -> Iterator[_Trouble]:
+def _here(place: str, rooms: _Rooms) -> Iterator[_Trouble]:
     """What keeps root from writing to a place of the host; what is missing is a finding of its own."""
     try:
         about = os.statvfs(place)
@@ -66,10 +71,10 @@ def _here(place: str) -> Iterator[_Trouble]:
     if about.f_flag & os.ST_RDONLY:
         mend = f"mount -o remount,rw {shlex.quote(mount.point)}; why it is so, journalctl -k may tell"
         yield _Trouble(f"{mount.point} ({mount.kind}) is mounted read-only", mend)
-    yield from _room(about, mount.point)
+    yield from rooms.setdefault(mount.point, list(_room(about, mount.point)))
 
 
-def _there(place: str, process: int) -> Iterator[_Trouble]:
+def _there(place: str, process: int, rooms: _Rooms) -> Iterator[_Trouble]:
     """What keeps that process from it: its mounts were made when it was started."""
     restart = f"systemctl restart {RECONCILER}"
     try:
@@ -83,20 +88,19 @@ def _there(place: str, process: int) -> Iterator[_Trouble]:
     # Its own /tmp is a directory of the host's, or a file system that nobody else sees.
     same = [one.point for one in _mounts("self") if one.device == mount.device]
     if same:
-        yield from _room(about, min(same, key=len))
+        shown = min(same, key=len)
+        yield from rooms.setdefault(shown, list(_room(about, shown)))
     else:
         yield from (_Trouble(trouble.why, restart) for trouble in _room(about, mount.point))
 
 
 def _room(about: os.statvfs_result, mount: str) -> Iterator[_Trouble]:
     """Say that a file system is full, or as good as full."""
-    total, free = about.f_blocks * about.f_frsize, about.f_bavail * about.f_frsize
-    least, name = min(LEAST, total // SHARE), shlex.quote(mount)
-    if free < least:
+    total, free, name = about.f_blocks * about.f_frsize, about.f_bavail * about.f_frsize, shlex.quote(mount)
+    if free < _least(about):
         why = f"no space left, {free // 1024} of {total // 1024} KiB are free on {mount}"
-        yield _Trouble(
-            why, f"free {LEAST // 1024**2} MiB on {mount}; what is large there: du -xah {name} | sort -h | tail"
-        )
+        more = (_least(about) - free) // 1024 + 1
+        yield _Trouble(why, f"free {more} KiB on {mount}; what is large there: du -xah {name} | sort -h | tail")
     if about.f_files and about.f_favail < min(LEAST_INODES, about.f_files // SHARE):
         why = f"no space left for another file, {about.f_favail} of {about.f_files} inodes are free on {mount}"
         yield _Trouble(why, f"remove files on {mount}; where they are many: du -x --inodes {name} | sort -n | tail")
