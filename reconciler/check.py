@@ -4,9 +4,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from reconciler import check_host
+from reconciler import check_host, check_modes, check_space
 from reconciler.apply.render import RenderError
-from reconciler.check_host import Finding
+from reconciler.check_host import INSTALL_AGAIN, Finding
 from reconciler.core import places, units
 from reconciler.core.release import Parameters, Release
 from reconciler.core.status import State
@@ -16,7 +16,7 @@ from reconciler.status_file import NoStatusError, read_status
 from reconciler.wanted import listening, step_settings
 
 AGENT, RECONCILER = "mlflow-registry-agent.service", "mlflow-reconciler.service"
-SHOWN = ("LoadState", "ActiveState", "SubState", "NRestarts", "UnitFileState", "NeedDaemonReload")
+SHOWN = ("LoadState", "ActiveState", "SubState", "NRestarts", "UnitFileState", "NeedDaemonReload", "MainPID")
 
 __all__ = ["Finding", "findings"]
 
@@ -38,7 +38,8 @@ def findings(config: Path | None) -> list[Finding]:
         check_host.directories,
         check_host.programs,
         check_host.credentials,
-        check_host.file_system,
+        check_modes.modes,
+        _space,
         _templates,
         _foreign_units,
         _services,
@@ -77,7 +78,7 @@ def _templates(settings: Settings) -> Iterator[Finding]:
             renderer.render(render)
         except RenderError as error:
             own = Path(places.OWN_TEMPLATES) / render.template
-            mend = f"mend {own}, or remove it to use the shipped one" if own.exists() else "run ./dev install again"
+            mend = f"mend {own}, or remove it to use the shipped one" if own.exists() else INSTALL_AGAIN
             yield Finding(str(error), mend)
 
 
@@ -100,7 +101,7 @@ def _services(_settings: Settings) -> Iterator[Finding]:
         if load == "masked":
             yield Finding(f"{service} is masked", f"systemctl unmask {service} && {start}")
         elif load == "not-found":
-            yield Finding(f"{service} is not installed", "run ./dev install again")
+            yield Finding(f"{service} is not installed", INSTALL_AGAIN)
         elif state == "inactive":
             yield Finding(f"{service} is inactive", start)
         elif state != "active" and (shown["SubState"] != "start" or shown["NRestarts"] != "0"):
@@ -115,6 +116,10 @@ def _services(_settings: Settings) -> Iterator[Finding]:
                 f"the unit of {service} was changed and systemd goes by the old one",
                 f"systemctl daemon-reload && systemctl restart {service}",
             )
+
+
+def _space(settings: Settings) -> Iterator[Finding]:
+    return check_space.space(settings, int(_show(RECONCILER)["MainPID"] or 0))
 
 
 def _registry(settings: Settings) -> Iterator[Finding]:

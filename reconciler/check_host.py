@@ -1,10 +1,9 @@
-"""Looks over what the product finds on its host: packages, users, directories, programs, files, space."""
+"""Looks over what the product finds on its host: packages, users, directories, programs, files."""
 
 import grp
 import importlib.util
 import os
 import pwd
-import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ CREDENTIALS = (
     *("artifacts.aws", "artifacts.gcs", "index.username", "index.password"),
 )
 NOBODY = "nobody"
+INSTALL_AGAIN = "run ./dev install again"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def modules() -> Iterator[Finding]:
 def users(settings: Settings) -> Iterator[Finding]:
     """The users that sysusers makes, and the group that may open unix sockets."""
     for user in (places.AGENT_USER, places.DEPLOY_USER, places.FILES_USER):
-        if not _exists(user):
+        if not exists(user):
             yield Finding(f"there is no user {user}", f"systemd-sysusers {SYSUSERS}")
     group = settings.deploy.socket_group
     try:
@@ -67,7 +67,7 @@ def users(settings: Settings) -> Iterator[Finding]:
 def directories(_settings: Settings) -> Iterator[Finding]:
     """The directories that tmpfiles makes."""
     for name, (owner, group, mode) in DIRECTORIES.items():
-        if not (_exists(owner) and _exists(group)):
+        if not (exists(owner) and exists(group)):
             continue  # the missing user is a finding of its own
         wanted = f"it should be a directory of {owner}:{group} with mode {mode:04o}"
         mend = f"systemd-tmpfiles --create {TMPFILES}"
@@ -92,7 +92,7 @@ def programs(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"the signature check {program} {why}", mend)
     for program in (places.SERVER_LAUNCHER, places.STEP_LAUNCHER, f"{places.PRODUCT_VENV}/bin/uv"):
         if not os.access(program, os.X_OK):
-            yield Finding(f"{program} is missing or cannot be run", "run ./dev install again")
+            yield Finding(f"{program} is missing or cannot be run", INSTALL_AGAIN)
 
 
 def openings(settings: Settings) -> list[str]:
@@ -116,11 +116,11 @@ def openings(settings: Settings) -> list[str]:
 
 def files_of_settings(files: tuple[Path, ...]) -> Iterator[Finding]:
     """The agent, which is not root, reads the settings too."""
-    if not _exists(places.AGENT_USER) or not files:
+    if not exists(places.AGENT_USER) or not files:
         return
     directory = files[0].parent
     for path in (directory, directory / "config.d", *files):
-        if path.exists() and not _may(places.AGENT_USER, "-r", path):
+        if path.exists() and not may(places.AGENT_USER, "-r", path):
             yield Finding(f"{path} cannot be read by {places.AGENT_USER}", f"chmod a+rX {path}")
             return  # what is below a directory cannot be read either
 
@@ -130,32 +130,12 @@ def credentials(_settings: Settings) -> Iterator[Finding]:
     for store in CREDENTIAL_STORES:
         for name in CREDENTIALS:
             path = Path(store, name)
-            if path.exists() and _may(NOBODY, "-r", path):
+            if path.exists() and may(NOBODY, "-r", path):
                 yield Finding(f"the credential {path} can be read by everybody", f"chmod 0600 {path}")
 
 
-def file_system(settings: Settings) -> Iterator[Finding]:
-    """Where releases and environments are put."""
-    try:
-        free = shutil.disk_usage(places.DEPLOY_HOME).free
-        flags = os.statvfs(places.DEPLOY_HOME).f_flag
-    except FileNotFoundError:
-        return  # the missing directory is a finding of its own
-    if free < settings.fetch.keep_free:
-        missing = (settings.fetch.keep_free - free) // 1024**2 + 1
-        yield Finding(
-            f"{places.DEPLOY_HOME} has {free // 1024**2} MiB free, less than fetch.keep_free",
-            f"free {missing} MiB there, or lower fetch.keep_free",
-        )
-    if flags & os.ST_NOEXEC:
-        mount = _mount_point(Path(places.DEPLOY_HOME))
-        yield Finding(
-            f"{places.DEPLOY_HOME} is on a file system mounted noexec, so no environment there can be used",
-            f"mount -o remount,exec {mount}",
-        )
-
-
-def _exists(user: str) -> bool:
+def exists(user: str) -> bool:
+    """Whether there is such a user."""
     try:
         pwd.getpwnam(user)
     except KeyError:
@@ -163,8 +143,8 @@ def _exists(user: str) -> bool:
     return True
 
 
-def _may(user: str, what: str, path: Path) -> bool:
-    """Ask the kernel, as that user: modes of the path, of its parents and access lists all count."""
+def may(user: str, what: str, path: Path) -> bool:
+    """Ask the kernel, as that user (who must exist): modes of the path, of its parents and access lists all count."""
     about = pwd.getpwnam(user)
     command = ["test", what, str(path)]
     return (
@@ -173,7 +153,3 @@ def _may(user: str, what: str, path: Path) -> bool:
         ).returncode
         == 0
     )
-
-
-def _mount_point(path: Path) -> Path:
-    return next(place for place in (path, *path.parents) if place.is_mount())

@@ -74,10 +74,22 @@ def rollback(
 
 
 @app.command()
-def rollout(name: Name, as_json: Json = False) -> None:
+def rollout(
+    name: Name,
+    replace_files: Annotated[
+        bool,
+        typer.Option(
+            "--replace-files",
+            help="Take out of service what has the number of another model by now, remove its files, and roll out that "
+            "one; requests are refused meanwhile.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Roll out anew what the registry selects, with the templates and the product of today."""
-    _check_name(Verb.ROLLOUT, name)
-    _ask(Request(verb=Verb.ROLLOUT, name=name, by=_who()), as_json)
+    verb = Verb.REPLACE if replace_files else Verb.ROLLOUT
+    _check_name(verb, name)
+    _ask(Request(verb=verb, name=name, by=_who()), as_json)
 
 
 @app.command()

@@ -32,7 +32,7 @@ class People:
         retried = []
         for done in self.requests.serve(ledger, facts, now):
             teller.tell_request(done.request.name, done.message)
-            if done.ok and done.request.verb is Verb.RETRY and done.request.name:
+            if done.ok and done.request.verb in (Verb.RETRY, Verb.REPLACE) and done.request.name:
                 retried.append(done.request.name)
         return retried
 

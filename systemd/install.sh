@@ -8,7 +8,7 @@
 #   $prefix/versions/<digest>       the project's own packages, launchers, templates; `venv` in it points to an environment
 # $prefix/current points to the version in use and $prefix/{venv,bin,...} into current, so that one rename switches all of
 # it. An install that is interrupted leaves the former version in use and the next run starts the unfinished directory
-# over. Every other step may be repeated.
+# over. Every other step may be repeated. What others than root could change is not believed: it is made anew.
 
 : "${checkout:?is set by ./dev}"
 prefix=/opt/mlflow-reconciler
@@ -18,6 +18,7 @@ catalog=/usr/local/lib/systemd/catalog/mlflow-reconciler.catalog
 sysusers=/etc/sysusers.d/mlflow-reconciler.conf
 tmpfiles=/etc/tmpfiles.d/mlflow-reconciler.conf
 package_cache=/var/cache/mlflow-reconciler
+install_lock=/run/mlflow-reconciler.install.lock
 services=(mlflow-registry-agent.service mlflow-reconciler.service)
 users=(mlflow-agent mlflow-deploy mlflow-files)
 shipped=(templates examples docs pipeline.py)
@@ -39,6 +40,7 @@ install_product() {
     debian_packages dbus ca-certificates python3 python3-venv python3-gi python3-systemd
 
     say "[2/5] program"
+    own_directories
     export UV_CACHE_DIR=${UV_CACHE_DIR:-$package_cache}
     if [[ $mode == --prepare ]]; then
         install_environment
@@ -82,17 +84,53 @@ install_product() {
 as_root_with_systemd() {
     [[ $(id -u) == 0 ]] || die "cannot $1: needs root; run it with sudo"
     [[ -d /run/systemd/system ]] || die "cannot $1: this machine was not booted with systemd; try ./dev shell instead"
-    exec 9>/run/mlflow-reconciler.install.lock
+    # Who can open a lock can hold it. One that a former version left open to all is exchanged, whoever holds it.
+    [[ $(stat -c '%u %a' "$install_lock" 2>/dev/null) == "0 600" ]] || rm -rf "$install_lock"
+    (umask 077 && : >>"$install_lock")
+    exec 9>"$install_lock"
     flock --nonblock 9 || die "cannot $1: another install or uninstall is running; wait for it"
+}
+
+# The directories in which names mean something are root's alone, before anything in them is run or believed. In the order
+# from above to below: nobody else can put anything in the place of what is looked at next.
+own_directories() {
+    local directory foreign
+    for directory in "$prefix" "$prefix/environments" "$prefix/versions"; do
+        install -d -m 0755 -o root -g root "$directory"
+        find "$directory" -mindepth 1 -maxdepth 1 ! -user root -print0 | while IFS= read -r -d '' foreign; do
+            say "      $foreign was not made by root and is removed"
+            rm -rf "$foreign"
+        done
+    done
+    # uv trusts what it finds in its cache, and its locks are open to whoever gets to them: nobody else does, and who got
+    # to one before keeps what is deleted here.
+    if [[ -e $package_cache ]] && others_can_change "$package_cache" ! -name '*.lock'; then
+        say "      $package_cache could be changed by others than root and is emptied"
+        rm -rf "$package_cache"
+    fi
+    install -d -m 0700 -o root -g root "$package_cache"
+    find "$package_cache" -name '*.lock' -type f -delete
+}
+
+# others_can_change DIRECTORY [TESTS OF find]: whether anything in it is somebody else's, or open to writing.
+others_can_change() {
+    local directory=$1
+    shift
+    [[ -n $(find "$directory" "$@" \( ! -user root -o ! -type l -perm /022 \) -print -quit) ]]
 }
 
 install_environment() {
     environment=environments/$( (/usr/bin/python3 --version && cat "$checkout/requirements.lock") | sha256sum | cut -c1-12)
     local new=$prefix/$environment
-    [[ ! -e $new/complete || ! -x $new/bin/uv ]] || return 0
+    if [[ -e $new/complete && -x $new/bin/uv ]] && ! others_can_change "$new"; then
+        show_to_all "$new"
+        return
+    fi
     say "      $environment: packages of requirements.lock"
-    mkdir -p "$new"
     # Nobody uses an unfinished one, so it is started over; the cache makes that quick.
+    rm -rf "$new"
+    # Closed until it is finished, or others could hold the lock that uv puts into it.
+    install -d -m 0700 "$new"
     python_environment "$new" requirements.lock
     # Of the version in use when a process starts, and of no other while it runs.
     echo "import sys, os; sys.path.append(os.path.realpath('$prefix/current/lib'))" \
@@ -106,12 +144,13 @@ install_program() {
     install_environment
     id=$(version_id)
     new=$prefix/versions/$id
-    if [[ -e $new/complete ]] && contents "$new" | cmp -s - "$new/contents"; then
+    if [[ -e $new/complete ]] && ! others_can_change "$new" && contents "$new" | cmp -s - "$new/contents"; then
         say "      versions/$id is here already"
     else
         say "      versions/$id: reconciler, modelserver"
         rm -rf "$new"
-        mkdir -p "$new/bin"
+        install -d -m 0700 "$new"
+        mkdir "$new/bin"
         ln -s "../../$environment" "$new/venv"
         install_packages "$new"
         install -m 0755 "$checkout"/systemd/launchers/* "$new/bin/"
@@ -139,6 +178,11 @@ finish() {
     sync --file-system "$1"
     touch "$1/complete"
     sync "$1/complete"
+}
+
+# The same of one that is complete: only what somebody hid is touched.
+show_to_all() {
+    find "$1" ! -type l \( ! -perm -444 -o -perm /111 ! -perm -111 \) -exec chmod u=rwX,go=rX {} +
 }
 
 # What was installed, so that running install again repairs it: names, modes, links and content.
@@ -272,7 +316,7 @@ uninstall_product() {
         if getent passwd "$user" >/dev/null; then userdel "$user"; fi
         if getent group "$user" >/dev/null; then groupdel "$user"; fi
     done
-    rm -f /run/mlflow-reconciler.install.lock
+    rm -f "$install_lock"
     say "uninstalled. What stays: Debian packages, the journal, and credentials you put into /etc/credstore"
 }
 

@@ -208,6 +208,32 @@ class Forget(Note):
 
 
 @dataclass(frozen=True)
+class Replaced(Note):
+    """Take note that nothing is left of what was to make way for another model's files."""
+
+    def __str__(self) -> str:
+        return f"forget the former {self.deployment}"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """What has its number now begins as if there had been nothing."""
+        record = ledger.record(self.deployment).forget_deployment().model_copy(update={"replacing": None})
+        return ledger.with_record(self.deployment, record)
+
+
+@dataclass(frozen=True)
+class KeepFiles(Note):
+    """Take note that the version for which files were to make way is not wanted any more."""
+
+    def __str__(self) -> str:
+        return f"keep the files of {self.deployment}"
+
+    def change(self, ledger: Ledger) -> Ledger:
+        """Another replacement needs another word."""
+        record = ledger.record(self.deployment).model_copy(update={"replacing": None})
+        return ledger.with_record(self.deployment, record)
+
+
+@dataclass(frozen=True)
 class Unconfirm(Note):
     """Take note that a deployment whose removal was confirmed is selected again before it was removed."""
 

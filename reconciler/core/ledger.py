@@ -66,6 +66,13 @@ class Stall(_Strict):
     message: Words
 
 
+class Replacement(_Strict):
+    """A person said: what the registry has under this number by now takes the place of what has it here."""
+
+    origin: Pinned
+    by: Words
+
+
 class Record(_Strict):
     """What is remembered of one deployment."""
 
@@ -79,6 +86,8 @@ class Record(_Strict):
     stalled: Stall | None = None
     generation: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """How often a person asked for a rollout of what runs already; a part of the release's digest."""
+
+    replacing: Replacement | None = None
 
     files: Annotated[dict[Pinned, Sha256], Field(max_length=MAX_PINS)] = {}
     """One digest over all files of each version, of the first time that it was fetched; nothing changes it."""

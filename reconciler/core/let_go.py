@@ -54,7 +54,27 @@ def _remove_server(draft: Draft, unit: str) -> list[Action]:
 
 
 def take_down(draft: Draft) -> Outlook:
-    """Stop everything of a deployment; after a while have its directory removed, and forget its units."""
+    """Take out of service what is no longer selected; after a while have everything of it removed."""
+    why = "the registry no longer selects it"
+    down = _out_of_service(draft)
+    ends = draft.situation.unselected.get(draft.name, draft.situation.now) + draft.situation.keeping.removal_grace
+    if down and draft.situation.now < ends and draft.releases():
+        draft.deadlines.append(ends)
+        kept = f"{why}; its files are kept for a while in case it is selected again"
+        return draft.outlook(State.REMOVING, None, "kept-for-a-while", kept)
+    if down:
+        _remove(draft)
+    return draft.outlook(State.REMOVING, None, "not-selected", why)
+
+
+def remove_at_once(draft: Draft) -> None:
+    """Take a deployment out of service and have everything of it removed."""
+    if _out_of_service(draft):
+        _remove(draft)
+
+
+def _out_of_service(draft: Draft) -> bool:
+    """Close the address and stop all that serves; True when it is down."""
     files = draft.files()
     # What is disabled has to be there.
     draft.before += [
@@ -64,23 +84,26 @@ def take_down(draft: Draft) -> Outlook:
     ]
     draft.disable(files)
     slices = [unit for unit in files if names.parse_slice(unit)]
-    steps = [unit for unit in files if names.parse_step(unit)]
     # The socket first: one that outlives its server would start it again.
     watches = {unit: watch[1] for unit in files if (watch := names.parse_watch(unit))}
-    serving = sorted(set(files) - {*slices, *steps, *watches}, key=lambda unit: (unit != draft.socket, unit))
+    serving = sorted(set(files) - {*slices, *_steps(draft), *watches}, key=lambda unit: (unit != draft.socket, unit))
     down = [draft.stop(unit) for unit in serving]
     down += [stop_watching(draft, version) for version in watches.values()]
     down += [all(down) and draft.stop(unit) for unit in slices]
-    ends = draft.situation.unselected.get(draft.name, draft.situation.now) + draft.situation.keeping.removal_grace
-    if all(down) and draft.situation.now < ends and draft.releases():
-        draft.deadlines.append(ends)
-        why = "the registry no longer selects it; its files are kept for a while in case it is selected again"
-        return draft.outlook(State.REMOVING, None, "kept-for-a-while", why)
-    down += [all(down) and draft.stop(unit) for unit in steps]
-    if all(down):
-        if draft.record != draft.record.forget_deployment() or draft.name in draft.situation.ledger.prune_confirmed:
-            draft.before.append(act.Forget(draft.name, ""))
-        draft.before.append(act.Clean(draft.name, names.directory_unit(draft.name)))
-        for unit in files:
-            draft.before += _remove_server(draft, unit) if names.parse_server(unit) else [act.Remove(draft.name, unit)]
-    return draft.outlook(State.REMOVING, None, "not-selected", "the registry no longer selects it")
+    return all(down)
+
+
+def _remove(draft: Draft) -> None:
+    """Have systemd remove the directory of a deployment that is out of service, and forget its units."""
+    down = [draft.stop(unit) for unit in _steps(draft)]
+    if not all(down):
+        return
+    if draft.record != draft.record.forget_deployment() or draft.name in draft.situation.ledger.prune_confirmed:
+        draft.before.append(act.Forget(draft.name, ""))
+    draft.before.append(act.Clean(draft.name, names.directory_unit(draft.name)))
+    for unit in draft.files():
+        draft.before += _remove_server(draft, unit) if names.parse_server(unit) else [act.Remove(draft.name, unit)]
+
+
+def _steps(draft: Draft) -> list[str]:
+    return [unit for unit in draft.files() if names.parse_step(unit)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from reconciler.core import actions as act
-from reconciler.core import names, turns, units
+from reconciler.core import names, replace, turns
 from reconciler.core.actions import Action
 from reconciler.core.draft import Draft, Situation, clean
 from reconciler.core.floods import kills
@@ -44,6 +44,7 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     if agreed := agreement(wanted, seen, situation):
         before.append(act.Agree("", "", agreed))
     before += lost(seen, situation.ledger) + pins(seen, situation.ledger)
+    before += replace.out_of_date(wanted, situation.ledger)
     before += [act.Unconfirm(name, "") for name in sorted(situation.ledger.prune_confirmed & set(wanted))]
     before += _forget_what_is_gone(wanted, seen, situation)
     # What could not be written is tried again later, like all else; at once, it would be tried without end.
@@ -144,12 +145,10 @@ def _decide(draft: Draft, want: Release | Refused | None, wait: Wait | None) -> 
     if foreign := [unit for unit in _units_of(draft, want) if unit in draft.seen.foreign]:
         why = f"cannot use the unit name {foreign[0]}: somebody else's unit has it; move that unit away"
         return draft.blocked(want.version, "unit-not-ours", why)
-    if _is_taken(draft, want):
-        why = (
-            f"cannot roll out version {want.version} of {draft.name}: another model had that number and serves from "
-            "the same directory; register the model once more, which gives it a number of its own"
-        )
-        return _instead(draft, want.version, None, "number-used-again", why)
+    if outlook := replace.replace(draft, want):
+        return outlook
+    if replace.is_taken(draft, want):
+        return _instead(draft, want.version, None, "number-used-again", replace.why_taken(want))
     if rejected := _rejection(draft, want):
         return _instead_of_rejected(draft, want, rejected)
     if runs_by_former_settings(draft, want):
@@ -172,13 +171,6 @@ def _rejection(draft: Draft, want: Release) -> Rejected | None:
 def _serving_or_idle(draft: Draft) -> State:
     active = draft.active_release
     return State.IDLE if active and draft.is_idle(active) else State.SERVING
-
-
-def _is_taken(draft: Draft, want: Release) -> bool:
-    """Whether the files of what serves would be overwritten by a version that has its number and other files."""
-    needed = [one for one in (draft.active_release, draft.good_release) if one and not draft.record.rejection(one)]
-    same = [one for one in needed if names.release_version(one) == want.version and one != want.id]
-    return any(draft.fact(one, "Source") not in (None, units.source_of(want)) for one in same)
 
 
 def _units_of(draft: Draft, want: Release) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from reconciler.core import names
-from reconciler.core.ledger import Agreed, Ledger, Record, Suspension
+from reconciler.core.ledger import Agreed, Ledger, Record, Replacement, Suspension
 from reconciler.core.names import DeployableName
 from reconciler.core.quote import one_line
 from reconciler.core.rollback import NothingToGoBackToError, Standing, roll_back
@@ -32,13 +32,15 @@ class Verb(StrEnum):
     RETRY = "retry"
     ROLLBACK = "rollback"
     ROLLOUT = "rollout"
+    REPLACE = "replace-files"
     CONFIRM_PRUNE = "confirm-prune"
     CONFIRM_REGISTRY = "confirm-registry"
 
     @property
     def words(self) -> str:
         """As it reads after `cannot`."""
-        return {Verb.ROLLBACK: "roll back", Verb.ROLLOUT: "roll out"}.get(self, self.value)
+        words = {Verb.ROLLBACK: "roll back", Verb.ROLLOUT: "roll out", Verb.REPLACE: "replace the files of"}
+        return words.get(self, self.value)
 
 
 _CANNOT = {
@@ -115,6 +117,8 @@ def carry_out(ledger: Ledger, request: Request, facts: Facts, now: datetime) -> 
             record, said = _retry(record, name, standing.wanted)
         case Verb.ROLLOUT:
             record, said = _roll_out(record, name, standing)
+        case Verb.REPLACE:
+            record, said = _replace(record, request, standing)
         case _:
             why = one_line(f"rolled back by {request.by}{': ' if request.why else ''}{request.why}", MAX_WHY)
             try:
@@ -191,6 +195,23 @@ def _roll_out(record: Record, name: str, standing: Standing) -> tuple[Record, st
         )
     record = record.forgive(wanted).model_copy(update={"generation": record.generation + 1})
     return record, f"version {names.release_version(wanted)} of {name} is rolled out anew"
+
+
+def _replace(record: Record, request: Request, standing: Standing) -> tuple[Record, str]:
+    """Have another model's files take the place of those that have its number, for which those go first."""
+    name, wanted = request.name, standing.wanted
+    if wanted is None or standing.taken is None:
+        raise RefusedRequestError(
+            f"{request.cannot}: what the registry selects has a number of its own here; "
+            f"reconciler rollout {name} rolls it out anew, files that changed under their number need a new version"
+        )
+    said = Replacement(origin=standing.taken, by=one_line(request.by, MAX_WHO))
+    record = record.forgive(wanted).model_copy(update={"replacing": said})
+    version = names.release_version(wanted)
+    return record, (
+        f"{name} is taken out of service and its files are removed; what the registry has under number {version} now "
+        "takes their place, and until it serves requests are refused"
+    )
 
 
 def _confirm_prune(ledger: Ledger, facts: Facts) -> tuple[Ledger, str]:

@@ -28,6 +28,8 @@ class Standing:
     """Whether its replacement does, because it comes from another source than what serves."""
     asked: Mapping[str, str] = field(default_factory=dict)
     """What of each release on this host is not this host's settings."""
+    taken: str | None = None
+    """Number and source of the wanted version, where what serves here has the number from another source."""
 
 
 class NothingToGoBackToError(Exception):

@@ -7,6 +7,7 @@ from reconciler.core.guard import Wanted, waiting
 from reconciler.core.ledger import Agreed
 from reconciler.core.observed import Observed
 from reconciler.core.release import Release
+from reconciler.core.replace import is_taken, origin
 from reconciler.core.requests import Facts
 from reconciler.core.rollback import Standing
 
@@ -26,6 +27,7 @@ def facts(wanted: Wanted, seen: Observed, situation: Situation) -> Facts:
             held=name in waits and waits[name].removal,
             waits=name in waits and not waits[name].removal,
             asked={release: draft.fact(release, "Asked") or "" for release in draft.releases()},
+            taken=origin(want) if isinstance(want, Release) and is_taken(draft, want) else None,
         )
     agreed = Agreed(source=situation.source, rules=situation.rules) if situation.source else None
     return Facts(agreed, found)

@@ -1,4 +1,4 @@
-"""Whether a program that the host names is one that nobody but root can change."""
+"""Whether a file, such as a program that the host names, is one that nobody but root can change."""
 
 import os
 import shlex
@@ -17,14 +17,28 @@ def why_not_roots(program: str) -> tuple[str, str] | None:
         status = Path(real).stat()
         if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111:
             return "is not a program", _CORRECT
-        # A name in a directory of others leads where they like; in a sticky one root's own names stay as they are.
-        chain = {Path(real), *Path(real).parents, *Path(os.path.normpath(program)).parents}
-        for path in sorted(chain):
-            status = path.stat()
-            sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-            if status.st_uid != 0 or (status.st_mode & 0o022 and not sticky):
-                name = shlex.quote(str(path))
-                return f"can be changed by others than root, at {path}", f"chown root {name} && chmod go-w {name}"
+        if changeable := others_can_change(program):
+            name = shlex.quote(changeable)
+            return f"can be changed by others than root, at {changeable}", f"chown root {name} && chmod go-w {name}"
     except OSError as error:
         return f"cannot be run: {error.strerror}", f"install it, or {_CORRECT}"
     return None
+
+
+def others_can_change(path: str) -> str | None:
+    """Name the first of a path, what it leads to and their directories that others than root can change.
+
+    Raises OSError.
+    """
+    real = os.path.realpath(path, strict=True)
+    # A name in a directory of others leads where they like; in a sticky one root's own names stay as they are.
+    chain = {Path(real), *Path(real).parents, *Path(os.path.normpath(path)).parents}
+    return next((str(one) for one in sorted(chain) if is_open(one.stat(), sticky_is_closed=True)), None)
+
+
+def is_open(status: os.stat_result, *, sticky_is_closed: bool = False) -> bool:
+    """Whether others than root can change what is there; a link itself never."""
+    if status.st_uid != 0:
+        return True
+    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX and sticky_is_closed
+    return bool(status.st_mode & 0o022) and not sticky and not stat.S_ISLNK(status.st_mode)

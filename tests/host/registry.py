@@ -68,6 +68,12 @@ class Registry:
         """Stop the server; nobody listens afterwards."""
         self.host.run(["systemctl", "stop", UNIT], timeout=30)
 
+    def rebuild(self) -> None:
+        """Start another server at the same address: nothing that was registered is known there."""
+        self.stop()
+        self.host.run(["rm", "-rf", f"/var/lib/private/{STATE}"])
+        self.start()
+
     def set_user(self, name: str, password: str, *, new: bool = True) -> None:
         """Make a user, or give one another password."""
         path = "users/create" if new else "users/update-password"

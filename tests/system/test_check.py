@@ -79,6 +79,11 @@ def test_a_healthy_installation_has_no_finding(site: Site) -> None:
     assert site.host.output(["reconciler", "check"]) == "nothing is wrong with this installation"
 
 
+def closing(path: str) -> str:
+    """The command that makes a path root's alone."""
+    return f"chown root {path} && chmod go-w {path}"
+
+
 DAMAGES = {
     "directory missing": Damage(
         f"rmdir {HOME}/environments",
@@ -113,6 +118,37 @@ DAMAGES = {
         "install -D -m 0644 /dev/null /etc/credstore/index.password && chmod 0755 /etc/credstore",
         r"the credential /etc/credstore/index\.password can be read by everybody",
         "chmod 0600 /etc/credstore/index.password",
+    ),
+    "credential that others can exchange": Damage(
+        "install -D -m 0602 /dev/null /etc/credstore/index.password && chmod 0755 /etc/credstore",
+        r"^/etc/credstore/index\.password can be changed by others than root$",
+        closing("/etc/credstore/index.password"),
+    ),
+    "settings that others can change": Damage(
+        "chmod 0664 /etc/mlflow-reconciler/config.toml",
+        r"^/etc/mlflow-reconciler/config\.toml can be changed by others than root$",
+        closing("/etc/mlflow-reconciler/config.toml"),
+    ),
+    "templates that others can add": Damage(
+        "chmod 1777 /etc/mlflow-reconciler/templates",
+        r"^/etc/mlflow-reconciler/templates can be changed by others than root$",
+        closing("/etc/mlflow-reconciler/templates"),
+    ),
+    "unit of somebody else": Damage(
+        f"chown mlflow-deploy /usr/local/lib/systemd/system/{AGENT}",
+        rf"^/usr/local/lib/systemd/system/{AGENT} can be changed by others than root$",
+        closing(f"/usr/local/lib/systemd/system/{AGENT}"),
+    ),
+    "directory above the units that others can change": Damage(
+        "chmod 0777 /usr/local/lib/systemd",
+        r"^/usr/local/lib/systemd can be changed by others than root$",
+        closing("/usr/local/lib/systemd"),
+    ),
+    "directory above the program that others can change": Damage(
+        "chmod 0775 /opt", r"^/opt can be changed by others than root$", closing("/opt")
+    ),
+    "directory above the program that is closed": Damage(
+        "chmod 0700 /opt", r"^/opt is closed to mlflow-agent, who needs what is in /opt/", "chmod a+x /opt"
     ),
     "group of the clients missing": Damage(
         "sed -i '/^mlflow-clients:/d' /etc/group /etc/gshadow", r"there is no group mlflow-clients", SYSUSERS
@@ -191,6 +227,43 @@ def test_a_lost_program_is_installed_again(site: Site, program: str) -> None:
     site.host.run([f"{CHECKOUT_INSIDE}/dev", "install"], timeout=300)
 
 
+LIB = f"{SHIPPED}/current/lib/reconciler"
+OPENED = {
+    f"chmod 0777 {SHIPPED}/versions": f"^{SHIPPED}/versions can be changed by others than root$",
+    f"chmod o+w {LIB}/__pycache__": "/lib/reconciler/__pycache__ can be changed by others than root$",
+    f"chown mlflow-deploy {SHIPPED}/current/bin/modelserver": "/bin/modelserver can be changed by others than root$",
+}
+HIDDEN = {
+    f"chmod 0750 {SHIPPED}/environments": f"^{SHIPPED}/environments is hidden from others than root, and mlflow-agent",
+    f"chmod -R go-rx {LIB}/core": "/lib/reconciler/core is hidden from others than root",
+    "chmod 0755 /var/cache/mlflow-reconciler": "^/var/cache/mlflow-reconciler has mode 0755; it should be closed",
+}
+UNDONE = f"""
+    chown root {SHIPPED}/current/bin/modelserver; chmod 0755 {SHIPPED}/versions {SHIPPED}/environments {LIB}/__pycache__
+    chmod -R a+rX {LIB}/core; chmod 0700 /var/cache/mlflow-reconciler
+"""
+
+
+def test_modes_of_the_program_are_put_right_by_installing_again(site: Site) -> None:
+    """What others could have changed, and what those who run it cannot read: each is found, all are mended at once."""
+    damages = {**OPENED, **HIDDEN}
+    for damage, found in damages.items():
+        site.host.run(damage)
+        assert mend_of(site, found) == INSTALL_AGAIN
+        site.host.run(UNDONE)
+    site.host.run("; ".join(damages))
+    site.host.run([f"{CHECKOUT_INSIDE}/dev", "install"], timeout=300)
+
+
+def test_a_package_that_others_can_change_is_found(site: Site) -> None:
+    """Installing again would make the environment anew, so it is closed here."""
+    package = site.host.output(f"ls {SHIPPED}/venv/lib/python3*/site-packages/yaml/__init__.py")
+    real = site.host.output(["readlink", "-f", package])
+    site.host.run(["chmod", "o+w", package])
+    assert mend_of(site, f"^{real} can be changed by others than root$") == INSTALL_AGAIN
+    site.host.run(["chmod", "o-w", package])
+
+
 def test_a_signature_check_that_others_can_change_is_found(site: Site) -> None:
     """Before a model is verified with it."""
     checker, settings = "/usr/local/bin/check-signature", "/etc/mlflow-reconciler/config.d/70-signature.toml"
@@ -262,6 +335,59 @@ def test_what_is_wrong_with_the_file_system_is_found(site: Site) -> None:
         assert findings(site) == []
     finally:
         site.host.run(["umount", HOME])
+
+
+PLACES = (
+    *("/var/lib/mlflow-reconciler", "/etc/systemd/system", "/run/mlflow-reconciler"),
+    *("/run/mlflow-registry-agent", "/run/models", HOME),
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_that_is_full_or_read_only_is_found(site: Site, place: str) -> None:
+    """With the name of the file system and the command that mends it; with room and leave nothing is wrong again."""
+    site.host.write("/etc/mlflow-reconciler/config.d/80-small.toml", "[fetch]\nkeep_free = '1M'\n")
+    site.host.run(f"mount -t tmpfs -o size=16M,mode=$(stat -c %a {place}) tmpfs /mnt; cp -a {place}/. /mnt")
+    site.host.run(
+        f"chown --reference={place} /mnt; mount --bind /mnt {place}; umount /mnt; fallocate -l 12500K {place}/large"
+    )
+    try:
+        mend = mend_of(site, rf"cannot write to {place}: no space left, \d+ of 16384 KiB are free on {place}$")
+        assert re.fullmatch(rf"free \d+ KiB on {place}; what is large there: du -xah {place} \| sort -h \| tail", mend)
+        assert f"{place}/large" in site.host.output(mend.partition(": ")[2])
+        site.host.run(f"rm {place}/large; mount -o remount,bind,ro {place}")
+        mend = mend_of(site, rf"cannot write to {place}: {place} \(tmpfs\) is mounted read-only$")
+        site.host.run(mend.partition("; ")[0])
+        site.host.wait_for(lambda: findings(site) == [] or None, PATIENCE, "the mend")
+    finally:
+        site.host.run(f"umount {place}; rm /etc/mlflow-reconciler/config.d/80-small.toml")
+
+
+def test_a_place_without_room_for_another_file_is_found(site: Site) -> None:
+    """There may be bytes and no inodes."""
+    site.host.run("mount -t tmpfs -o size=16M,nr_inodes=8,mode=0755 tmpfs /run/models; touch /run/models/{1,2,3,4,5,6}")
+    try:
+        mend = mend_of(site, r"cannot write to /run/models: no space left for another file, 1 of 8 inodes are free")
+        assert mend.startswith("remove files on /run/models; where they are many: du -x --inodes /run/models | ")
+    finally:
+        site.host.run(["umount", "/run/models"])
+
+
+def test_the_temporary_files_of_the_reconciler_have_room_or_it_is_found(site: Site) -> None:
+    """Its /tmp is its own, and what is mounted there only it can see."""
+    inside = f"nsenter --mount --target=$(systemctl show -P MainPID {RECONCILER})"
+    site.host.run(f"{inside} mount -t tmpfs -o size=1M tmpfs /tmp; {inside} fallocate -l 900K /tmp/large")
+    mend = mend_of(site, rf"^cannot write to /tmp of {RECONCILER}: no space left, \d+ of 1024 KiB are free on /tmp$")
+    assert mend == f"systemctl restart {RECONCILER}"
+    site.host.run(mend)
+
+
+def test_what_only_the_reconciler_cannot_write_to_is_found(site: Site) -> None:
+    """Its mounts are made when it is started."""
+    inside = f"nsenter --mount --target=$(systemctl show -P MainPID {RECONCILER})"
+    site.host.run(f"{inside} mount -o remount,bind,ro /etc/systemd/system")
+    mend = mend_of(site, rf"^cannot write to /etc/systemd/system of {RECONCILER}: it is read-only to that service$")
+    site.host.run(mend)
 
 
 def test_a_service_that_does_not_stay_up_is_found(site: Site) -> None:

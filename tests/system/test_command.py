@@ -213,6 +213,29 @@ def test_running_services_keep_the_old_settings_until_the_new_ones_can_be_used(s
     assert invocations(site) == started
 
 
+def test_another_registry_whose_numbers_begin_again_needs_one_word(site: Site) -> None:
+    """Rebuilt at the same address: version 1 of the same name has other files, and the status names the command."""
+    site.host.run(["systemctl", "stop", AGENT])
+    site.registry.rebuild()
+    assert site.register({"name": "first", "code": code(([0.75], "positive"))}) == {"first": 1}
+    site.registry.promote("first", 1)
+    site.host.run(["systemctl", "start", AGENT])
+    told = site.wait_for("first", "degraded", 1)
+    assert (told["reason"], told["active_version"]) == ("number-used-again", "1")
+    assert site.predict("first", {}, {}).json() == {"output": [0.5], "diagnosis": "negative"}
+    command = told["message"].rpartition(": ")[2]
+    assert command == "reconciler rollout first --replace-files"
+    assert "until it serves requests are refused" in site.host.output(command)
+    site.wait_for("first", "serving", 1)
+    assert site.predict("first", {}, {}).json() == {"output": [0.75], "diagnosis": "positive"}
+    site.settle()
+    again = site.host.run(command, check=False)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr.startswith(
+        "cannot replace the files of first: what the registry selects has a number of its own"
+    )
+
+
 def invocations(site: Site) -> str:
     """What changes when a service is restarted."""
     return site.host.output(["systemctl", "show", "--property=InvocationID", RECONCILER, AGENT])

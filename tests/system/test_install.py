@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -112,6 +113,76 @@ def test_an_install_that_is_killed_leaves_the_former_one_in_use_and_is_finished_
     assert new != current
     assert "another version" in installed.read(f"/opt/mlflow-reconciler/{new}/lib/reconciler/__init__.py")
     installed.run(["reconciler", "--help"])
+
+
+# Of a host that was left so by an install under another umask, or by somebody's hand.
+FORMER = {"027": "0750", "077": "0700", "000": "0777", "0177": "0600"}
+OPEN_OR_FOREIGN = r"""
+    find /opt/mlflow-reconciler /etc/mlflow-reconciler /usr/local/lib/systemd /usr/local/bin/reconciler \
+        /etc/sysusers.d/mlflow-reconciler.conf /etc/tmpfiles.d/mlflow-reconciler.conf \
+        /run/mlflow-reconciler.install.lock \( ! -user root -o ! -type l -perm /022 \) -printf '%M %u %p\n'
+    find /var/cache/mlflow-reconciler -maxdepth 0 ! -perm 0700 -printf '%M %u %p\n'
+"""
+HIDDEN = r"find /opt/mlflow-reconciler ! -type l \( ! -perm -444 -o -perm /111 ! -perm -111 \) -printf '%M %p\n'"
+
+
+def test_the_callers_umask_opens_nothing_and_hides_nothing(prepared_host: Host) -> None:
+    """Nor does what an install under it left before: services run, others may read and run, root alone may write."""
+    host = prepared_host
+    for umask, mode in FORMER.items():
+        host.run(
+            "cd /opt/mlflow-reconciler; rm -rf versions current venv bin; mkdir versions; "
+            f"chmod {mode} . versions environments"
+        )
+        host.run(f"umask {umask}; {DEV} install", timeout=600)
+        assert (host.output(OPEN_OR_FOREIGN), host.output(HIDDEN)) == ("", ""), umask
+        for service in ("mlflow-registry-agent", "mlflow-reconciler"):
+            assert host.output(["systemctl", "is-active", service]) == "active", umask
+        for program in ("release-step", "modelserver /opt/mlflow-reconciler/venv"):
+            host.run(f"/opt/mlflow-reconciler/bin/{program} --help", user="nobody")
+
+
+def test_what_others_could_have_changed_is_made_anew(installed: Host) -> None:
+    """A program, its bytecode, a name that leads elsewhere, a cache: to close them now would not be enough."""
+    installed.run("useradd --create-home eve")
+    here = "/opt/mlflow-reconciler"
+    installed.run(f"{DEV} install --no-start", timeout=300)
+    bytecode = f"{here}/current/lib/reconciler/__pycache__"
+    for damage in (
+        f"chmod o+w {bytecode}; touch {bytecode}/evil.pyc",
+        f"chown eve {here}/current/bin/reconciler",
+        f"chmod 0777 {here}; rm {here}/bin; install -d -o eve {here}/bin",
+        f"mv $(readlink -f {here}/current) /home/eve/version; chown -R eve /home/eve/version; "
+        f"ln -s /home/eve/version {here}/$(readlink {here}/current); chown -h eve {here}/versions/*",
+        "chmod 0777 /var/cache/mlflow-reconciler; touch /var/cache/mlflow-reconciler/evil",
+    ):
+        installed.run(damage)
+        installed.run([DEV, "install", "--no-start"], timeout=300)
+        assert installed.output(OPEN_OR_FOREIGN) == "", damage
+        assert installed.output(f"find {here} /var/cache/mlflow-reconciler -name '*evil*'") == "", damage
+        installed.run(["reconciler", "--help"])
+
+
+def test_a_lock_that_somebody_holds_does_not_hold_up_an_install(installed: Host) -> None:
+    """Neither those of today, which others cannot open, nor what a former version left open to all."""
+    installed.run(["useradd", "ada"])
+    locks = ("/run/mlflow-reconciler.install.lock", "/var/cache/mlflow-reconciler/.lock")
+    installed.run(f"chmod 0755 /var/cache/mlflow-reconciler; rm -f {' '.join(locks)}")
+    for lock in locks:
+        installed.run(["install", "-m", "0666", "/dev/null", lock])
+        hold = f"exec 3<{lock}; flock --exclusive 3; exec sleep infinity"
+        installed.run(["systemd-run", "--quiet", "--uid=ada", "bash", "-ec", hold])
+        installed.wait_for(partial(is_held, installed, lock), 30, f"{lock} to be held")
+    installed.run("rm /opt/mlflow-reconciler/current/complete")
+    installed.run([DEV, "install", "--no-start"], timeout=120)
+    for lock in locks:
+        refused = installed.run(["flock", "--nonblock", lock, "true"], user="ada", check=False)
+        assert "Permission denied" in refused.stderr, lock
+
+
+def is_held(host: Host, lock: str) -> bool:
+    """Whether somebody has it."""
+    return host.run(["flock", "--nonblock", lock, "true"], check=False).returncode == 1
 
 
 # Runs the install with bash's debug trap killing it before the first command that contains the words given.

@@ -44,6 +44,8 @@ class World:
     environment: Callable[[str, int], str] = lambda _name, version: f"{version:032x}"
     files: Callable[[str, int], str] = lambda _name, version: f"{version:064x}"
     content: str = "c" * 64
+    origin: str = "m"
+    """Another one: the registry is another server, with other models under the same names and numbers."""
     now: float = 1000.0
     settings: Settings = field(
         default_factory=lambda: Settings(policy=OPEN, deploy=DeploySettings(soak=0, keep_releases=0, removal_grace=0))
@@ -88,7 +90,7 @@ class World:
             {
                 "name": name,
                 "version": version,
-                "source": f"models:/m-{name}{version}",
+                "source": f"models:/{self.origin}-{name}{version}",
                 "selected_by": "stage:Production",
             }
             for name, version in sorted(versions.items())

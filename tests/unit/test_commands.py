@@ -28,6 +28,7 @@ from reconciler.moments import MomentError, after, moment
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 R3, R4 = "3.00000003", "4.00000004"
+OTHER = Standing((R3,), R3, R3, taken="3.0123456789abcdef")
 ASKING = [["suspend", "x"], ["resume", "x"], ["retry", "x"], ["rollback", "x"], ["rollout", "x"]]
 
 
@@ -43,7 +44,8 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
     ledger = LedgerFile(tmp_path / "ledger.json")
     ledger.write(Ledger(schema=1).with_record("x", Record(good=R4, before=(R3,))))
     facts = Facts(
-        Agreed(source=Source(registry="http://r")), {"x": Standing((R3, R4), R4, R4), "held": Standing(held=True)}
+        Agreed(source=Source(registry="http://r")),
+        {"x": Standing((R3, R4), R4, R4), "held": Standing(held=True), "other": OTHER},
     )
 
     def answer(_seconds: float) -> None:
@@ -105,6 +107,11 @@ def test_as_data_an_answer_is_one_document(ledger: LedgerFile) -> None:
         (
             ["rollback", "x", "--to", "3"],
             "x goes back to version 3; version 4 is not tried before reconciler retry x\n",
+        ),
+        (
+            ["rollout", "other", "--replace-files"],
+            "other is taken out of service and its files are removed; what the registry has under number 3 now takes "
+            "their place, and until it serves requests are refused\n",
         ),
         (["apply", "--confirm-prune"], "removing what the registry no longer selects: held\n"),
     ],

@@ -72,6 +72,11 @@ def ask(verb: Verb, name: str | None = None) -> Step:
     return step
 
 
+def rebuilt(world: World) -> None:
+    """The registry is another server."""
+    world.origin = "other"
+
+
 def scale(replicas: int) -> Step:
     """Other settings, which are read when the reconciler starts."""
 
@@ -92,6 +97,9 @@ STORIES = {
     "a rollback": story((*FIRST, select(a=2)), (errors,), "a=1 degraded"),
     "a rollback by replacement": story((*FIRST, select(a=2)), (errors,), "a=1 degraded", strategy="recreate"),
     "a rollback by hand": story((*FIRST, select(a=2), soaked), (ask(Verb.ROLLBACK, "a"),), "a=1 degraded"),
+    "another model's files in the place of these": story(
+        (*FIRST, rebuilt, select(a=1)), (ask(Verb.REPLACE, "a"), soaked), "a=1 serving"
+    ),
     "more replicas": story(FIRST, (scale(3),), "a=1 serving"),
     "fewer replicas": story(FIRST, (scale(1),), "a=1 serving", replicas=3),
     "a removal": story((select(a=1, b=1),), (select(b=1),), "b=1 serving"),

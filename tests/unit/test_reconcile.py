@@ -573,6 +573,7 @@ def test_a_version_registered_anew_under_its_old_number_does_not_overwrite_what_
     assert (status.state, status.active_version, status.reason) == (State.DEGRADED, "1", "number-used-again")
     assert running_servers(world) == [server(world, "demo")] == [first]
     assert world.systemd.units()[names.fetch_unit("demo", 1)].invocation == fetched
+    assert "reconciler rollout demo --replace-files" in (status.message or "")
     world.select()
     world.converge()
     world.write_snapshot(anew)

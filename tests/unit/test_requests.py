@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from reconciler.core.ledger import Agreed, Ledger, Record, Rejected, Stall, Suspension
+from reconciler.core.ledger import Agreed, Ledger, Record, Rejected, Replacement, Stall, Suspension
 from reconciler.core.requests import Facts, RefusedRequestError, Request, Verb, carry_out, expire, next_expiry
 from reconciler.core.rollback import Standing
 from reconciler.core.snapshot import Source
@@ -96,6 +96,25 @@ def test_what_is_remembered_of_a_removed_deployment_can_be_changed() -> None:
     for verb in (Verb.RESUME, Verb.RETRY):
         ledger, _ = carry_out(ledger, request(verb, "gone"), facts(), NOW)
     assert ledger.records == {}
+
+
+def test_files_are_replaced_by_those_of_the_version_that_was_spoken_of() -> None:
+    """It is tried though it was rejected; the rest of the record goes when the files go."""
+    before = Record(good=R3, rejected=(rejected(R3), rejected(R4)))
+    record, said = asked(before, request(Verb.REPLACE), Standing((R3,), R3, R4, taken="4.0123456789abcdef"))
+    assert record.replacing == Replacement(origin="4.0123456789abcdef", by="jane")
+    assert (record.good, record.rejected) == (R3, (rejected(R3),))
+    assert said.startswith("x is taken out of service and its files are removed; what the registry has under number 4")
+
+
+@pytest.mark.parametrize("standing", [Standing((R4,), R4, R4), Standing((R4,), R4, None, selected=False)])
+def test_files_are_not_replaced_where_the_number_is_its_own(standing: Standing) -> None:
+    """There is another word for that."""
+    why = refusal(Record(), request(Verb.REPLACE), standing)
+    assert why == (
+        "cannot replace the files of x: what the registry selects has a number of its own here; reconciler rollout x "
+        "rolls it out anew, files that changed under their number need a new version"
+    )
 
 
 RETRIES: Mapping[str, tuple[Record, str]] = {
