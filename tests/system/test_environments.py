@@ -53,7 +53,7 @@ IMPOSSIBLE = {
     "unbuilt": ["mlflow-skinny", "pandas", "onlysource==1.0"],
     "rival": ["mlflow-skinny<3", "pandas", "starlette==0.20.4"],
     "antique": ["mlflow-skinny", "pandas"],
-    "hostile": ["hostile==1.0"],
+    "hostile": ["mlflow-skinny", "hostile==1.0"],
 }
 REASONS = {
     "nowhere": r"a package cannot be found: there is no version of numpy==99.0",
@@ -83,7 +83,7 @@ def site(image: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
         site = Site(host, registry)
         site.register(
             *(model("ours", OLD, "host"), model("old", OLD), model("same", OLD[::-1]), model("new", NEW)),
-            model("leaver", ["leaver==1.0"]),
+            model("leaver", ["mlflow-skinny", "leaver==1.0"]),
             *(model(name, requirements) for name, requirements in IMPOSSIBLE.items()),
         )
         yield site
