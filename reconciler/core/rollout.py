@@ -183,6 +183,8 @@ def _replace(draft: Draft, target: Target, going_back: bool = False) -> Outlook:
     if going_back and (outlook := _make_ready(draft, target)):
         return outlook
     standby = any(draft.seen.unit(unit).stands_by for unit in target.units(draft.name))
+    if going_back and standby:
+        draft.stand_by(others)
     if not others or standby or target.rollout.strategy == "hand-over":
         _start_next(draft, target)
     return _ending(draft, target) or underway

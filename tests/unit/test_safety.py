@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from reconciler.apply.ledger_file import LedgerFile
 from reconciler.core import actions as act
 from reconciler.core.actions import Action
+from reconciler.core.requests import Request, Verb
 from reconciler.core.status import State
 from reconciler.ports.systemd import SystemdError
 from tests.fakes.systemd import FakeSystemd
@@ -192,3 +193,25 @@ def test_no_server_starts_before_what_it_is_compared_with_is_written(world: Worl
         assert world.status()["demo"].message.startswith("cannot record what was fetched or built for version 1; ")
     world.converge()
     assert story(world) == (State.SERVING, "1", "1", "")
+
+
+@pytest.mark.parametrize("files", [*EACH, FILES], ids="+".join)
+def test_a_person_s_rollback_needs_no_disk_either(world: World, files: tuple[str, ...]) -> None:
+    """It is done by signals, in the pass that takes the request."""
+    bad = in_soak(world)
+    requests = world.state / "requests"
+    requests.mkdir()
+    request = Request(schema=1, verb=Verb.ROLLBACK, name="demo", by="ana")
+    (requests / "1-1.json").write_text(request.model_dump_json(by_alias=True))
+    (requests / "1-1.json").chmod(0o600)
+    with refused(world, *files):
+        world.reconciler.one_pass()
+        assert servers(world)["1.1"] == "serves"
+        assert servers(world).get("2.1") != "serves"
+        assert '"ok":true' in (requests / "1-1.answer").read_text()
+    world.now += 601
+    world.converge()
+    assert story(world) == (State.DEGRADED, "2", "1", "rolled-back")
+    assert [one.release for one in LedgerFile(world.state / "ledger.json").ledger.record("demo").rejected] == [
+        bad[11:21]
+    ]
