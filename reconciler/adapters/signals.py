@@ -16,7 +16,7 @@ MANAGER = "org.freedesktop.systemd1.Manager"
 KEPT_JOBS = 1000
 TOO_MANY_IN_ALL = 5000
 """Changes of all units of the host within `SPAN`."""
-SILENCE = 30
+SILENCE = 10
 """Seconds for which changes are not listened to after there were too many, but looked for once a second."""
 NOW_AND_THEN = 0.2
 """Seconds after which a wait looks again by itself."""
