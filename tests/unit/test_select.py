@@ -219,8 +219,16 @@ def test_the_order_of_the_answer_makes_no_difference(found: list[Version], rando
         assert taken.stage == "Production" or not any(one.stage == "Production" for one in rivals)
 
 
+one_models = st.lists(
+    st.builds(
+        version, st.integers(1, 30), stages, st.just("a"), status=st.sampled_from([READY, "PENDING_REGISTRATION"])
+    ),
+    unique_by=lambda found: found.version,
+)
+
+
 @given(
-    versions,
+    one_models,
     st.dictionaries(st.sampled_from(["canary", "champion"]), st.integers(1, 30)),
     st.permutations(["stage:Production", "stage:Staging", "alias:canary"]),
 )
@@ -228,13 +236,12 @@ def test_the_newest_is_the_highest_ready_version_that_any_selector_matches(
     found: list[Version], aliases: dict[str, int], selectors: list[str]
 ) -> None:
     """And `selected_by` is a selector that does match it."""
-    mine = [one for one in found if one.name == "a"]
-    known = {alias: number for alias, number in aliases.items() if number in {one.version for one in mine}}
-    reading = RegistryReading((Model("a", aliases=known),), tuple(mine))
+    known = {alias: number for alias, number in aliases.items() if number in {one.version for one in found}}
+    reading = RegistryReading((Model("a", aliases=known),), tuple(found))
     matching = {
         one.version: {f"stage:{one.stage}"}
         | {f"alias:{alias}" for alias, number in known.items() if number == one.version}
-        for one in mine
+        for one in found
         if one.status == READY
     }
     wanted = {number: by & {*selectors} for number, by in matching.items() if by & {*selectors}}
