@@ -20,8 +20,6 @@ _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 _NOT_LOADED = "org.freedesktop.systemd1.UnitNotLoaded"
 _BUSY = "org.freedesktop.systemd1.UnitBusy"
 KEPT_JOBS = 1000
-_WELL = (1, 0)
-"""How a command ended that exited with 0: CLD_EXITED and the status."""
 _FOR_EVER = 2**64 - 1
 """Microseconds: systemd's infinity."""
 _DEADLINES = {"activating": "TimeoutStartUSec", "deactivating": "TimeoutStopUSec", "reloading": ""}
@@ -121,13 +119,18 @@ class SystemdOverDbus:
         )
 
     def _exit(self, name: str, path: str) -> tuple[bool | None, int]:
-        """Whether the command before a server's own could run, if there is one, and the status that it ended with."""
-        set_up = None
-        for *_, code, status in self._property(path, "Service", "ExecStartPre") if names.parse_server(name) else ():
-            if code and (code, status) != _WELL:
-                return False, status
-            set_up = True if code else set_up
-        return set_up, self._property(path, "Service", "ExecMainStatus")
+        """Whether a server's program was begun, where something runs before it, and the status that tells how it ended.
+
+        By the moments, which outlive a reload of the unit files; how the commands before it ended does not.
+        """
+        before = self._property(path, "Service", "ExecStartPre") if names.parse_server(name) else ()
+        main = self._property(path, "Service", "ExecMainStatus")
+        if not before:
+            return None, main
+        begun = self._property(path, "Service", "ExecMainStartTimestampMonotonic") / 1e6
+        if begun >= self._moment(path, "InactiveExitTimestampMonotonic"):
+            return True, main
+        return False, next((status for *_, code, status in before if code and status), 0)
 
     def _moment(self, path: str, name: str) -> float:
         """Read a time stamp of CLOCK_MONOTONIC, in seconds; systemd gives microseconds."""
