@@ -17,8 +17,6 @@ _PATH = "/org/freedesktop/systemd1"
 _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 _NOT_LOADED = "org.freedesktop.systemd1.UnitNotLoaded"
 _BUSY = "org.freedesktop.systemd1.UnitBusy"
-_WELL = (1, 0)
-"""How a command ended that exited with 0: CLD_EXITED and the status."""
 _FOR_EVER = 2**64 - 1
 """Microseconds: systemd's infinity."""
 _DEADLINES = {"activating": "TimeoutStartUSec", "deactivating": "TimeoutStopUSec", "reloading": ""}
@@ -107,13 +105,18 @@ class SystemdOverDbus:
         )
 
     def _exit(self, name: str, path: str) -> tuple[bool | None, int]:
-        """Whether the command before a server's own could run, if there is one, and the status that it ended with."""
-        commands = self._property(path, "Service", "ExecStartPre") if names.parse_server(name) else ()
-        # The first one does nothing, so that it ends well wherever it can be begun; the next may not.
-        *_, code, status = commands[0] if commands else (0, 0)
-        if code and (code, status) != _WELL:
-            return False, status
-        return (True if code else None), self._property(path, "Service", "ExecMainStatus")
+        """Whether a server's program was begun, where something runs before it, and the status that tells how it ended.
+
+        By the moments, which outlive a reload of the unit files; how the commands before it ended does not.
+        """
+        before = self._property(path, "Service", "ExecStartPre") if names.parse_server(name) else ()
+        main = self._property(path, "Service", "ExecMainStatus")
+        if not before:
+            return None, main
+        begun = self._property(path, "Service", "ExecMainStartTimestampMonotonic") / 1e6
+        if begun >= self._moment(path, "InactiveExitTimestampMonotonic"):
+            return True, main
+        return False, next((status for *_, code, status in before if code and status), 0)
 
     def _moment(self, path: str, name: str) -> float:
         """Read a time stamp of CLOCK_MONOTONIC, in seconds; systemd gives microseconds."""

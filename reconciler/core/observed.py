@@ -31,9 +31,9 @@ class Unit:
     exit_status: int = 0
     """Of its last process; systemd's own numbers, above 200, when that could not begin, or what it chose to say."""
     set_up: bool | None = None
-    """Whether the command that runs before its program, and is none of its own, could; None where there is none.
+    """Whether systemd came to begin its program; None where no command before it could tell.
 
-    Where it could not, `exit_status` is that command's: systemd's word, not the program's own.
+    Where it did not, `exit_status` is that command's: systemd's word, not the program's own.
     """
     restarts: int = 0
     ever_active: bool = False

@@ -33,7 +33,7 @@ _HINTS = ("cannot serve these files: ", "cannot listen: ")
 
 def is_the_hosts_fault(unit: Unit) -> bool:
     """Tell whether a server failed for what is no fault of its release: systemd says that it did not even begin."""
-    return unit.result == "resources" or (unit.set_up is False and unit.exit_status in _SETUPS)
+    return unit.result == "resources" or unit.set_up is False
 
 
 def may_be_the_hosts_fault(unit: Unit) -> bool:
@@ -58,7 +58,8 @@ def why_failed(unit: Unit) -> str:
     if unit.result == "success":
         reason = "systemd does not say how it ended, perhaps its directories could not be removed"
     if unit.result == "exit-code":
-        reason = reason if unit.set_up else _SETUPS.get(unit.exit_status, reason)
+        reason = _RESULTS["resources"] if unit.set_up is False else reason
+        reason = reason if unit.set_up or unit.ever_active else _SETUPS.get(unit.exit_status, reason)
     if unit.result == "timeout" and names.parse_server(unit.name) is None:
         reason = "it was not done before its deadline"
     if unit.active != "failed" and unit.result != "timeout":
