@@ -90,7 +90,8 @@ def programs(settings: Settings) -> Iterator[Finding]:
         if refused := why_not_roots(program):
             why, mend = refused
             yield Finding(f"the signature check {program} {why}", mend)
-    for program in (places.SERVER_LAUNCHER, places.STEP_LAUNCHER, f"{places.PRODUCT_VENV}/bin/uv"):
+    launchers = (places.SERVER_LAUNCHER, places.STEP_LAUNCHER, places.TEMP_LAUNCHER, places.CHECKER)
+    for program in (*launchers, f"{places.PRODUCT_VENV}/bin/uv"):
         if not os.access(program, os.X_OK):
             yield Finding(f"{program} is missing or cannot be run", INSTALL_AGAIN)
 

@@ -26,7 +26,7 @@ PACKAGE_CACHE = "/var/cache/mlflow-reconciler"
 UNIT_DIRECTORIES = ("/usr/local/lib/systemd/system", places.UNIT_DIRECTORY)
 ENTRANCES = (
     *("/usr/local/bin/reconciler", f"{places.PRODUCT}/bin/reconciler", places.STEP_LAUNCHER, places.SERVER_LAUNCHER),
-    *(places.CHECKER, f"{places.PRODUCT_VENV}/bin/python", f"{places.PRODUCT_VENV}/bin/uv"),
+    *(places.CHECKER, places.TEMP_LAUNCHER, f"{places.PRODUCT_VENV}/bin/python", f"{places.PRODUCT_VENV}/bin/uv"),
     *(SETTINGS, SYSUSERS, TMPFILES, *UNIT_DIRECTORIES, places.STATE_DIRECTORY, places.RUN_DIRECTORY),
 )
 """Looked at with what they lead to and with every directory on the way."""

@@ -20,7 +20,7 @@ SHARE = 4
 ITS_OWN = (places.STATE_DIRECTORY, places.UNIT_DIRECTORY, places.RUN_DIRECTORY)
 """Where the reconciler writes, with mounts of its own."""
 ITS_TMP = "/tmp"  # noqa: S108 - looked at, nothing is written there
-OTHERS = (places.DEPLOY_HOME, "/var/cache/mlflow-deploy", "/run/mlflow-registry-agent", "/run/models")
+OTHERS = (places.DEPLOY_HOME, places.SERVER_TEMP, "/run/mlflow-registry-agent", "/run/models")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 

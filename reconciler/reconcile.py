@@ -1,7 +1,7 @@
 """One pass: read everything, plan, apply, and tell. Whoever calls it again afterwards observes what became of it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -73,6 +73,8 @@ class Reconciler:
     memory: Memory = field(default_factory=Memory)
     failed: frozenset[str] = frozenset()
     """Deployments and shared units of which an action failed in the last pass."""
+    killed: Mapping[str, float] = field(default_factory=dict)
+    """When, on the monotonic clock, units were killed last."""
     done: int = 0
     """Actions carried out since the start."""
     deadline: float | None = None
@@ -204,6 +206,8 @@ class Reconciler:
                 continue
             if isinstance(action, act.Reload) and not self.memory.reload_due:
                 continue  # what it was planned for was put off
+            if isinstance(action, act.Kill) and not self._may_kill(action.unit):
+                continue  # the kernel has not ended it yet
             if isinstance(action, act.CHANGES_FILES):
                 self.memory = replace(self.memory, reload_due=True)
             try:
@@ -232,6 +236,15 @@ class Reconciler:
         for name in worked - failed:
             self.memory = self.memory.forget_pause(name)
         return bool(worked or noted)
+
+    def _may_kill(self, unit: str) -> bool:
+        """Whether a unit was not killed a moment ago; from now on it was."""
+        now = self.chance.monotonic()
+        may = now >= self.killed.get(unit, -self.executor.patience) + self.executor.patience
+        if may:
+            recent = {one: at for one, at in self.killed.items() if now < at + self.executor.patience}
+            self.killed = {**recent, unit: now}
+        return may
 
     def _note_failed_action(self, turn: str, action: Action, error: Exception) -> None:
         """Pause the deployment; a socket that did not start shows that by itself and may have another port at once."""

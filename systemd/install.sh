@@ -292,13 +292,15 @@ uninstall_product() {
 
     say "[3/4] program, units and data"
     local unit
+    systemctl --quiet stop 'mlflow-temp@*' 2>/dev/null || true
     for unit in "$checkout"/systemd/*.{service,slice}; do
         unit=${unit##*/}
         [[ $unit == *@* ]] || systemctl --quiet stop "$unit" 2>/dev/null || true
         rm -f "$units/$unit"
     done
     rm -rf "$prefix" "$package_cache" /var/cache/mlflow-deploy /var/lib/mlflow-deploy /var/lib/mlflow-reconciler \
-        /run/mlflow-reconciler /run/mlflow-registry-agent /run/models /run/mlflow-temp
+        /run/mlflow-reconciler /run/mlflow-registry-agent /run/models /run/mlflow-temp \
+        /var/cache/mlflow-models /var/cache/private/mlflow-models
     rm -f /usr/local/bin/reconciler "$catalog" "$tmpfiles" "$sysusers"
     remove_if_empty "$units" "${catalog%/*}" "${units%/*}" "${sysusers%/*}" "${tmpfiles%/*}"
     systemctl daemon-reload

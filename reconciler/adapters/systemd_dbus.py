@@ -16,6 +16,7 @@ from reconciler.ports.systemd import SystemdBusyError, SystemdError
 _PATH = "/org/freedesktop/systemd1"
 _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 _NOT_LOADED = "org.freedesktop.systemd1.UnitNotLoaded"
+_NO_SUCH_PROCESS = "org.freedesktop.systemd1.NoSuchProcess"
 _BUSY = "org.freedesktop.systemd1.UnitBusy"
 _FOR_EVER = 2**64 - 1
 """Microseconds: systemd's infinity."""
@@ -156,7 +157,8 @@ class SystemdOverDbus:
 
     def _signal(self, unit: str, number: int, followed: Callable[[Unit], bool], patience: float) -> None:
         path = self._call("LoadUnit", unit)
-        self._call("KillUnit", unit, "main", number)
+        # One that has ended meanwhile is nobody to tell anything.
+        self._call("KillUnit", unit, "main", number, ignore=(_NO_SUCH_UNIT, _NOT_LOADED, _NO_SUCH_PROCESS))
 
         def done() -> bool:
             active = self._property(path, "Unit", "ActiveState")
@@ -188,7 +190,7 @@ class SystemdOverDbus:
         """Remove a stopped unit's directories; systemd does it in the background, a moment is waited for it."""
         # A removal that failed leaves the unit failed, and a failed one counts as busy.
         self.reset_failed(unit)
-        # A build's cache is everybody's, a server's is its own.
+        # Of a server only its cache is its own: what it serves belongs to the steps.
         self._call("CleanUnit", unit, ["cache"] if names.parse_server(unit) else ["state", "runtime"])
         path = self._call("LoadUnit", unit)
         if not self._signals.wait_for(lambda: self._property(path, "Unit", "SubState") != "cleaning", A_MOMENT):

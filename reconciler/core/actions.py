@@ -163,8 +163,8 @@ class Reject(Note):
     release: str
     reason: str
     message: str
-    asked: str = ""
-    """What of it is not this host's settings."""
+    asked: str
+    """What of it is not this host's settings; empty where that is not known."""
 
     verb = "reject"
 

@@ -5,7 +5,7 @@ from reconciler.core import names
 from reconciler.core.draft import Draft
 from reconciler.core.observed import Unit
 
-WHY = "it is at it for longer than its unit gives it, whatever it told systemd"
+WHY = "it has been starting, stopping or reloading for longer than its unit allows"
 
 
 def is_overdue(draft: Draft, unit: Unit) -> bool:
@@ -23,5 +23,4 @@ def end_what_is_overdue(draft: Draft) -> None:
             continue
         if is_overdue(draft, unit):
             draft.signals.append(act.Kill(draft.name, name, WHY))
-        else:
-            draft.deadlines.append(due)
+        draft.deadlines.append(max(due, draft.situation.now + draft.situation.patience))

@@ -18,7 +18,7 @@ from reconciler.core.policy import NOT_ALLOWED
 from reconciler.core.release import Refused, Release
 from reconciler.core.rollout import towards
 from reconciler.core.status import Outlook, State
-from reconciler.core.target import fallback, of_release
+from reconciler.core.target import as_it_is, fallback, of_release
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,7 @@ def _decide(draft: Draft, want: Release | Refused | None, wait: Wait | None) -> 
     if rejected := _rejection(draft, want):
         return _instead_of_rejected(draft, want, rejected)
     if runs_by_former_settings(draft, want):
-        outlook = _keep(draft, None)
-        why = CHANGED.format(name=draft.name)
-        return outlook or draft.outlook(_serving_or_idle(draft), want.version, "settings-changed", why)
+        return _as_it_runs(draft, want)
     outlook = towards(draft, of_release(want))
     let_go(draft, of_release(want))
     return outlook
@@ -168,9 +166,15 @@ def _rejection(draft: Draft, want: Release) -> Rejected | None:
     return draft.record.rejection_of(want.version, want.asked) if others else None
 
 
-def _serving_or_idle(draft: Draft) -> State:
-    active = draft.active_release
-    return State.IDLE if active and draft.is_idle(active) else State.SERVING
+def _as_it_runs(draft: Draft, want: Release) -> Outlook:
+    """Go on with the release that serves, as it was rolled out; some of its servers may go, since a number says so."""
+    target = as_it_is(draft, str(draft.active_release), want.rollout)
+    outlook = towards(draft, target)
+    let_go(draft, target)
+    if outlook.state not in (State.SERVING, State.IDLE) or outlook.reason:
+        return outlook
+    why = CHANGED.format(name=draft.name)
+    return outlook.model_copy(update={"reason": "settings-changed", "message": why})
 
 
 def _units_of(draft: Draft, want: Release) -> list[str]:

@@ -183,11 +183,7 @@ def _retry(record: Record, name: str, wanted: str | None) -> tuple[Record, str]:
 
 
 def _roll_out(record: Record, name: str, standing: Standing) -> tuple[Record, str]:
-    if standing.waits:
-        raise RefusedRequestError(
-            f"cannot roll out {name}: the registry or the selectors of this host changed and nobody agreed to that; "
-            "reconciler apply says what waits"
-        )
+    _refuse_what_waits(f"cannot roll out {name}", standing)
     wanted = standing.wanted
     if wanted is None:
         raise RefusedRequestError(
@@ -197,8 +193,17 @@ def _roll_out(record: Record, name: str, standing: Standing) -> tuple[Record, st
     return record, f"version {names.release_version(wanted)} of {name} is rolled out anew"
 
 
+def _refuse_what_waits(cannot: str, standing: Standing) -> None:
+    if standing.waits:
+        raise RefusedRequestError(
+            f"{cannot}: the registry or the selectors of this host changed and nobody agreed to that; "
+            "reconciler apply says what waits"
+        )
+
+
 def _replace(record: Record, request: Request, standing: Standing) -> tuple[Record, str]:
     """Have another model's files take the place of those that have its number, for which those go first."""
+    _refuse_what_waits(request.cannot, standing)
     name, wanted = request.name, standing.wanted
     if wanted is None or standing.taken is None:
         raise RefusedRequestError(

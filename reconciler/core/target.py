@@ -46,6 +46,13 @@ def of_files(draft: Draft, release: str) -> Target:
     return Target(release, draft.fact(release, "Runtime") or "native", rollout)
 
 
+def as_it_is(draft: Draft, release: str, rollout: Rollout) -> Target:
+    """A release that is on this host, brought up as today; its files alone do for no more servers than it has."""
+    there = max(1, len(draft.servers(release)))
+    rollout = replace(rollout, replicas=min(rollout.replicas, there))
+    return replace(of_files(draft, release), rollout=rollout)
+
+
 def fallback(draft: Draft, unwanted: str | None) -> Target | None:
     """The release to keep to while the wanted one is out of the question: the active one, else the good one."""
     record, active = draft.record, draft.active_release

@@ -42,8 +42,8 @@ def without(late: Iterable[str], after: Iterable[Action]) -> list[Action]:
 
 def told(late: dict[str, str], outlooks: Sequence[Outlook], parallel_steps: int) -> list[Outlook]:
     """Say of what is being prepared that it waits."""
-    steps = "1 step" if parallel_steps == 1 else f"{parallel_steps} steps"
-    why = f"{steps} at once on this host (reconcile.parallel_steps)"
+    others = "another is" if parallel_steps == 1 else f"{parallel_steps} others are"
+    why = f"{others} running (reconcile.parallel_steps)"
     waits = {name: f"waits for its turn to {step_of(unit)}" for unit, name in late.items()}
     return [
         one.model_copy(

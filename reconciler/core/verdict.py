@@ -21,7 +21,7 @@ def late(draft: Draft, target: Target) -> Outlook | None:
     if not late or not may_be_rejected(draft, target):
         return None
     why = why_failed(replace(late[0], active="failed", result="timeout"))
-    draft.before.append(act.Reject(draft.name, late[0].name, target.id, "start-failed", why))
+    draft.before.append(act.Reject(draft.name, late[0].name, target.id, "start-failed", why, target.asked(draft)))
     return draft.blocked(target.version, "start-failed", why)
 
 

@@ -198,5 +198,5 @@ def test_many_promotions_at_once_are_prepared_a_few_at_a_time(site: Site) -> Non
             (running.add if step[1] == "Starting" else running.discard)(step[2])
             most = max(most, len(running))
     assert most == LIMIT
-    waited = f"waits for its turn to fetch version 1: {LIMIT} steps at once on this host (reconcile.parallel_steps)"
+    waited = f"waits for its turn to fetch version 1: {LIMIT} others are running (reconcile.parallel_steps)"
     assert any(waited in str(entry["MESSAGE"]) for name in names for entry in site.story(name))

@@ -72,7 +72,7 @@ def test_what_waits_says_so(world: World) -> None:
     status = world.status()
     assert (status["a"].reason, status["b"].reason) == ("fetching", "waiting")
     assert status["b"].message == (
-        "waits for its turn to fetch version 1: 1 step at once on this host (reconcile.parallel_steps)"
+        "waits for its turn to fetch version 1: another is running (reconcile.parallel_steps)"
     )
 
 
