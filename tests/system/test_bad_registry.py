@@ -245,10 +245,14 @@ def test_started_again_the_agent_puts_its_snapshot_in_place(site: Site) -> None:
 @pytest.mark.parametrize(
     ("version", "damage"), [(2, "rm"), (3, "sed -i '/^ListenStream=127/d'")], ids=["removed", "edited"]
 )
-def test_a_socket_that_systemd_emptied_gets_its_addresses_back(
+def test_a_socket_that_systemd_emptied_is_left_to_what_serves(
     site: Site, steady: Steady, version: int, damage: str
 ) -> None:
-    """A reload while the file was gone or edited closes what the socket listened on, and no later one opens it."""
+    """A reload while the file was gone or edited closes what the socket listened on, and no later one opens it.
+
+    A new version gets nothing to listen on and is rejected: its word is no reason to stop what answers. A person has
+    the socket started anew.
+    """
     with steady.unharmed(site.host):
         site.host.run(
             f"systemctl stop mlflow-reconciler; {damage} /etc/systemd/system/model-voice.socket; "
@@ -256,6 +260,13 @@ def test_a_socket_that_systemd_emptied_gets_its_addresses_back(
             timeout=120,
         )
         assert site.predict("voice", {}, {}).status_code == 200, "what serves has its own hold of the addresses"
+        before = site.statuses()["voice"]["active_version"]
         site.registry.promote("voice", version, archive=True)
+        one = site.wait_for("voice", "degraded", version)
+        assert "sockets were passed" in one["message"]
+        assert one["active_version"] == before
+        assert site.predict("voice", {}, {}).status_code == 200
+        site.settle()
+        site.host.run("systemctl stop model-voice.socket; reconciler retry voice", timeout=60)
         site.wait_for("voice", "serving", version)
         assert site.predict("voice", {}, {}).headers["Model-Release"].startswith(f"voice@{version}.")
