@@ -23,4 +23,5 @@ def end_what_is_overdue(draft: Draft) -> None:
             continue
         if is_overdue(draft, unit):
             draft.signals.append(act.Kill(draft.name, name, WHY))
-        draft.deadlines.append(max(due, draft.situation.now + draft.situation.patience))
+            due = draft.situation.now + draft.situation.patience  # the kernel may take its time
+        draft.deadlines.append(due)

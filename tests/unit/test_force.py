@@ -127,6 +127,28 @@ def test_a_release_that_has_its_start_put_off_is_rejected_and_killed(world: Worl
     assert story(world) == (State.DEGRADED, "2", "1", "start-failed")
     assert "it did not get ready within its start timeout" in world.status()["demo"].message
     assert servers(world) == {"1.1": "serves"}
+    world.reconciler.settings = deploy(memory_max=5 * 1024**3)
+    world.converge()
+    assert story(world) == (State.DEGRADED, "2", "1", "start-failed"), "a setting is no reason to try it again"
+
+
+def test_what_no_signal_ends_is_killed_again_later_and_stops_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may wait for a disk in the kernel; the passes come to rest, and the loop wakes for the next try."""
+    rolled_out(world, 1)
+    old = active(world)
+    world.failures[old] = STUBBORN
+    world.select(demo=2)
+    world.converge()
+    monkeypatch.setattr(world.systemd, "kill", lambda _unit: None)
+    world.now += STOP + AFTER_SYSTEMD
+    done = doing(world)
+    for tries in (1, 2):
+        world.converge()
+        assert kills(done) == [old] * tries
+        assert world.reconciler.next_deadline() == world.now + PATIENCE
+        world.now += PATIENCE
 
 
 def test_what_a_person_suspended_is_not_killed(world: World) -> None:

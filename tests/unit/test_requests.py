@@ -340,8 +340,10 @@ def test_a_registry_that_is_agreed_to_needs_no_yes() -> None:
 
 def test_what_waits_for_that_cannot_be_rolled_out_one_by_one() -> None:
     """It would be a yes to something that was not shown."""
-    why = refusal(Record(), request(Verb.ROLLOUT), Standing((R3,), R3, R4, waits=True))
-    assert why.startswith("cannot roll out x: the registry or the selectors of this host changed")
+    waits = Standing((R3,), R3, R4, waits=True, taken="4.0123456789abcdef")
+    for verb, cannot in ((Verb.ROLLOUT, "cannot roll out x"), (Verb.REPLACE, "cannot replace the files of x")):
+        why = refusal(Record(), request(verb), waits)
+        assert why.startswith(f"{cannot}: the registry or the selectors of this host changed")
 
 
 def test_confirming_nothing_is_refused() -> None:

@@ -338,6 +338,36 @@ def test_changed_settings_are_told_and_taken_by_the_next_promotion(tmp_path: Pat
         assert one.world.status()[name].reason == ""
 
 
+def test_other_settings_hide_nothing_that_is_told_of_a_release(tmp_path: Path) -> None:
+    """Its files are verified as before, and what came of that is worth more than that settings changed."""
+    one = site(1, tmp_path)
+    one.settings["deploy"] |= {"memory_max": 5 * 1024**3, "verify_interval": 60}
+    one.happen()
+    one.world.failures["mlflow-verify@m0.2.service"] = Behaviour(works=False, status_text="cannot verify it: odd")
+    one.world.now += 61
+    before = one.serving()
+    one.happen()
+    told = one.world.status()["m0"]
+    assert (told.state, told.reason) == (State.SERVING, "verify-failed")
+    assert one.serving() == before
+
+
+def test_a_smaller_number_of_servers_is_taken_at_once_and_a_larger_one_with_the_rest(tmp_path: Path) -> None:
+    """Fewer can be had of what is there; more would have to be rendered, and then with all settings of today."""
+    one = Site(World(tmp_path / "host"), ())
+    one.settings["deploy"]["replicas"] = 2
+    one.selected = {"m0": 1}
+    one.happen()
+    assert len(one.serving()) == 3
+    for replicas, there in ((1, 2), (3, 2)):
+        one.settings["deploy"] |= {"replicas": replicas, "memory_max": 5 * 1024**3}
+        one.happen()
+        assert len(one.serving()) == there
+        assert one.world.status()["m0"].reason == "settings-changed"
+    one.ask(Verb.ROLLOUT, "m0")
+    assert len(one.serving()) == 4
+
+
 def test_a_release_of_a_former_version_is_left_alone_too(tmp_path: Path) -> None:
     """Its unit does not say what was asked for; a rollout that somebody asks for is carried out."""
     one = site(1, tmp_path)
