@@ -209,6 +209,9 @@ def test_running_services_keep_the_old_settings_until_the_new_ones_can_be_used(s
     site.host.write(DROP_IN, selectors)
     site.wait_for("second", "serving", 1)
     site.host.run(["rm", DROP_IN])
+    site.wait_for("second", "held")
+    agreed = site.host.output(["reconciler", "apply", "--confirm-registry"])
+    assert agreed.endswith("; removing second, unless the registry does not show them or they are many")
     site.wait_until_gone("second")
     assert invocations(site) == started
 
