@@ -18,6 +18,8 @@ _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 _NOT_LOADED = "org.freedesktop.systemd1.UnitNotLoaded"
 _NO_SUCH_PROCESS = "org.freedesktop.systemd1.NoSuchProcess"
 _BUSY = "org.freedesktop.systemd1.UnitBusy"
+_BEGAN = 4
+"""Where in systemd's word on a command the moment stands at which it was started, in microseconds; 0 after a reload."""
 _FOR_EVER = 2**64 - 1
 """Microseconds: systemd's infinity."""
 _DEADLINES = {"activating": "TimeoutStartUSec", "deactivating": "TimeoutStopUSec", "reloading": ""}
@@ -88,7 +90,7 @@ class SystemdOverDbus:
         kind = "Service" if name.endswith(".service") else "Socket" if name.endswith(".socket") else None
         if kind is None or active in ("inactive", "deactivating") or (active == "active" and sub != "exited"):
             return plain
-        set_up, exit_status = self._exit(name, path) if kind == "Service" else (None, 0)
+        set_up, exit_status = self._exit(name, path, sub) if kind == "Service" else (None, 0)
         return Unit(
             name,
             load,
@@ -105,7 +107,7 @@ class SystemdOverDbus:
             ended=self._moment(path, "InactiveEnterTimestampMonotonic") if active == "failed" else 0.0,
         )
 
-    def _exit(self, name: str, path: str) -> tuple[bool | None, int]:
+    def _exit(self, name: str, path: str, sub: str) -> tuple[bool | None, int]:
         """Whether a server's program was begun, where something runs before it, and the status that tells how it ended.
 
         By the moments, which outlive a reload of the unit files; how the commands before it ended does not.
@@ -115,7 +117,12 @@ class SystemdOverDbus:
         if not before:
             return None, main
         begun = self._property(path, "Service", "ExecMainStartTimestampMonotonic") / 1e6
-        if begun >= self._moment(path, "InactiveExitTimestampMonotonic"):
+        tried = self._moment(path, "InactiveExitTimestampMonotonic")
+        if sub == "auto-restart":  # which systemd counts as the start that it waits for
+            tried = before[0][_BEGAN] / 1e6
+        if not tried:
+            return None, main
+        if begun >= tried:
             return True, main
         return False, next((status for *_, code, status in before if code and status), 0)
 

@@ -116,7 +116,7 @@ def test_a_taken_over_agent_gains_nothing(site: Site, good: dict[str, Any]) -> N
         if names.deployment_of(unit) not in SERVED:
             escaped.append(f"unit {unit}")
         if unit.endswith(".service") and not (
-            (fields["User"] == "mlflow-deploy" or fields["DynamicUser"] == "yes")
+            (fields["User"] in ("mlflow-deploy", "mlflow-files") or fields["DynamicUser"] == "yes")
             and "path=/opt/mlflow-reconciler/bin/" in fields["ExecStart"]
             and not fields["CapabilityBoundingSet"]
             and fields["NoNewPrivileges"] == "yes"
