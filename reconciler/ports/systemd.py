@@ -36,10 +36,10 @@ class Systemd(Protocol):
         """Ask for a stop; returns when systemd has accepted the job. A unit that is not loaded is stopped."""
 
     def stand_by(self, unit: str, patience: float) -> None:
-        """Have a server close its listeners; one that has not within `patience` seconds is asked to stop."""
+        """Have a server close its listeners; one that runs and has not within `patience` seconds is asked to stop."""
 
     def resume(self, unit: str, patience: float) -> None:
-        """Have a server in standby accept again; one that has not within `patience` seconds is asked to stop."""
+        """Have a server in standby accept again; one that runs and has not in `patience` seconds is asked to stop."""
 
     def kill(self, unit: str) -> None:
         """End every process of a unit by force, at once. A unit that is not loaded has none."""

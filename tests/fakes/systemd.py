@@ -141,7 +141,7 @@ class FakeSystemd:
     def _say(self, unit: str, word: str) -> None:
         state = self._units.get(unit, Unit(unit))
         if state.active not in ("active", "reloading"):
-            raise SystemdError(f"cannot do KillUnit {unit}: no process runs")
+            return  # nobody is to be told anything
         if state.active == "reloading" or not self.behave(unit).obeys:
             self.stop(unit)
             return
@@ -149,10 +149,10 @@ class FakeSystemd:
         self._units[unit] = replace(state, status_text=f"{word} as {unit}{counters[1]}{counters[2]}")
 
     def kill(self, unit: str) -> None:
-        """End it at once; what was not told to stop is started again by systemd."""
+        """End it at once; what was not told to stop is started again, if its unit says so."""
         if unit not in self._units or self._units[unit].is_down:
             return
-        if self._units[unit].active == "deactivating":
+        if self._units[unit].active == "deactivating" or "Restart=on-failure" not in self._text(unit):
             state = replace(self._units[unit], active="failed", sub="failed", result="signal", changed=0.0, allowed=0.0)
             self._units[unit] = replace(state, floods=False, ended=self.monotonic())
         else:
