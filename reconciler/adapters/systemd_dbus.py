@@ -17,6 +17,7 @@ _PATH = "/org/freedesktop/systemd1"
 _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 _NOT_LOADED = "org.freedesktop.systemd1.UnitNotLoaded"
 _NO_SUCH_PROCESS = "org.freedesktop.systemd1.NoSuchProcess"
+_IO = "org.freedesktop.DBus.Error.IOError"
 _BUSY = "org.freedesktop.systemd1.UnitBusy"
 _BEGAN = 4
 """Where in systemd's word on a command the moment stands at which it was started, in microseconds; 0 after a reload."""
@@ -178,7 +179,8 @@ class SystemdOverDbus:
 
     def kill(self, unit: str) -> None:
         """Have SIGKILL sent to every process of the unit: no deadline of systemd's is waited for."""
-        self._call("KillUnit", unit, "all", signal.SIGKILL, ignore=(_NO_SUCH_UNIT, _NOT_LOADED))
+        # systemd says so, too, when the control group goes with the first process that it kills.
+        self._call("KillUnit", unit, "all", signal.SIGKILL, ignore=(_NO_SUCH_UNIT, _NOT_LOADED, _NO_SUCH_PROCESS, _IO))
         self._signals.was_killed(unit)
 
     def enable(self, unit: str) -> None:

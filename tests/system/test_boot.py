@@ -117,7 +117,8 @@ def test_a_killed_agent_and_a_killed_reconciler_come_back(site: Site) -> None:
     before = invocations(site)
     for _ in range(2):
         pids = {service: main_pid(site, service) for service in (AGENT, RECONCILER)}
-        site.host.run(["systemctl", "kill", "--signal=KILL", *pids])
+        # systemd may find the control group gone with its first process, and say so.
+        site.host.run(["systemctl", "kill", "--signal=KILL", *pids], check=False)
         for service, pid in pids.items():
             wait_for_another(site, service, pid)
     assert site.host.output(["systemctl", "show", "--property=StartLimitIntervalUSec", "--value", AGENT]) == "0"
