@@ -71,7 +71,7 @@ def test_the_interpreter_of_such_an_environment_would_run_it(tmp_path: Path, att
     assert marker.exists()
 
 
-@pytest.mark.parametrize("seeds", [range(30), pytest.param(range(30, 200), marks=pytest.mark.exhaustive)], ids=str)
+@pytest.mark.parametrize("seeds", [range(30), pytest.param(range(30, 200), marks=pytest.mark.by_hand)], ids=str)
 def test_a_hostile_wheel_is_built_or_refused_and_runs_nothing(tmp_path: Path, run: Steps, seeds: range) -> None:
     """Neither another environment changes nor what an honest package is installed as afterwards."""
     own, marker, others = tmp_path / "house", tmp_path / "ran", tmp_path / "others"

@@ -175,7 +175,9 @@ class Faults:
             self._inside("umount /tmp")
 
 
-@pytest.mark.parametrize("fault", ["state_full", "units_read_only", "tmp_full"])
+@pytest.mark.parametrize(
+    "fault", ["state_full", "units_read_only", pytest.param("tmp_full", marks=pytest.mark.by_hand)]
+)
 def test_the_good_version_comes_back_though_a_disk_takes_nothing(site: Site, fault: str) -> None:
     """By itself and by a person's hand; what had to be forgotten until then is written down afterwards."""
     alone, by_hand = (f"{kind}-{fault.replace('_', '-')}" for kind in ("alone", "by-hand"))
