@@ -52,7 +52,8 @@ class Guard:
     def after_action(self, walk: Walk, action: Action) -> None:
         """Check what must hold even if nothing ever followed the action."""
         record = walk.world.reconciler.ledger.ledger.record(action.deployment)
-        pinned = isinstance(action, act.PinFiles)  # changes nothing on the host, and the first fetch is the first one
+        # The reconciler's own records: they change nothing on the host, and the first fetch is the first one.
+        pinned = isinstance(action, act.PinFiles | act.ShowPin)
         assert pinned or record.suspended is None, f"{action} for a suspended deployment"
         server = names.parse_server(action.unit)
         if server and isinstance(action, act.Start | act.Resume):
