@@ -83,7 +83,10 @@ class Guard:
             now = seen[name]
             if one.state not in (*LEFT_ALONE, State.ROLLING_OUT) and len(now.accepting) > 1:
                 # A replica that is tried again later holds up a rollout in which the others accept.
-                if not (one.state is State.DEGRADED and "replicas" in walk.world.settings.deploy.model_fields_set):
+                # So does an action that failed, and waits for its next try: docs/security.md, "What is left".
+                waits = one.reason == "action-failed"
+                replicas = "replicas" in walk.world.settings.deploy.model_fields_set
+                if not waits and not (one.state is State.DEGRADED and replicas):
                     self._two.add(name)
                 assert name not in before & self._two, f"{name} is {one.state} and {set(now.accepting)} accept"
             if one.state is State.SERVING:
