@@ -24,7 +24,7 @@ from modelserver.complaints import Complaints
 from modelserver.connection import RETRY_AFTER
 from modelserver.counters import Counters
 from modelserver.diagnosis import Diagnosis
-from modelserver.failure import one_line
+from modelserver.errors import one_line
 from modelserver.progress import Progress
 from modelserver.scoring import Scoring
 from modelserver.verdict import verdict

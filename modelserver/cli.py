@@ -21,7 +21,7 @@ from modelserver.connection import Rules
 from modelserver.counters import Counters
 from modelserver.crowd import Crowd
 from modelserver.diagnosis import Diagnosis
-from modelserver.failure import CannotServeError, one_line
+from modelserver.errors import CannotServeError, one_line
 from modelserver.idleness import Idleness
 from modelserver.listener import descriptors
 from modelserver.loading import load

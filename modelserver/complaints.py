@@ -6,7 +6,7 @@ import logging
 import threading
 
 from modelserver.blame import Stage
-from modelserver.failure import describe, origin, place
+from modelserver.errors import describe, origin, place
 
 _log = logging.getLogger("modelserver")
 _MOST_PLACES = 100

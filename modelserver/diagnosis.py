@@ -11,7 +11,7 @@ from typing import Any
 
 from modelserver.answer import Answer, error
 from modelserver.complaints import Complaints
-from modelserver.failure import message, one_line
+from modelserver.errors import message, one_line
 
 DIAGNOSES = ("positive", "negative", "inconclusive")
 # The flavours of MLflow that hand to the model's predict whatever comes.

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from modelserver.failure import CannotServeError
+from modelserver.errors import CannotServeError
 
 _ALWAYS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from modelserver.failure import CannotServeError, cause, describe
+from modelserver.errors import CannotServeError, cause, describe
 from modelserver.scoring import scoring_server
 from modelserver.tracing import Tracing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from modelserver.failure import CannotServeError
+from modelserver.errors import CannotServeError
 
 _ANYWHERE = ("127.0.0.1", "127.255.255.254", "192.0.2.1", "::1", "2001:db8::1")
 """Where a datagram gets as far as the filter: this host, and what is nobody's (RFC 5737, RFC 3849)."""

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 
-from modelserver.failure import one_line
+from modelserver.errors import one_line
 
 # systemd reads what it is sent at once. If it ever does not, requests must not wait for it.
 _PATIENCE_SECONDS = 1.0

@@ -11,7 +11,7 @@ from typing import Any
 
 from modelserver.answer import JSON
 from modelserver.diagnosis import ContractError, Diagnosis, File, Result, checked
-from modelserver.failure import CannotServeError, describe, one_line
+from modelserver.errors import CannotServeError, describe, one_line
 from modelserver.scoring import Scoring
 
 # Another processor or library build rounds differently, by far less than what would change a diagnosis.

@@ -12,7 +12,7 @@ from modelserver.answer import JSON, Answer, error
 from modelserver.blame import Blame, of_failure, status_of
 from modelserver.complaints import Complaints
 from modelserver.entrance import watch
-from modelserver.failure import CannotServeError, describe
+from modelserver.errors import CannotServeError, describe
 from modelserver.progress import Progress
 from modelserver.tables import refusal, taken
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from modelserver.failure import CannotServeError
+from modelserver.errors import CannotServeError
 
 _FIRST_PASSED = 3
 

@@ -6,7 +6,7 @@ import importlib
 import os
 from typing import Any
 
-from modelserver.failure import CannotServeError, describe
+from modelserver.errors import CannotServeError, describe
 
 _ADDRESS = "MLFLOW_TRACKING_URI"
 # OpenTelemetry, of which MLflow's traces are made, then makes none; the processes that a model starts inherit it.

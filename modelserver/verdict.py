@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelserver.answer import Answer, error
 from modelserver.blame import Blame, Stage, of_failure
 from modelserver.complaints import Complaints
-from modelserver.failure import describe, message
+from modelserver.errors import describe, message
 from modelserver.progress import Progress
 
 

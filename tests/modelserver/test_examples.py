@@ -15,7 +15,7 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 from modelserver.complaints import Complaints
 from modelserver.diagnosis import Diagnosis
-from modelserver.failure import CannotServeError
+from modelserver.errors import CannotServeError
 from modelserver.replay import replay
 from modelserver.scoring import Scoring
 

@@ -8,7 +8,7 @@ import mlflow
 import pytest
 from mlflow.pyfunc.model import PythonModel
 
-from modelserver.failure import CannotServeError
+from modelserver.errors import CannotServeError
 from modelserver.loading import load
 from modelserver.tracing import Tracing
 

@@ -8,7 +8,7 @@ import pytest
 EVERYWHERE = ["0.0.0.0/0", "::/0"]
 TRY = """
 import sys
-from modelserver.failure import CannotServeError
+from modelserver.errors import CannotServeError
 from modelserver.network import prove_closed
 try:
     prove_closed(sys.argv[1:])

@@ -19,7 +19,7 @@ from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema, Tenso
 from modelserver import describe, tables
 from modelserver.complaints import Complaints
 from modelserver.diagnosis import Diagnosis
-from modelserver.failure import CannotServeError
+from modelserver.errors import CannotServeError
 from modelserver.replay import replay
 from modelserver.scoring import Scoring
 
