@@ -12,18 +12,20 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from modelserver import environment, journal, network, peers, sockets
-from modelserver.app import Served, application
-from modelserver.body import size
-from modelserver.buffers import Buffers
+from modelserver import environment, journal, network
 from modelserver.complaints import Complaints
-from modelserver.connection import Rules
 from modelserver.counters import Counters
-from modelserver.crowd import Crowd
 from modelserver.diagnosis import Diagnosis
 from modelserver.errors import CannotServeError, one_line
+from modelserver.http import peers, sockets
+from modelserver.http.app import Served, application
+from modelserver.http.body import size
+from modelserver.http.body_memory import Buffers
+from modelserver.http.connection import Rules
+from modelserver.http.connection_limit import Crowd
+from modelserver.http.listener import descriptors
+from modelserver.http.workers import Workers
 from modelserver.idleness import Idleness
-from modelserver.listener import descriptors
 from modelserver.loading import load
 from modelserver.notify import Notifier
 from modelserver.replay import replay
@@ -33,7 +35,6 @@ from modelserver.server import Server
 from modelserver.standby import Standby
 from modelserver.tracing import Tracing
 from modelserver.watchdog import Watchdog
-from modelserver.workers import Workers
 
 EX_CONFIG = 78  # sysexits.h; the unit has RestartPreventExitStatus=78
 _WORKER = "predict"

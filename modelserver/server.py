@@ -11,11 +11,11 @@ from types import FrameType
 
 import uvicorn
 
-from modelserver.app import Front
-from modelserver.connection import Connection, Rules
+from modelserver.http.app import Front
+from modelserver.http.connection import Connection, Rules
+from modelserver.http.listener import AT_ONCE, Listener
+from modelserver.http.peers import Network
 from modelserver.idleness import Idleness
-from modelserver.listener import AT_ONCE, Listener
-from modelserver.peers import Network
 from modelserver.reports import Reports
 from modelserver.standby import Standby
 from modelserver.watchdog import Watchdog

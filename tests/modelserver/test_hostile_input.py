@@ -14,7 +14,7 @@ import httpx
 import pandas as pd
 import pytest
 
-from modelserver.hosts import misled
+from modelserver.http.host_header import misled
 from tests.modelserver.conftest import Address
 from tests.modelserver.hostile import FORM, HEAD, ask, connected, heard, tell
 

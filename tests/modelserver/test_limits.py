@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from starlette.requests import Request
 
-from modelserver import peers
-from modelserver.body import BodyTooLargeError, declared
-from modelserver.buffers import Buffers, BusyError, Upload
-from modelserver.crowd import Crowd, Doing
+from modelserver.http import peers
+from modelserver.http.body import BodyTooLargeError, declared
+from modelserver.http.body_memory import Buffers, BusyError, Upload
+from modelserver.http.connection_limit import Crowd, Doing
 from modelserver.tables import Taken, refusal
 
 

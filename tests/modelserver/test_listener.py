@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from modelserver import sockets
-from modelserver.listener import Listener
+from modelserver.http import sockets
+from modelserver.http.listener import Listener
 from tests.modelserver.process import PATIENCE
 
 CONNECTIONS = 8

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from modelserver import describe
+from modelserver.http import api_description
 from tests.modelserver.conftest import MAX_BODY, Address
 
 CHECKS = [
@@ -33,7 +33,7 @@ CHECKS = [
     unsupported_method,
 ]
 RELEASE = "echo@1.0badcafe"
-schema = schemathesis.openapi.from_dict(describe.openapi(RELEASE, MAX_BODY))
+schema = schemathesis.openapi.from_dict(api_description.openapi(RELEASE, MAX_BODY))
 bounded = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 

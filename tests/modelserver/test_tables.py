@@ -16,10 +16,11 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema, TensorSpec
 
-from modelserver import describe, tables
+from modelserver import tables
 from modelserver.complaints import Complaints
 from modelserver.diagnosis import Diagnosis
 from modelserver.errors import CannotServeError
+from modelserver.http import api_description
 from modelserver.replay import replay
 from modelserver.scoring import Scoring
 
@@ -232,8 +233,8 @@ def test_what_is_not_wrapped_is_answered_bare_and_described(key: str, served: Se
     _, model = served("anything")
     answer = Scoring(model, Complaints()).call(json.dumps({key: ["hello"], "temperature": 1}).encode(), JSON)
     assert (answer.status, answer.body) == (200, "[2]")
-    operation = describe.openapi("x@1", 1)["paths"]["/invocations"]["post"]
+    operation = api_description.openapi("x@1", 1)["paths"]["/invocations"]["post"]
     assert key in operation["requestBody"]["content"][JSON]["schema"]["properties"]
     assert key in operation["description"]
-    assert key in describe.page("x@1", 1)
+    assert key in api_description.page("x@1", 1)
     assert f"`{key}`" in (Path(__file__).parents[2] / "docs/serving.md").read_text()

@@ -15,20 +15,20 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelserver import describe, parts
 from modelserver.answer import JSON, Answer, error
 from modelserver.blame import Blame, Stage, of_failure, of_lateness
-from modelserver.body import BodyTooLargeError
-from modelserver.buffers import Buffers, BusyError, Upload
 from modelserver.complaints import Complaints
-from modelserver.connection import RETRY_AFTER
 from modelserver.counters import Counters
 from modelserver.diagnosis import Diagnosis
 from modelserver.errors import one_line
+from modelserver.http import api_description, form_data
+from modelserver.http.body import BodyTooLargeError
+from modelserver.http.body_memory import Buffers, BusyError, Upload
+from modelserver.http.connection import RETRY_AFTER
+from modelserver.http.workers import Workers
 from modelserver.progress import Progress
 from modelserver.scoring import Scoring
 from modelserver.verdict import verdict
-from modelserver.workers import Workers
 
 Handler = Callable[[Request, Upload, Progress], Awaitable[Answer]]
 _log = logging.getLogger("modelserver")
@@ -69,11 +69,11 @@ class Endpoints:
 
     async def docs(self, _: Request) -> Response:
         """The page for a client developer."""
-        return HTMLResponse(describe.page(self._served.release, self._served.max_body))
+        return HTMLResponse(api_description.page(self._served.release, self._served.max_body))
 
     async def openapi(self, _: Request) -> Response:
         """The same for a program."""
-        return JSONResponse(describe.openapi(self._served.release, self._served.max_body))
+        return JSONResponse(api_description.openapi(self._served.release, self._served.max_body))
 
     async def invocations(self, request: Request) -> Response:
         """MLflow's scoring protocol."""
@@ -101,15 +101,15 @@ class Endpoints:
                 f"cannot read the request: it is {one_line(content_type)!r}; send multipart/form-data",
             )
         try:
-            boundary = parts.boundary(content_type)
-        except parts.MultipartError as failure:
+            boundary = form_data.boundary(content_type)
+        except form_data.MultipartError as failure:
             return error(400, "BAD_REQUEST", str(failure))
 
         def work() -> Answer:
             # Here, because it may take long: the event loop has others to look after.
             try:
-                metadata, files = parts.parse(boundary, upload.body)
-            except parts.MultipartError as failure:
+                metadata, files = form_data.parse(boundary, upload.body)
+            except form_data.MultipartError as failure:
                 return error(400, "BAD_REQUEST", str(failure))
             return self._served.diagnosis.answer(metadata, files)
 
@@ -219,7 +219,7 @@ def application(served: Served, counters: Counters) -> Front:
     endpoints = Endpoints(served, counters)
     routes = [
         Route(endpoint.path, getattr(endpoints, endpoint.name), methods=[endpoint.method])
-        for endpoint in describe.ENDPOINTS
+        for endpoint in api_description.ENDPOINTS
     ]
     handlers = {HTTPException: _refused, Exception: _failed}
     return Front(Starlette(routes=routes, exception_handlers=handlers), served.release)  # type: ignore[arg-type]  # narrower

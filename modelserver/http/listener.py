@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from modelserver import peers
+from modelserver.http import peers
 
 # asyncio accepts so many in one turn of its loop, and cannot count them before the turn after the next one.
 AT_ONCE = 32

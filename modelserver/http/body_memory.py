@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.requests import Request
 
-from modelserver.body import BodyTooLargeError, chunks, declared
+from modelserver.http.body import BodyTooLargeError, chunks, declared
 
 
 class BusyError(Exception):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 
 from modelserver.answer import Answer
-from modelserver.buffers import BusyError
+from modelserver.http.body_memory import BusyError
 
 
 class Workers:

@@ -13,16 +13,16 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from modelserver.answer import JSON
-from modelserver.crowd import Crowd, Doing
-from modelserver.hosts import misled
-from modelserver.wire import MOST_HEAD_BYTES, MOST_HEADERS, Wire
+from modelserver.http.connection_limit import Crowd, Doing
+from modelserver.http.host_header import misled
+from modelserver.http.wire import MOST_HEAD_BYTES, MOST_HEADERS, Wire
 
 RETRY_AFTER = "1"
 # How long one that found no room may take to read that, and how many such there may be.
 _LEAVING_SECONDS = 1.0
 _MOST_LEAVING = 128
 # What a client did wrong is told to the client; a flood of it must not fill the journal.
-_quiet = logging.getLogger("modelserver.connection")
+_quiet = logging.getLogger("modelserver.http.connection")
 _quiet.setLevel(logging.ERROR)
 
 

@@ -1,0 +1,1 @@
+"""HTTP: sockets, connections, bodies, and the ASGI application that answers."""
