@@ -77,7 +77,7 @@ NAME_MAX = 64
 DEFAULT_REGISTRY = "http://127.0.0.1:5000"
 LOADER = "served_model.py"
 METADATA_SECONDS, UPLOAD_SECONDS, READY_SECONDS = 10, 300, 60
-# The model server allows the replayed example the same (modelserver/replay.py): rounding, not another answer.
+# The model server allows the replayed example the same (modelserver/model/replay.py): rounding, not another answer.
 TOLERANCE = {"rel_tol": 1e-3, "abs_tol": 1e-5}
 
 EXAMPLE_METADATA: dict[str, Any] = {

@@ -12,7 +12,7 @@ JSON = "application/json"
 class Answer:
     """An HTTP answer that no web framework has touched yet; computed in a worker thread.
 
-    `failed` when the release is to blame for it, which modelserver.blame decides: its status does not say that.
+    `failed` when the release is to blame for it, which modelserver.model.blame decides: its status does not say that.
     """
 
     status: int

@@ -13,9 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from modelserver import environment, journal, network
-from modelserver.complaints import Complaints
 from modelserver.counters import Counters
-from modelserver.diagnosis import Diagnosis
 from modelserver.errors import CannotServeError, one_line
 from modelserver.http import peers, sockets
 from modelserver.http.app import Served, application
@@ -26,14 +24,16 @@ from modelserver.http.connection_limit import Crowd
 from modelserver.http.listener import descriptors
 from modelserver.http.workers import Workers
 from modelserver.idleness import Idleness
-from modelserver.loading import load
+from modelserver.model.diagnosis import Diagnosis
+from modelserver.model.error_log import Complaints
+from modelserver.model.invocations import Scoring
+from modelserver.model.loading import load
+from modelserver.model.replay import replay
+from modelserver.model.tracing import Tracing
 from modelserver.notify import Notifier
-from modelserver.replay import replay
 from modelserver.reports import Reports
-from modelserver.scoring import Scoring
 from modelserver.server import Server
 from modelserver.standby import Standby
-from modelserver.tracing import Tracing
 from modelserver.watchdog import Watchdog
 
 EX_CONFIG = 78  # sysexits.h; the unit has RestartPreventExitStatus=78

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from modelserver.diagnosis import DIAGNOSES
+from modelserver.model.diagnosis import DIAGNOSES
 
 
 @dataclass(frozen=True)

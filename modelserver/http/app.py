@@ -16,19 +16,19 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelserver.answer import JSON, Answer, error
-from modelserver.blame import Blame, Stage, of_failure, of_lateness
-from modelserver.complaints import Complaints
 from modelserver.counters import Counters
-from modelserver.diagnosis import Diagnosis
 from modelserver.errors import one_line
 from modelserver.http import api_description, form_data
 from modelserver.http.body import BodyTooLargeError
 from modelserver.http.body_memory import Buffers, BusyError, Upload
 from modelserver.http.connection import RETRY_AFTER
 from modelserver.http.workers import Workers
-from modelserver.progress import Progress
-from modelserver.scoring import Scoring
-from modelserver.verdict import verdict
+from modelserver.model.blame import Blame, Stage, of_failure, of_lateness
+from modelserver.model.diagnosis import Diagnosis
+from modelserver.model.error_log import Complaints
+from modelserver.model.failure_answer import verdict
+from modelserver.model.invocations import Scoring
+from modelserver.model.progress import Progress
 
 Handler = Callable[[Request, Upload, Progress], Awaitable[Answer]]
 _log = logging.getLogger("modelserver")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelserver.diagnosis import File
+from modelserver.model.diagnosis import File
 
 try:
     from python_multipart import MultipartParser

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from modelserver.blame import Blame, Stage, of_failure, of_lateness, status_of
+from modelserver.model.blame import Blame, Stage, of_failure, of_lateness, status_of
 
 BEFORE_THE_MODEL = (Stage.ARRIVING, Stage.WAITING, Stage.READING)
 FAILURES = (ValueError("x"), TypeError("unhashable"), RecursionError(), MemoryError(), TimeoutError())

@@ -11,11 +11,11 @@ import mlflow
 import pytest
 
 from modelserver.answer import JSON, Answer
-from modelserver.blame import Stage
-from modelserver.complaints import Complaints
-from modelserver.progress import Progress
-from modelserver.scoring import Scoring
-from modelserver.verdict import verdict
+from modelserver.model.blame import Stage
+from modelserver.model.error_log import Complaints
+from modelserver.model.failure_answer import verdict
+from modelserver.model.invocations import Scoring
+from modelserver.model.progress import Progress
 
 _IMPORTS = """
 import mlflow

@@ -13,11 +13,11 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
-from modelserver.complaints import Complaints
-from modelserver.diagnosis import Diagnosis
 from modelserver.errors import CannotServeError
-from modelserver.replay import replay
-from modelserver.scoring import Scoring
+from modelserver.model.diagnosis import Diagnosis
+from modelserver.model.error_log import Complaints
+from modelserver.model.invocations import Scoring
+from modelserver.model.replay import replay
 
 INPUT = "input_example.json"
 PAYLOAD = "serving_input_payload.json"

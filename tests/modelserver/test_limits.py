@@ -14,7 +14,7 @@ from modelserver.http import peers
 from modelserver.http.body import BodyTooLargeError, declared
 from modelserver.http.body_memory import Buffers, BusyError, Upload
 from modelserver.http.connection_limit import Crowd, Doing
-from modelserver.tables import Taken, refusal
+from modelserver.model.table_limits import Taken, refusal
 
 
 @pytest.mark.parametrize(

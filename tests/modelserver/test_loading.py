@@ -9,8 +9,8 @@ import pytest
 from mlflow.pyfunc.model import PythonModel
 
 from modelserver.errors import CannotServeError
-from modelserver.loading import load
-from modelserver.tracing import Tracing
+from modelserver.model.loading import load
+from modelserver.model.tracing import Tracing
 
 TRACING = Tracing(wanted=True)  # the tests' own is left alone
 

@@ -16,13 +16,13 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema, TensorSpec
 
-from modelserver import tables
-from modelserver.complaints import Complaints
-from modelserver.diagnosis import Diagnosis
 from modelserver.errors import CannotServeError
 from modelserver.http import api_description
-from modelserver.replay import replay
-from modelserver.scoring import Scoring
+from modelserver.model import table_limits
+from modelserver.model.diagnosis import Diagnosis
+from modelserver.model.error_log import Complaints
+from modelserver.model.invocations import Scoring
+from modelserver.model.replay import replay
 
 JSON = "application/json"
 
@@ -167,8 +167,8 @@ def test_what_becomes_a_larger_table_is_refused(name: str, served: Served) -> No
 def test_brackets_are_counted_where_quotation_marks_may_be_others(encoding: str) -> None:
     """A letter of UTF-16 may have the byte of one."""
     body = json.dumps({"inputs": ["\u2222", *([[]] * 1_100_000)]}, ensure_ascii=False).encode(encoding)
-    everything = tables.Taken(records=False, rows=False, columns=False, one_row=False)
-    refused = tables.refusal(body, JSON, everything)
+    everything = table_limits.Taken(records=False, rows=False, columns=False, one_row=False)
+    refused = table_limits.refusal(body, JSON, everything)
     assert refused is not None
     assert "lists and objects" in refused
 
@@ -199,13 +199,13 @@ def _containers(value: Any) -> int:
 @pytest.mark.parametrize("piece", [1, 2, 3, 1 << 20])
 def test_lists_are_counted_as_they_are_read(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is in strings, and wherever a long body is parted."""
-    monkeypatch.setattr(tables, "_PIECE", piece)
+    monkeypatch.setattr(table_limits, "_PIECE", piece)
     chance = random.Random(piece)  # noqa: S311 - made-up input, no secret
     for _ in range(500):
         value = _made_up(chance)
         for readable in (False, True):
             body = json.dumps(value, ensure_ascii=readable).encode()
-            assert tables._brackets_of_lists(body) == _containers(value), body
+            assert table_limits._brackets_of_lists(body) == _containers(value), body
 
 
 def test_a_body_of_quotation_marks_takes_no_more_than_a_few_times_its_size() -> None:
@@ -213,7 +213,7 @@ def test_a_body_of_quotation_marks_takes_no_more_than_a_few_times_its_size() -> 
     body = b"[" * 1_100_000 + b'"",' * 4_000_000
     tracemalloc.start()
     try:
-        assert tables._brackets_of_lists(body) == 1_100_000
+        assert table_limits._brackets_of_lists(body) == 1_100_000
         assert tracemalloc.get_traced_memory()[1] < 6 * len(body)
     finally:
         tracemalloc.stop()

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from modelserver.answer import JSON, Answer, error
-from modelserver.blame import Blame, of_failure, status_of
-from modelserver.complaints import Complaints
-from modelserver.entrance import watch
 from modelserver.errors import CannotServeError, describe
-from modelserver.progress import Progress
-from modelserver.tables import refusal, taken
+from modelserver.model.blame import Blame, of_failure, status_of
+from modelserver.model.entrance import watch
+from modelserver.model.error_log import Complaints
+from modelserver.model.progress import Progress
+from modelserver.model.table_limits import refusal, taken
 
 OLDEST_MLFLOW = "2.6"
 FIRST_WITHOUT_FLASK = (2, 21)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelserver.answer import Answer, error
-from modelserver.complaints import Complaints
 from modelserver.errors import message, one_line
+from modelserver.model.error_log import Complaints
 
 DIAGNOSES = ("positive", "negative", "inconclusive")
 # The flavours of MLflow that hand to the model's predict whatever comes.

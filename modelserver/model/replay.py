@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from modelserver.answer import JSON
-from modelserver.diagnosis import ContractError, Diagnosis, File, Result, checked
 from modelserver.errors import CannotServeError, describe, one_line
-from modelserver.scoring import Scoring
+from modelserver.model.diagnosis import ContractError, Diagnosis, File, Result, checked
+from modelserver.model.invocations import Scoring
 
 # Another processor or library build rounds differently, by far less than what would change a diagnosis.
 RELATIVE_TOLERANCE = 1e-3

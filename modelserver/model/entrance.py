@@ -13,7 +13,7 @@ from http import HTTPStatus
 from types import CellType
 from typing import Any
 
-from modelserver.progress import following
+from modelserver.model.progress import following
 
 # Where MLflow's own implementations keep what its author wrote; a function in place of a class is in `func`.
 _HOLDERS = ("python_model", "chat_model", "chat_agent", "responses_agent")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
-from modelserver.blame import Stage
 from modelserver.errors import describe, origin, place
+from modelserver.model.blame import Stage
 
 _log = logging.getLogger("modelserver")
 _MOST_PLACES = 100

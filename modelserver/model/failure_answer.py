@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from modelserver.answer import Answer, error
-from modelserver.blame import Blame, Stage, of_failure
-from modelserver.complaints import Complaints
 from modelserver.errors import describe, message
-from modelserver.progress import Progress
+from modelserver.model.blame import Blame, Stage, of_failure
+from modelserver.model.error_log import Complaints
+from modelserver.model.progress import Progress
 
 
 def verdict(path: str, request: Progress, failure: BaseException, complaints: Complaints) -> Answer:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from modelserver.errors import CannotServeError, cause, describe
-from modelserver.scoring import scoring_server
-from modelserver.tracing import Tracing
+from modelserver.model.invocations import scoring_server
+from modelserver.model.tracing import Tracing
 
 _CONFIG = "SERVING_MODEL_CONFIG"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from modelserver.blame import Stage
+from modelserver.model.blame import Stage
 
 
 class Progress:

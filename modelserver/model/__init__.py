@@ -1,0 +1,1 @@
+"""The model: loading it, asking it, and whose fault a failure is."""
