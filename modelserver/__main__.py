@@ -2,7 +2,7 @@
 
 import sys
 
-from modelserver.standby import Standby
+from modelserver.systemd.standby import Standby
 
 standby = Standby()
 standby.catch()

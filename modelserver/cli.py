@@ -12,8 +12,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from modelserver import environment, journal, network
-from modelserver.counters import Counters
 from modelserver.errors import CannotServeError, one_line
 from modelserver.http import peers, sockets
 from modelserver.http.app import Served, application
@@ -23,18 +21,20 @@ from modelserver.http.connection import Rules
 from modelserver.http.connection_limit import Crowd
 from modelserver.http.listener import descriptors
 from modelserver.http.workers import Workers
-from modelserver.idleness import Idleness
 from modelserver.model.diagnosis import Diagnosis
 from modelserver.model.error_log import Complaints
 from modelserver.model.invocations import Scoring
 from modelserver.model.loading import load
 from modelserver.model.replay import replay
 from modelserver.model.tracing import Tracing
-from modelserver.notify import Notifier
-from modelserver.reports import Reports
 from modelserver.server import Server
-from modelserver.standby import Standby
-from modelserver.watchdog import Watchdog
+from modelserver.systemd import journal, network_check, process_environment
+from modelserver.systemd.counters import Counters
+from modelserver.systemd.idle import Idleness
+from modelserver.systemd.notify import Notifier
+from modelserver.systemd.standby import Standby
+from modelserver.systemd.status_line import Reports
+from modelserver.systemd.watchdog import Watchdog
 
 EX_CONFIG = 78  # sysexits.h; the unit has RestartPreventExitStatus=78
 _WORKER = "predict"
@@ -67,8 +67,8 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
             "restart its .socket unit, or use --bind"
         )
     if options.network:
-        network.prove_closed(options.network)
-    environment.prepare(offline=not options.network)
+        network_check.prove_closed(options.network)
+    process_environment.prepare(offline=not options.network)
     tracing = Tracing.from_environment()
     release = f"{options.name}@{options.release}"
     began = time.monotonic()

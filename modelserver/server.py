@@ -15,10 +15,10 @@ from modelserver.http.app import Front
 from modelserver.http.connection import Connection, Rules
 from modelserver.http.listener import AT_ONCE, Listener
 from modelserver.http.peers import Network
-from modelserver.idleness import Idleness
-from modelserver.reports import Reports
-from modelserver.standby import Standby
-from modelserver.watchdog import Watchdog
+from modelserver.systemd.idle import Idleness
+from modelserver.systemd.standby import Standby
+from modelserver.systemd.status_line import Reports
+from modelserver.systemd.watchdog import Watchdog
 
 # Long enough for a connection that the last accept() took to become a protocol, and its first request to arrive.
 _SETTLE_SECONDS = 0.25

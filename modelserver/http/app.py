@@ -16,7 +16,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelserver.answer import JSON, Answer, error
-from modelserver.counters import Counters
 from modelserver.errors import one_line
 from modelserver.http import api_description, form_data
 from modelserver.http.body import BodyTooLargeError
@@ -29,6 +28,7 @@ from modelserver.model.error_log import Complaints
 from modelserver.model.failure_answer import verdict
 from modelserver.model.invocations import Scoring
 from modelserver.model.progress import Progress
+from modelserver.systemd.counters import Counters
 
 Handler = Callable[[Request, Upload, Progress], Awaitable[Answer]]
 _log = logging.getLogger("modelserver")

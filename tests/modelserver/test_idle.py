@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from modelserver.idleness import Idleness
+from modelserver.systemd.idle import Idleness
 from tests.modelserver.process import PATIENCE, ServerProcess, listen, start, url, wait_until
 
 LEAVES_SOON = ["--idle-timeout", "1"]

@@ -9,7 +9,7 @@ EVERYWHERE = ["0.0.0.0/0", "::/0"]
 TRY = """
 import sys
 from modelserver.errors import CannotServeError
-from modelserver.network import prove_closed
+from modelserver.systemd.network_check import prove_closed
 try:
     prove_closed(sys.argv[1:])
 except CannotServeError as error:

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from modelserver.counters import Counters
-from modelserver.notify import Notifier
-from modelserver.reports import Reports
+from modelserver.systemd.counters import Counters
+from modelserver.systemd.notify import Notifier
+from modelserver.systemd.status_line import Reports
 from tests.modelserver.conftest import MAX_BODY
 from tests.modelserver.process import PATIENCE, ServerProcess, listen, start, url
 from tests.modelserver.test_invocations import BAD, GOOD

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from modelserver.notify import Notifier
+from modelserver.systemd.notify import Notifier
 
 _PINGS_PER_INTERVAL = 3
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from modelserver.counters import Counters
-from modelserver.notify import Notifier
+from modelserver.systemd.counters import Counters
+from modelserver.systemd.notify import Notifier
 
 # The reconciler wakes up at every line: it wants to hear of a new release's first error soon, and of little else.
 _SECONDS_BETWEEN_IN_SOAK = 1.0

@@ -1,0 +1,1 @@
+"""What the server tells systemd and is told by it."""
