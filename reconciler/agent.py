@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from reconciler.apply.atomic import replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
 from reconciler.core import places
-from reconciler.core.quote import one_line
 from reconciler.core.select import InconsistentReadingError, RegistryReading, changes, select
 from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
+from reconciler.core.text.quote import one_line
 from reconciler.journal import configure, notify
 from reconciler.load_settings import SettingsError, load, settings_files
 from reconciler.ports.registry import Registry, RegistryError

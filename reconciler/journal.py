@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from reconciler.core.quote import one_line, printable
+from reconciler.core.text.quote import one_line, printable
 from systemd import daemon  # type: ignore[attr-defined]  # Debian ships it without types
 from systemd import journal as systemd_journal  # type: ignore[attr-defined]  # the same
 

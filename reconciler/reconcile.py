@@ -21,12 +21,12 @@ from reconciler.core.ledger import Ledger
 from reconciler.core.memory import Memory
 from reconciler.core.observed import Observed
 from reconciler.core.plan import Plan, plan, without_snapshot
-from reconciler.core.quote import one_line
 from reconciler.core.reasons import why_failed
 from reconciler.core.requests import Facts, next_expiry
 from reconciler.core.snapshot import Snapshot
 from reconciler.core.standing import facts, serving
 from reconciler.core.status import Outlook, State
+from reconciler.core.text.quote import one_line
 from reconciler.people import People
 from reconciler.ports.systemd import Systemd, SystemdBusyError, SystemdError
 from reconciler.settings import Settings

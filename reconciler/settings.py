@@ -8,9 +8,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from reconciler.core.names import MAX_REPLICAS
 from reconciler.core.openings import Device, Network
-from reconciler.core.sizes import CpuQuota, Size
 from reconciler.core.snapshot import Choose
 from reconciler.core.tags import MAX_TASKS
+from reconciler.core.text.sizes import CpuQuota, Size
 from reconciler.setting_values import (
     Account,
     Address,

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.core.quote import one_line
 from reconciler.core.status import DeploymentStatus, State, Status
+from reconciler.core.text.quote import one_line
 
 if TYPE_CHECKING:  # `status` is asked often, by programs too: it does not wait for what checks and plans import
     from reconciler.check import Finding

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from reconciler.core.origins import may_reach
+from reconciler.core.text.urls import may_reach
 
 _PROGRAMS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.exec", "os.fork", "os.forkpty", "os.system"})
 """Ways to another process, in which nobody would ask."""

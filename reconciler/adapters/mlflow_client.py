@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.adapters.credentials import CredentialError, Login
-from reconciler.core.origins import is_readable_on_the_way, origin
-from reconciler.core.quote import one_line
+from reconciler.core.text.quote import one_line
+from reconciler.core.text.urls import is_readable_on_the_way, origin
 
 if TYPE_CHECKING:
     from requests import PreparedRequest

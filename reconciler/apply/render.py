@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reconciler.apply.atomic import in_words
 from reconciler.core.actions import Render
-from reconciler.core.quote import QuotingError, one_line, quote, quote_argument, quote_sentence, safe_token
+from reconciler.core.text.quote import QuotingError, one_line, quote, quote_argument, quote_sentence, safe_token
 
 SECTION = "[X-Mlflow-Reconciler]"
 _SERVICE_OF_SOCKET = re.compile(r"^Service=([^/\s]+)$", re.MULTILINE)

@@ -20,8 +20,8 @@ from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_fi
 from reconciler.apply.ledger_file import LedgerFile
 from reconciler.core import places
 from reconciler.core.ledger import Ledger
-from reconciler.core.quote import one_line
 from reconciler.core.requests import Facts, RefusedRequestError, Request, carry_out
+from reconciler.core.text.quote import one_line
 
 log = structlog.get_logger()
 

@@ -8,10 +8,10 @@ from reconciler.core import addresses, names, units
 from reconciler.core.actions import Action
 from reconciler.core.ledger import Ledger, Record, Rules
 from reconciler.core.observed import File, Observed
-from reconciler.core.quote import one_line
 from reconciler.core.release import Rollout
 from reconciler.core.snapshot import Source
 from reconciler.core.status import Outlook, State
+from reconciler.core.text.quote import one_line
 
 MAX_MESSAGE = 1000
 

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from reconciler.core import names
 from reconciler.core.ledger import ReleaseId, Words
 from reconciler.core.names import DeployableName
-from reconciler.core.quote import one_line
+from reconciler.core.text.quote import one_line
 
 MAX_RUNS = 1000
 MAX_RUNS_OF_ONE = 200

@@ -2,7 +2,7 @@
 
 from reconciler.core import names
 from reconciler.core.observed import Unit
-from reconciler.core.quote import one_line
+from reconciler.core.text.quote import one_line
 
 MAX_REASON = 1000
 

@@ -15,8 +15,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from reconciler.core import names
 from reconciler.core.ledger import Agreed, Ledger, Record, Replacement, Suspension
 from reconciler.core.names import DeployableName
-from reconciler.core.quote import one_line
 from reconciler.core.rollback import NothingToGoBackToError, Standing, roll_back
+from reconciler.core.text.quote import one_line
 
 MAX_WHO = 100
 MAX_WHY = 1000

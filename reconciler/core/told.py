@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from reconciler.core import quote
-from reconciler.core.quote import one_line
 from reconciler.core.select import Version
 from reconciler.core.status import DeploymentStatus, State, Status
+from reconciler.core.text import quote
+from reconciler.core.text.quote import one_line
 
 PREFIX = "deployed."
 MAX_VALUE = 500

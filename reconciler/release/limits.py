@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from urllib.parse import urlsplit
 
-from reconciler.core.origins import origin
 from reconciler.core.sentences import human_size
+from reconciler.core.text.urls import origin
 from reconciler.release.tree import free_bytes
 
 _LEAST = 16 * 1024 * 1024 + 4096

@@ -3,7 +3,7 @@
 import sys
 from typing import NoReturn
 
-from reconciler.core.quote import one_line
+from reconciler.core.text.quote import one_line
 from reconciler.journal import MAX_STATUS, notify
 
 

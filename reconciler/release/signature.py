@@ -6,7 +6,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from reconciler.core.quote import one_line
+from reconciler.core.text.quote import one_line
 from reconciler.release.outcome import StepError, say
 from reconciler.release.roots_alone import why_not_roots
 

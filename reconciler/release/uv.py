@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from reconciler.adapters.credentials import CredentialError, user_and_password
-from reconciler.core.origins import is_readable_on_the_way
-from reconciler.core.quote import one_line
+from reconciler.core.text.quote import one_line
+from reconciler.core.text.urls import is_readable_on_the_way
 from reconciler.release import programs
 from reconciler.release.outcome import StepError, say
 from reconciler.release.programs import Room

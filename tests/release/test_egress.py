@@ -158,7 +158,7 @@ import _socket
 from pathlib import Path
 from reconciler.adapters.artifact_store import ArtifactStore
 from reconciler.adapters.egress import Egress, EgressError
-from reconciler.core.origins import origin
+from reconciler.core.text.urls import origin
 registry, elsewhere, named = sys.argv[1:4]
 host, port = "127.0.0.1", int(elsewhere.rpartition(":")[2])
 import requests

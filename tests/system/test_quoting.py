@@ -12,8 +12,8 @@ import pytest
 from reconciler.apply.render import Renderer
 from reconciler.core import units
 from reconciler.core.actions import Render
-from reconciler.core.quote import one_line, quote, quote_argument, quote_sentence
 from reconciler.core.release import Parameters, Release
+from reconciler.core.text.quote import one_line, quote, quote_argument, quote_sentence
 from reconciler.settings import Settings
 from reconciler.wanted import step_settings
 from tests.host import Host

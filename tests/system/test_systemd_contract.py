@@ -11,8 +11,8 @@ import pytest
 
 from reconciler.core import names
 from reconciler.core.observed import Unit
-from reconciler.core.quote import quote_argument
 from reconciler.core.reasons import why_failed
+from reconciler.core.text.quote import quote_argument
 from reconciler.ports.systemd import Systemd, SystemdError
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.host import Host, Layers

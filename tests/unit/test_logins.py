@@ -9,8 +9,8 @@ from reconciler.adapters.credentials import CredentialError, Login, registry_log
 from reconciler.apply.render import Renderer
 from reconciler.core import units
 from reconciler.core.addresses import Listening
-from reconciler.core.origins import is_readable_on_the_way, origin
 from reconciler.core.release import Parameters, Release
+from reconciler.core.text.urls import is_readable_on_the_way, origin
 from reconciler.settings import BuildSettings, Settings
 from reconciler.wanted import step_settings
 

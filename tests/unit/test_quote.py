@@ -11,7 +11,8 @@ from reconciler.apply.render import Renderer, RenderError
 from reconciler.core import units
 from reconciler.core.actions import Render
 from reconciler.core.addresses import Listening
-from reconciler.core.quote import (
+from reconciler.core.release import Parameters, Release
+from reconciler.core.text.quote import (
     Quoted,
     QuotingError,
     one_line,
@@ -22,7 +23,6 @@ from reconciler.core.quote import (
     safe_token,
     tag_key,
 )
-from reconciler.core.release import Parameters, Release
 from reconciler.settings import RegistrySettings, Settings
 from reconciler.wanted import step_settings
 from tests.hostile import BY_HAND, NOT_FOR_UNITS, values

@@ -1,0 +1,1 @@
+"""Text and sizes: the lowest layer of the core."""
