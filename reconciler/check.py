@@ -7,7 +7,8 @@ from pathlib import Path
 from reconciler import check_host, check_modes, check_space
 from reconciler.apply.render import RenderError
 from reconciler.check_host import INSTALL_AGAIN, Finding
-from reconciler.core import places, units
+from reconciler.core import places
+from reconciler.core.planner import unit_values
 from reconciler.core.release import Parameters, Release
 from reconciler.core.status import State
 from reconciler.load_settings import SettingsError, load, settings_files
@@ -67,12 +68,14 @@ def _templates(settings: Settings) -> Iterator[Finding]:
     steps, environment, place = step_settings(settings), "0" * 32, listening(settings)
     renderer = assemble.renderer()
     for render in (
-        units.slice_(example.name, example.parameters.runtime),
-        units.socket(example.name, example.id, example.parameters.runtime, settings.deploy.port_range[0], place),
-        units.fetch(example, steps),
-        units.build(example, environment, steps),
-        units.verify(units.Files(example.name, example.version, units.source_of(example), environment), steps),
-        units.server(example, environment, place),
+        unit_values.slice_(example.name, example.parameters.runtime),
+        unit_values.socket(example.name, example.id, example.parameters.runtime, settings.deploy.port_range[0], place),
+        unit_values.fetch(example, steps),
+        unit_values.build(example, environment, steps),
+        unit_values.verify(
+            unit_values.Files(example.name, example.version, unit_values.source_of(example), environment), steps
+        ),
+        unit_values.server(example, environment, place),
     ):
         try:
             renderer.render(render)

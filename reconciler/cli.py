@@ -13,7 +13,7 @@ import typer
 from reconciler import commands
 from reconciler.commands import Json
 from reconciler.core import places
-from reconciler.core.actions import Action
+from reconciler.core.planner.actions import Action
 from reconciler.load_settings import SettingsError, load
 from reconciler.refusal import need_root, refuse
 from reconciler.settings import Settings

@@ -16,7 +16,7 @@ from reconciler.core.text.quote import one_line
 if TYPE_CHECKING:  # `status` is asked often, by programs too: it does not wait for what checks and plans import
     from reconciler.check import Finding
     from reconciler.core.history import Run
-    from reconciler.core.plan import Plan
+    from reconciler.core.planner.plan import Plan
 
 UNFOLDED = 10_000
 """Columns where no terminal folds: whoever reads a pipe gets one line for each deployment."""

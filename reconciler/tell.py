@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from reconciler.apply.atomic import in_words, replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_own_file
 from reconciler.core import names, story
-from reconciler.core.actions import Action
+from reconciler.core.planner.actions import Action
 from reconciler.core.status import MAX_STATUS_BYTES, DeploymentStatus, Outlook, RegistryStatus, State, Status, summary
 
 log = structlog.get_logger()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from gi.repository import Gio, GLib
 
 from reconciler.core import names
-from reconciler.core.floods import SPAN, TOO_MANY
+from reconciler.core.planner.flooding import SPAN, TOO_MANY
 
 BUS = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"

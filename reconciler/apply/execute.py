@@ -3,8 +3,8 @@
 from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.render import Renderer
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core import actions as act
-from reconciler.core.actions import Action
+from reconciler.core.planner import actions as act
+from reconciler.core.planner.actions import Action
 from reconciler.ports.systemd import Systemd
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reconciler.apply.atomic import in_words
-from reconciler.core.actions import Render
+from reconciler.core.planner.actions import Render
 from reconciler.core.text.quote import QuotingError, one_line, quote, quote_argument, quote_sentence, safe_token
 
 SECTION = "[X-Mlflow-Reconciler]"

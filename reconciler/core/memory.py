@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.core import names
 from reconciler.core.backoff import Backoff, Hold, delay
-from reconciler.core.draft import port_of
 from reconciler.core.observed import Observed
+from reconciler.core.planner.deployment_plan import port_of
 
 TRIED_PORTS = 8
 """How many ports a socket tries before its failure is taken for another one."""

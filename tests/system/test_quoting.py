@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from reconciler.apply.render import Renderer
-from reconciler.core import units
-from reconciler.core.actions import Render
+from reconciler.core.planner import unit_values
+from reconciler.core.planner.actions import Render
 from reconciler.core.release import Parameters, Release
 from reconciler.core.text.quote import one_line, quote, quote_argument, quote_sentence
 from reconciler.settings import Settings
@@ -172,9 +172,9 @@ def test_the_units_of_the_steps_carry_hostile_values_and_differ_in_nothing_else(
             STEPS, registry_uri=value, fetch_schemes=(value,), index_url=f"i{value}", find_links=(value, f"-{value}")
         )
         release = replace(RELEASE, version=number, source=value)
-        rendered.append((units.fetch(release, steps), value))
-        rendered.append((units.build(replace(RELEASE), f"{number:032x}", steps), value))
-    plain = [units.fetch(RELEASE, STEPS), units.build(RELEASE, "0" * 32, STEPS)]
+        rendered.append((unit_values.fetch(release, steps), value))
+        rendered.append((unit_values.build(replace(RELEASE), f"{number:032x}", steps), value))
+    plain = [unit_values.fetch(RELEASE, STEPS), unit_values.build(RELEASE, "0" * 32, STEPS)]
     bus.write(
         {one.unit: renderer.render(one) for one, _ in rendered}
         | {f"plain-{n}.service": renderer.render(one) for n, one in enumerate(plain)}

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from reconciler.apply.render import Renderer
-from reconciler.core import units
+from reconciler.core.planner import unit_values
 from reconciler.core.release import Parameters, Release
 from reconciler.settings import Settings
 from reconciler.wanted import step_settings
@@ -161,7 +161,7 @@ def test_the_reconciler_never_loads_mlflow(models: Site) -> None:
         models.demote("watched")
         written = models.host.read(imports)
     modules = set(re.findall(r"^import time:.*\| +(\S+)$", written, re.MULTILINE))
-    assert {"reconciler.loop", "reconciler.core.plan", "pydbus", "jinja2"} <= modules
+    assert {"reconciler.loop", "reconciler.core.planner.plan", "pydbus", "jinja2"} <= modules
     assert not {module for module in modules if re.match(r"mlflow|numpy|pandas|requests|urllib3|uvicorn", module)}
 
 
@@ -262,7 +262,7 @@ def test_systemd_judges_the_sandboxes_safe(models: Site, unit: str, most: float)
 def test_systemd_judges_the_sandbox_of_a_build_safe(models: Site) -> None:
     """Rendered as the product would, because nothing is built here."""
     release = Release("example", 1, "models:/example/1", Parameters())
-    render = units.build(release, "0" * 32, step_settings(Settings()))
+    render = unit_values.build(release, "0" * 32, step_settings(Settings()))
     models.host.write(
         f"/root/{render.unit}", Renderer([CHECKOUT / "templates"], lambda _unit, _text: None).render(render)
     )

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core import names
-from reconciler.core.actions import Action
 from reconciler.core.observed import Unit
+from reconciler.core.planner.actions import Action
 from reconciler.core.status import State
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core import actions as act
-from reconciler.core.actions import Action
 from reconciler.core.observed import AFTER_SYSTEMD, Unit
+from reconciler.core.planner import actions as act
+from reconciler.core.planner.actions import Action
 from reconciler.core.status import State
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World

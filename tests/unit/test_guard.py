@@ -7,8 +7,8 @@ import pytest
 
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core import names
-from reconciler.core.actions import Unconfirm
 from reconciler.core.ledger import Record, Stall, Suspension
+from reconciler.core.planner.actions import Unconfirm
 from reconciler.core.rollback import NothingToGoBackToError, Standing, roll_back
 from reconciler.core.status import State
 from tests.unit.conftest import World

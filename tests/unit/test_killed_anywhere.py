@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.apply.atomic import replace_file
 from reconciler.core import names
-from reconciler.core.actions import Action
+from reconciler.core.planner.actions import Action
 from reconciler.core.requests import Request, Verb
 from reconciler.core.status import State
 from reconciler.settings import DeploySettings, ReconcileSettings, Settings

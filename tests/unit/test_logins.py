@@ -7,8 +7,8 @@ import pytest
 
 from reconciler.adapters.credentials import CredentialError, Login, registry_login, user_and_password
 from reconciler.apply.render import Renderer
-from reconciler.core import units
 from reconciler.core.addresses import Listening
+from reconciler.core.planner import unit_values
 from reconciler.core.release import Parameters, Release
 from reconciler.core.text.urls import is_readable_on_the_way, origin
 from reconciler.settings import BuildSettings, Settings
@@ -103,8 +103,8 @@ def loaded(template: str, *, allow_source: bool = False) -> set[str]:
     """Which credentials a release's unit asks systemd for."""
     release = Release("example", 1, "models:/example/1", Parameters())
     steps = step_settings(Settings(build=BuildSettings(allow_source=allow_source)))
-    render = {"fetch": units.fetch(release, steps), "build": units.build(release, "0" * 32, steps)}.get(
-        template, units.server(release, "0" * 32, Listening())
+    render = {"fetch": unit_values.fetch(release, steps), "build": unit_values.build(release, "0" * 32, steps)}.get(
+        template, unit_values.server(release, "0" * 32, Listening())
     )
     text = Renderer([Path(__file__).parents[2] / "templates"], lambda _unit, _text: None).render(render)
     return set(re.findall(r"^LoadCredential(?:Encrypted)?=(\S+)$", text, re.MULTILINE))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core import actions as act
 from reconciler.core import names
 from reconciler.core.ledger import Stall
+from reconciler.core.planner import actions as act
 from reconciler.core.status import State
 from tests.unit.conftest import World
 

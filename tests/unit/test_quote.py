@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.apply.render import Renderer, RenderError
-from reconciler.core import units
-from reconciler.core.actions import Render
 from reconciler.core.addresses import Listening
+from reconciler.core.planner import unit_values
+from reconciler.core.planner.actions import Render
 from reconciler.core.release import Parameters, Release
 from reconciler.core.text.quote import (
     Quoted,
@@ -37,14 +37,14 @@ RENDERER = Renderer([CHECKOUT / "templates"], lambda _unit, _text: None)
 
 def renders() -> Iterator[Render]:
     """One of every unit."""
-    yield units.fetch(RELEASE, STEPS)
-    yield units.build(RELEASE, "0" * 32, STEPS)
+    yield unit_values.fetch(RELEASE, STEPS)
+    yield unit_values.build(RELEASE, "0" * 32, STEPS)
     for environment in ("host", "0" * 32):
-        yield units.verify(units.Files("demo", 1, "f" * 16, environment), STEPS)
-        yield units.watch("demo", 1, environment)
-        yield units.server(RELEASE, environment, Listening())
-    yield units.socket("demo", RELEASE.id, "native", 20000, Listening())
-    yield units.slice_("demo", "native")
+        yield unit_values.verify(unit_values.Files("demo", 1, "f" * 16, environment), STEPS)
+        yield unit_values.watch("demo", 1, environment)
+        yield unit_values.server(RELEASE, environment, Listening())
+    yield unit_values.socket("demo", RELEASE.id, "native", 20000, Listening())
+    yield unit_values.slice_("demo", "native")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50))
@@ -104,8 +104,8 @@ def test_every_value_that_others_choose_is_quoted() -> None:
 def test_a_workspace_is_named_to_the_fetch_and_none_is_not() -> None:
     """Exactly where the settings have one."""
     ward = step_settings(Settings(registry=RegistrySettings(workspace="ward")))
-    assert ' --workspace "ward"' in RENDERER.render(units.fetch(RELEASE, ward))
-    assert "workspace" not in RENDERER.render(units.fetch(RELEASE, STEPS))
+    assert ' --workspace "ward"' in RENDERER.render(unit_values.fetch(RELEASE, ward))
+    assert "workspace" not in RENDERER.render(unit_values.fetch(RELEASE, STEPS))
 
 
 def test_a_template_of_ones_own_is_told_which_line_lacks_a_filter(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_template_of_ones_own_is_told_which_line_lacks_a_filter(tmp_path: Path
     template = tmp_path / "release" / "fetch.service.j2"
     template.parent.mkdir()
     template.write_text("[Service]\n\nExecStart=/bin/true {{ source }} {{ source|argument|upper }}\n")
-    render = units.fetch(Release("demo", 1, "models:/m 1", Parameters()), STEPS)
+    render = unit_values.fetch(Release("demo", 1, "models:/m 1", Parameters()), STEPS)
     with pytest.raises(RenderError) as refused:
         Renderer([tmp_path], lambda _unit, _text: None).render(render)
     assert str(refused.value) == (
@@ -178,7 +178,7 @@ def test_one_model_that_no_unit_can_carry_fails_alone(world: World, source: str)
 def test_a_template_that_is_put_in_front_of_a_shipped_one_is_used_at_once(tmp_path: Path) -> None:
     """And the shipped one again when it is gone."""
     renderer = Renderer([tmp_path, CHECKOUT / "templates"], lambda _unit, _text: None)
-    slice_ = units.slice_("demo", "native")
+    slice_ = unit_values.slice_("demo", "native")
     shipped = renderer.render(slice_)
     own = tmp_path / slice_.template
     own.parent.mkdir()

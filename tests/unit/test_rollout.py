@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.core import names
-from reconciler.core.actions import Action
 from reconciler.core.ledger import Rejected
+from reconciler.core.planner.actions import Action
 from reconciler.core.status import State
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour

@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.apply.ledger_file import LedgerFile
-from reconciler.core import actions as act
-from reconciler.core.actions import Action
+from reconciler.core.planner import actions as act
+from reconciler.core.planner.actions import Action
 from reconciler.core.requests import Request, Verb
 from reconciler.core.status import State
 from reconciler.ports.systemd import SystemdError

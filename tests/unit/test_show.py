@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler import show
-from reconciler.core.actions import Reload
 from reconciler.core.observed import Observed, Unit
-from reconciler.core.plan import Plan
+from reconciler.core.planner.actions import Reload
+from reconciler.core.planner.plan import Plan
 from reconciler.core.status import DeploymentStatus, RegistryStatus, State, Status
 
 NOW = datetime.now(UTC)

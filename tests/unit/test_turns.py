@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from reconciler.core import names
 from reconciler.core.observed import Unit
+from reconciler.core.planner.step_limit import step_of
 from reconciler.core.status import State
-from reconciler.core.turns import step_of
 from reconciler.settings import DeploySettings, ReconcileSettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World, in_memory

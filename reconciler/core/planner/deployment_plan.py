@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconciler.core import actions as act
-from reconciler.core import addresses, names, units
-from reconciler.core.actions import Action
+from reconciler.core import addresses, names
 from reconciler.core.ledger import Ledger, Record, Rules
 from reconciler.core.observed import File, Observed
+from reconciler.core.planner import actions as act
+from reconciler.core.planner import unit_values
+from reconciler.core.planner.actions import Action
 from reconciler.core.release import Rollout
 from reconciler.core.snapshot import Source
 from reconciler.core.status import Outlook, State
@@ -32,7 +33,7 @@ class Keeping:
 class Situation:
     """What the planner is told beside the wanted and the observed."""
 
-    steps: units.StepSettings
+    steps: unit_values.StepSettings
     port_range: tuple[int, int]
     listening: addresses.Listening = field(default_factory=addresses.Listening)
     now: float = 0.0

@@ -8,10 +8,11 @@ and what is asked, a login that sees less, a registry that was set up anew, many
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.core import names, units
-from reconciler.core.draft import Situation
+from reconciler.core import names
 from reconciler.core.ledger import Agreed, Ledger
 from reconciler.core.observed import File, Observed
+from reconciler.core.planner import unit_values
+from reconciler.core.planner.deployment_plan import Situation
 from reconciler.core.release import Refused, Release
 from reconciler.core.snapshot import Source
 
@@ -123,5 +124,5 @@ def _is_replaced(socket: File, seen: Observed, want: Release | Refused) -> bool:
     server = seen.files.get(names.server_unit(want.name, active)) if active else None
     if server is None:
         return False
-    source, wanted = server.facts.get("Source"), units.source_of(want) if isinstance(want, Release) else None
+    source, wanted = server.facts.get("Source"), unit_values.source_of(want) if isinstance(want, Release) else None
     return names.release_version(active) != want.version or (None not in (source, wanted) and source != wanted)

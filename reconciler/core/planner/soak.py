@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from reconciler.core import names
-from reconciler.core.floods import WHY
 from reconciler.core.observed import Unit
+from reconciler.core.planner.flooding import WHY
 from reconciler.core.reasons import why_failed
 
 ENOUGH_ANSWERS = 20

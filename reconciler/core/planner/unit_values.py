@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.core import addresses, names, places
-from reconciler.core.actions import Render, Value
 from reconciler.core.addresses import Listening
 from reconciler.core.names import HOST_ENVIRONMENT
+from reconciler.core.planner.actions import Render, Value
 from reconciler.core.release import Release
 
 TEMP_SIZE = 1024**3

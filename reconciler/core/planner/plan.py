@@ -2,23 +2,24 @@
 
 from dataclasses import dataclass
 
-from reconciler.core import actions as act
-from reconciler.core import names, replace, turns
-from reconciler.core.actions import Action
-from reconciler.core.draft import Draft, Situation, clean
-from reconciler.core.floods import kills
-from reconciler.core.force import end_what_is_overdue
-from reconciler.core.guard import Wait, Wanted, agreement, waiting
-from reconciler.core.host_settings import CHANGED, runs_by_former_settings
+from reconciler.core import names
 from reconciler.core.ledger import Rejected
-from reconciler.core.let_go import let_go, take_down
 from reconciler.core.observed import Observed
-from reconciler.core.pins import lost, pins
+from reconciler.core.planner import actions as act
+from reconciler.core.planner import reused_version, step_limit
+from reconciler.core.planner.actions import Action
+from reconciler.core.planner.cleanup import let_go, take_down
+from reconciler.core.planner.deployment_plan import Draft, Situation, clean
+from reconciler.core.planner.flooding import kills
+from reconciler.core.planner.guard import Wait, Wanted, agreement, waiting
+from reconciler.core.planner.host_settings import CHANGED, runs_by_former_settings
+from reconciler.core.planner.overdue import end_what_is_overdue
+from reconciler.core.planner.pins import lost, pins
+from reconciler.core.planner.rollout import towards
+from reconciler.core.planner.target import as_it_is, fallback, of_release
 from reconciler.core.policy import NOT_ALLOWED
 from reconciler.core.release import Refused, Release
-from reconciler.core.rollout import towards
 from reconciler.core.status import Outlook, State
-from reconciler.core.target import as_it_is, fallback, of_release
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
     if agreed := agreement(wanted, seen, situation):
         before.append(act.Agree("", "", agreed))
     before += lost(seen, situation.ledger) + pins(seen, situation.ledger)
-    before += replace.out_of_date(wanted, situation.ledger)
+    before += reused_version.out_of_date(wanted, situation.ledger)
     before += [act.Unconfirm(name, "") for name in sorted(situation.ledger.prune_confirmed & set(wanted))]
     before += _forget_what_is_gone(wanted, seen, situation)
     # What could not be written is tried again later, like all else; at once, it would be tried without end.
@@ -61,9 +62,9 @@ def plan(wanted: Wanted, seen: Observed, situation: Situation) -> Plan:
             before += draft.before
             after += draft.after
             mended |= {name} if draft.mends else set()
-    if late := turns.late(after, seen, situation):
-        after = turns.without(late, after)
-        outlooks = turns.told(late, outlooks, situation.parallel_steps)
+    if late := step_limit.late(after, seen, situation):
+        after = step_limit.without(late, after)
+        outlooks = step_limit.told(late, outlooks, situation.parallel_steps)
     starting = {action.unit for action in after} | set(late)
     before += [
         action for action in _collect_environments(wanted, seen, starting) if action.unit not in situation.paused
@@ -145,10 +146,10 @@ def _decide(draft: Draft, want: Release | Refused | None, wait: Wait | None) -> 
     if foreign := [unit for unit in _units_of(draft, want) if unit in draft.seen.foreign]:
         why = f"cannot use the unit name {foreign[0]}: somebody else's unit has it; move that unit away"
         return draft.blocked(want.version, "unit-not-ours", why)
-    if outlook := replace.replace(draft, want):
+    if outlook := reused_version.replace(draft, want):
         return outlook
-    if replace.is_taken(draft, want):
-        return _instead(draft, want.version, None, "number-used-again", replace.why_taken(want))
+    if reused_version.is_taken(draft, want):
+        return _instead(draft, want.version, None, "number-used-again", reused_version.why_taken(want))
     if rejected := _rejection(draft, want):
         return _instead_of_rejected(draft, want, rejected)
     if runs_by_former_settings(draft, want):

@@ -5,25 +5,26 @@ Both have one directory, so the one there has to go first, and with it what was 
 
 from collections.abc import Iterator, Mapping
 
-from reconciler.core import actions as act
-from reconciler.core import names, units
-from reconciler.core.draft import Draft
+from reconciler.core import names
 from reconciler.core.ledger import Ledger
-from reconciler.core.let_go import remove_at_once
+from reconciler.core.planner import actions as act
+from reconciler.core.planner import unit_values
+from reconciler.core.planner.cleanup import remove_at_once
+from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.release import Refused, Release
 from reconciler.core.status import Outlook, State
 
 
 def origin(want: Release) -> str:
     """What tells a version from another one with its number."""
-    return f"{want.version}.{units.source_of(want)}"
+    return f"{want.version}.{unit_values.source_of(want)}"
 
 
 def is_taken(draft: Draft, want: Release) -> bool:
     """Whether the files of what serves would be overwritten by a version that has its number and other files."""
     needed = [one for one in (draft.active_release, draft.good_release) if one and not draft.record.rejection(one)]
     same = [one for one in needed if names.release_version(one) == want.version and one != want.id]
-    return any(draft.fact(one, "Source") not in (None, units.source_of(want)) for one in same)
+    return any(draft.fact(one, "Source") not in (None, unit_values.source_of(want)) for one in same)
 
 
 def why_taken(want: Release) -> str:

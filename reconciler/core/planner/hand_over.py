@@ -1,11 +1,12 @@
 """The part of the plan in which a release that is ready takes over, is watched, and lets go of the one before it."""
 
-from reconciler.core import actions as act
-from reconciler.core import names, units
-from reconciler.core.draft import Draft
+from reconciler.core import names
+from reconciler.core.planner import actions as act
+from reconciler.core.planner import unit_values
+from reconciler.core.planner.deployment_plan import Draft
+from reconciler.core.planner.reverify import look_after
+from reconciler.core.planner.target import Target
 from reconciler.core.status import Outlook, State
-from reconciler.core.target import Target
-from reconciler.core.upkeep import look_after
 
 MANY = 10
 """How many versions a sentence names."""
@@ -69,7 +70,7 @@ def name_in_socket(draft: Draft, target: Target) -> None:
     if draft.active_release != target.id and draft.socket not in draft.shared:
         port = draft.port or draft.choose_port()
         if port:
-            draft.write(units.socket(draft.name, target.id, target.runtime, port, draft.situation.listening))
+            draft.write(unit_values.socket(draft.name, target.id, target.runtime, port, draft.situation.listening))
     draft.after += [act.Enable(draft.name, one) for one in (draft.socket, *servers) if one not in draft.seen.enabled]
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from reconciler.core import actions as act
 from reconciler.core import names
-from reconciler.core.actions import Action
-from reconciler.core.draft import Draft, Situation
 from reconciler.core.observed import Observed
+from reconciler.core.planner import actions as act
+from reconciler.core.planner.actions import Action
+from reconciler.core.planner.deployment_plan import Draft, Situation
 from reconciler.core.status import Outlook, State
 
 _NEAR_THE_END = ("verify", "build", "fetch")

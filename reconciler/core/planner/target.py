@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from reconciler.core import names
-from reconciler.core.draft import Draft
+from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.release import Release, Rollout
 
 

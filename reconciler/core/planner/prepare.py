@@ -1,9 +1,10 @@
 """The part of the plan that comes before a start: fetch, build, verify, each only when the one before it is done."""
 
-from reconciler.core import actions as act
-from reconciler.core import names, units
-from reconciler.core.draft import Draft
-from reconciler.core.pins import why_changed
+from reconciler.core import names
+from reconciler.core.planner import actions as act
+from reconciler.core.planner import unit_values
+from reconciler.core.planner.deployment_plan import Draft
+from reconciler.core.planner.pins import why_changed
 from reconciler.core.release import Release
 from reconciler.core.status import Outlook, State
 
@@ -14,7 +15,7 @@ LATELY = 660.0
 def prepare(draft: Draft, want: Release) -> Outlook | None:
     """Take the next step towards a release that can start; None when it can."""
     steps = draft.situation.steps
-    fetch = units.fetch(want, steps)
+    fetch = unit_values.fetch(want, steps)
     server = draft.seen.files.get(names.server_unit(want.name, want.id))
     environment = draft.seen.unit(fetch.unit).environment
     verify = names.verify_unit(want.name, want.version)
@@ -26,12 +27,12 @@ def prepare(draft: Draft, want: Release) -> Outlook | None:
         if why := draft.situation.holds.get(fetch.unit):
             return draft.blocked(want.version, "fetch-failed", why)
         return start_over(draft, want, environment)
-    if why := why_changed(draft.seen, draft.situation.ledger, fetch.unit, units.source_of(want)):
+    if why := why_changed(draft.seen, draft.situation.ledger, fetch.unit, unit_values.source_of(want)):
         return draft.blocked(want.version, "files-changed", why)
-    if units.pin(want.name, want.version, units.source_of(want)) in draft.situation.unwritten:
+    if unit_values.pin(want.name, want.version, unit_values.source_of(want)) in draft.situation.unwritten:
         return _unrecorded(draft, want)
     if environment != names.HOST_ENVIRONMENT:
-        build = units.build(want, environment, steps)
+        build = unit_values.build(want, environment, steps)
         if outlook := _step(draft, want, build, "build", f"building the environment of version {want.version}"):
             return outlook
         if environment in draft.situation.unwritten:
@@ -39,12 +40,12 @@ def prepare(draft: Draft, want: Release) -> Outlook | None:
     outlook = _step(
         draft,
         want,
-        _verification(draft, want.version, units.source_of(want), environment),
+        _verification(draft, want.version, unit_values.source_of(want), environment),
         "verify",
         f"verifying version {want.version}",
     )
     if outlook is None and (server is None or server.facts.get("Environment") != environment):
-        draft.write(units.server(want, environment, draft.situation.listening))
+        draft.write(unit_values.server(want, environment, draft.situation.listening))
     return outlook
 
 
@@ -55,7 +56,7 @@ def _unrecorded(draft: Draft, want: Release) -> Outlook:
 
 
 def _verification(draft: Draft, version: int, source: str, environment: str) -> act.Render:
-    return units.verify(units.Files(draft.name, version, source, environment), draft.situation.steps)
+    return unit_values.verify(unit_values.Files(draft.name, version, source, environment), draft.situation.steps)
 
 
 def start_over(draft: Draft, want: Release, environment: str | None) -> Outlook:

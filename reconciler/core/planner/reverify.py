@@ -1,8 +1,9 @@
 """The part of the plan that sees to it that the files of what serves stay as they were verified."""
 
-from reconciler.core import names, units
-from reconciler.core.draft import Draft
-from reconciler.core.prepare import as_set, restore, stop_watching
+from reconciler.core import names
+from reconciler.core.planner import unit_values
+from reconciler.core.planner.deployment_plan import Draft
+from reconciler.core.planner.prepare import as_set, restore, stop_watching
 from reconciler.core.status import Outlook
 
 
@@ -38,7 +39,7 @@ def _is_built_again(draft: Draft, environment: str, since: float) -> bool:
 
 def _watch(draft: Draft, version: int, environment: str) -> None:
     """Have systemd tell when somebody changes the files that were verified."""
-    render = units.watch(draft.name, version, environment)
+    render = unit_values.watch(draft.name, version, environment)
     file = draft.seen.files.get(render.unit)
     if file is None or file.facts.get("Digest") != render.facts["Digest"]:
         draft.write(render)

@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 
-from reconciler.core import actions as act
-from reconciler.core import names, units
-from reconciler.core.draft import Draft
-from reconciler.core.hand_over import disable_others, name_in_socket, point_to, set_aside, settle
+from reconciler.core import names
 from reconciler.core.observed import RESTARTS_THAT_ARE_ENOUGH
-from reconciler.core.prepare import prepare, restore, start_over, verify_again
+from reconciler.core.planner import actions as act
+from reconciler.core.planner import unit_values
+from reconciler.core.planner.deployment_plan import Draft
+from reconciler.core.planner.hand_over import disable_others, name_in_socket, point_to, set_aside, settle
+from reconciler.core.planner.prepare import prepare, restore, start_over, verify_again
+from reconciler.core.planner.reverify import look_after
+from reconciler.core.planner.soak import why_bad, why_ended
+from reconciler.core.planner.start_failure import has_an_excuse, late, may_be_rejected
+from reconciler.core.planner.target import Target, of_files
 from reconciler.core.reasons import is_the_hosts_fault, why_failed
-from reconciler.core.soak import why_bad, why_ended
 from reconciler.core.status import Outlook, State
-from reconciler.core.target import Target, of_files
-from reconciler.core.upkeep import look_after
-from reconciler.core.verdict import has_an_excuse, late, may_be_rejected
 
 
 def towards(draft: Draft, target: Target) -> Outlook:
@@ -213,11 +214,11 @@ def _make_ready(draft: Draft, target: Target) -> Outlook | None:
     else:
         outlook = prepare(draft, target.release)
     if outlook is None and names.slice_unit(draft.name) not in draft.seen.files:
-        draft.write(units.slice_(draft.name, target.runtime))
+        draft.write(unit_values.slice_(draft.name, target.runtime))
     if outlook is None and target.release and (environment := draft.fact(target.id, "Environment")):
         for number, unit in enumerate(target.units(draft.name), 1):
             if unit not in draft.seen.files:
-                draft.write(units.server(target.release, environment, draft.situation.listening, number))
+                draft.write(unit_values.server(target.release, environment, draft.situation.listening, number))
     return outlook
 
 
@@ -285,11 +286,11 @@ def _listen(draft: Draft, target: Target) -> _Deaf | None:
             first, last = draft.situation.port_range
             why = f"cannot give {draft.name} a port: none of {first}-{last} is free; widen deploy.port_range"
             return _Deaf("no-free-port", why)
-        draft.write(units.socket(draft.name, target.id, target.runtime, port, draft.situation.listening))
+        draft.write(unit_values.socket(draft.name, target.id, target.runtime, port, draft.situation.listening))
     elif draft.socket in draft.situation.holds:
         return _Deaf("socket-failed", draft.situation.holds[draft.socket])
     elif draft.active_release != target.id:
-        draft.write(units.socket(draft.name, target.id, target.runtime, draft.port, draft.situation.listening))
+        draft.write(unit_values.socket(draft.name, target.id, target.runtime, draft.port, draft.situation.listening))
     draft.start(draft.socket)
     draft.note_start(draft.socket)
     return None

@@ -3,8 +3,9 @@
 It takes today's settings with the next promotion, with another tag, or when a person says `reconciler rollout`.
 """
 
-from reconciler.core import names, units
-from reconciler.core.draft import Draft
+from reconciler.core import names
+from reconciler.core.planner import unit_values
+from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.release import Release
 
 CHANGED = (
@@ -24,7 +25,7 @@ def runs_by_former_settings(draft: Draft, want: Release) -> bool:
     if asked is not None:
         return asked == want.asked
     # Rendered by a version of this product that did not write it down.
-    return draft.fact(active, "Source") in (None, units.source_of(want)) and want.generation == 0
+    return draft.fact(active, "Source") in (None, unit_values.source_of(want)) and want.generation == 0
 
 
 def _serves(draft: Draft, active: str) -> bool:

@@ -1,0 +1,1 @@
+"""The planner: from what is desired and what is observed to actions."""
