@@ -17,10 +17,10 @@ from pydantic import ValidationError
 
 from reconciler.apply.atomic import replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
-from reconciler.core import places
 from reconciler.core.select import InconsistentReadingError, RegistryReading, changes, select
 from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
 from reconciler.core.text.quote import one_line
+from reconciler.core.units import paths
 from reconciler.journal import configure, notify
 from reconciler.load_settings import SettingsError, load, settings_files
 from reconciler.ports.registry import Registry, RegistryError
@@ -28,7 +28,7 @@ from reconciler.report import Reporter
 from reconciler.settings import RegistrySettings, Settings
 from reconciler.status_file import STATUS_FILE
 
-REGISTRY_FILE = Path(places.REGISTRY_FILE)
+REGISTRY_FILE = Path(paths.REGISTRY_FILE)
 JITTER = 0.1
 """Share of the poll interval by which each poll is moved, so that many hosts do not ask at the same moment."""
 MENDED_BY_A_START = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS}

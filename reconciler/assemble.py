@@ -12,7 +12,7 @@ from reconciler.apply.render import Renderer, verify_with_systemd
 from reconciler.apply.requests import Requests
 from reconciler.apply.snapshots import Snapshots, agent_user
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core import places
+from reconciler.core.units import paths
 from reconciler.people import People
 from reconciler.ports.systemd import SystemdError
 from reconciler.reconcile import AfterAction, Chance, Reconciler, ignore_action
@@ -26,29 +26,29 @@ AGENT_UNIT = "mlflow-registry-agent.service"
 def snapshots() -> Snapshots:
     """The agent's snapshot, and the last one that was accepted."""
     return Snapshots(
-        Path(places.REGISTRY_FILE), Path(places.STATE_DIRECTORY) / "snapshot.json", agent_user(places.AGENT_USER)
+        Path(paths.REGISTRY_FILE), Path(paths.STATE_DIRECTORY) / "snapshot.json", agent_user(paths.AGENT_USER)
     )
 
 
 def unit_files() -> UnitFiles:
     """The unit files of this host."""
     return UnitFiles(
-        Path(places.UNIT_DIRECTORY),
-        Path(places.STATE_DIRECTORY) / "rendered",
-        [Path(directory) for directory in places.OTHER_UNIT_DIRECTORIES],
-        Path(places.EXPORTED_DIRECTORY),
+        Path(paths.UNIT_DIRECTORY),
+        Path(paths.STATE_DIRECTORY) / "rendered",
+        [Path(directory) for directory in paths.OTHER_UNIT_DIRECTORIES],
+        Path(paths.EXPORTED_DIRECTORY),
     )
 
 
 def renderer() -> Renderer:
     """The templates of this host, its own before the shipped ones."""
-    return Renderer([Path(places.OWN_TEMPLATES), Path(places.SHIPPED_TEMPLATES)], verify_with_systemd)
+    return Renderer([Path(paths.OWN_TEMPLATES), Path(paths.SHIPPED_TEMPLATES)], verify_with_systemd)
 
 
 def reconciler(settings: Settings, after_action: AfterAction = ignore_action) -> Reconciler:
     """A reconciler for this host. Raises SystemdError when systemd cannot be reached."""
     systemd = SystemdOverDbus(float(settings.reconcile.job_timeout))
-    files, ledger = unit_files(), LedgerFile(Path(places.STATE_DIRECTORY) / "ledger.json")
+    files, ledger = unit_files(), LedgerFile(Path(paths.STATE_DIRECTORY) / "ledger.json")
 
     def agent_says() -> str:
         try:

@@ -7,10 +7,10 @@ from pathlib import Path
 from reconciler import check_host, check_modes, check_space
 from reconciler.apply.render import RenderError
 from reconciler.check_host import INSTALL_AGAIN, Finding
-from reconciler.core import places
 from reconciler.core.planner import unit_values
 from reconciler.core.release import Parameters, Release
 from reconciler.core.status import State
+from reconciler.core.units import paths
 from reconciler.load_settings import SettingsError, load, settings_files
 from reconciler.settings import Settings
 from reconciler.status_file import NoStatusError, read_status
@@ -80,7 +80,7 @@ def _templates(settings: Settings) -> Iterator[Finding]:
         try:
             renderer.render(render)
         except RenderError as error:
-            own = Path(places.OWN_TEMPLATES) / render.template
+            own = Path(paths.OWN_TEMPLATES) / render.template
             mend = f"mend {own}, or remove it to use the shipped one" if own.exists() else INSTALL_AGAIN
             yield Finding(str(error), mend)
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.core import places
 from reconciler.core.release import Parameters
+from reconciler.core.units import paths
 from reconciler.release.roots_alone import why_not_roots
 from reconciler.settings import DeploySettings, Settings
 
@@ -19,12 +19,12 @@ SYSUSERS = "/etc/sysusers.d/mlflow-reconciler.conf"
 TMPFILES = "/etc/tmpfiles.d/mlflow-reconciler.conf"
 DEBIAN_PACKAGES = {"gi": "python3-gi", "systemd": "python3-systemd"}
 DIRECTORIES = {
-    places.DEPLOY_HOME: ("root", places.DEPLOY_USER, 0o750),
-    f"{places.DEPLOY_HOME}/model_deploys": ("root", "root", 0o755),
-    f"{places.DEPLOY_HOME}/environments": ("root", "root", 0o755),
+    paths.DEPLOY_HOME: ("root", paths.DEPLOY_USER, 0o750),
+    f"{paths.DEPLOY_HOME}/model_deploys": ("root", "root", 0o755),
+    f"{paths.DEPLOY_HOME}/environments": ("root", "root", 0o755),
     "/run/models": ("root", "root", 0o755),
-    places.SERVER_TEMP: ("root", "root", 0o700),
-    "/run/mlflow-registry-agent": (places.AGENT_USER, places.AGENT_USER, 0o755),
+    paths.SERVER_TEMP: ("root", "root", 0o700),
+    "/run/mlflow-registry-agent": (paths.AGENT_USER, paths.AGENT_USER, 0o755),
 }
 CREDENTIAL_STORES = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
 CREDENTIALS = (
@@ -52,7 +52,7 @@ def modules() -> Iterator[Finding]:
 
 def users(settings: Settings) -> Iterator[Finding]:
     """The users that sysusers makes, and the group that may open unix sockets."""
-    for user in (places.AGENT_USER, places.DEPLOY_USER, places.FILES_USER):
+    for user in (paths.AGENT_USER, paths.DEPLOY_USER, paths.FILES_USER):
         if not exists(user):
             yield Finding(f"there is no user {user}", f"systemd-sysusers {SYSUSERS}")
     group = settings.deploy.socket_group
@@ -90,8 +90,8 @@ def programs(settings: Settings) -> Iterator[Finding]:
         if refused := why_not_roots(program):
             why, mend = refused
             yield Finding(f"the signature check {program} {why}", mend)
-    launchers = (places.SERVER_LAUNCHER, places.STEP_LAUNCHER, places.TEMP_LAUNCHER, places.CHECKER)
-    for program in (*launchers, f"{places.PRODUCT_VENV}/bin/uv"):
+    launchers = (paths.SERVER_LAUNCHER, paths.STEP_LAUNCHER, paths.TEMP_LAUNCHER, paths.CHECKER)
+    for program in (*launchers, f"{paths.PRODUCT_VENV}/bin/uv"):
         if not os.access(program, os.X_OK):
             yield Finding(f"{program} is missing or cannot be run", INSTALL_AGAIN)
 
@@ -117,12 +117,12 @@ def openings(settings: Settings) -> list[str]:
 
 def files_of_settings(files: tuple[Path, ...]) -> Iterator[Finding]:
     """The agent, which is not root, reads the settings too."""
-    if not exists(places.AGENT_USER) or not files:
+    if not exists(paths.AGENT_USER) or not files:
         return
     directory = files[0].parent
     for path in (directory, directory / "config.d", *files):
-        if path.exists() and not may(places.AGENT_USER, "-r", path):
-            yield Finding(f"{path} cannot be read by {places.AGENT_USER}", f"chmod a+rX {path}")
+        if path.exists() and not may(paths.AGENT_USER, "-r", path):
+            yield Finding(f"{path} cannot be read by {paths.AGENT_USER}", f"chmod a+rX {path}")
             return  # what is below a directory cannot be read either
 
 

@@ -17,17 +17,17 @@ from reconciler.check_host import (
     exists,
     may,
 )
-from reconciler.core import places
+from reconciler.core.units import paths
 from reconciler.release.roots_alone import is_open, others_can_change
 from reconciler.settings import Settings
 
 SETTINGS = "/etc/mlflow-reconciler"
 PACKAGE_CACHE = "/var/cache/mlflow-reconciler"
-UNIT_DIRECTORIES = ("/usr/local/lib/systemd/system", places.UNIT_DIRECTORY)
+UNIT_DIRECTORIES = ("/usr/local/lib/systemd/system", paths.UNIT_DIRECTORY)
 ENTRANCES = (
-    *("/usr/local/bin/reconciler", f"{places.PRODUCT}/bin/reconciler", places.STEP_LAUNCHER, places.SERVER_LAUNCHER),
-    *(places.CHECKER, places.TEMP_LAUNCHER, f"{places.PRODUCT_VENV}/bin/python", f"{places.PRODUCT_VENV}/bin/uv"),
-    *(SETTINGS, SYSUSERS, TMPFILES, *UNIT_DIRECTORIES, places.STATE_DIRECTORY, places.RUN_DIRECTORY),
+    *("/usr/local/bin/reconciler", f"{paths.PRODUCT}/bin/reconciler", paths.STEP_LAUNCHER, paths.SERVER_LAUNCHER),
+    *(paths.CHECKER, paths.TEMP_LAUNCHER, f"{paths.PRODUCT_VENV}/bin/python", f"{paths.PRODUCT_VENV}/bin/uv"),
+    *(SETTINGS, SYSUSERS, TMPFILES, *UNIT_DIRECTORIES, paths.STATE_DIRECTORY, paths.RUN_DIRECTORY),
 )
 """Looked at with what they lead to and with every directory on the way."""
 OURS = ("mlflow-*", "mlflow.slice*", "model-*", "model.slice*")
@@ -54,7 +54,7 @@ def modes(_settings: Settings) -> Iterator[Finding]:
     yield from _closed()
     hidden = next((path for path, status in program if _is_hidden(status)), None)
     if hidden:
-        why = f"{hidden} is hidden from others than root, and {places.AGENT_USER}, steps and models need it"
+        why = f"{hidden} is hidden from others than root, and {paths.AGENT_USER}, steps and models need it"
         yield Finding(why, INSTALL_AGAIN)
     yield from _cache()
 
@@ -67,10 +67,10 @@ def _entrances() -> Iterator[str]:
 
 def _program() -> Iterator[Seen]:
     """What of the program is in use; former versions are not run any more."""
-    top = places.PRODUCT
+    top = paths.PRODUCT
     for directory in (top, f"{top}/versions", f"{top}/environments"):
         yield from _below(directory, deep=False)
-    for directory in (f"{top}/current", places.PRODUCT_VENV):
+    for directory in (f"{top}/current", paths.PRODUCT_VENV):
         yield from _below(os.path.realpath(directory))
 
 
@@ -106,7 +106,7 @@ def _below(top: str, *, deep: bool = True) -> Iterator[Seen]:
 
 
 def _is_programs(path: str) -> bool:
-    return f"{path}/".startswith(f"{places.PRODUCT}/")
+    return f"{path}/".startswith(f"{paths.PRODUCT}/")
 
 
 def _is_hidden(status: os.stat_result) -> bool:
@@ -119,11 +119,11 @@ def _is_hidden(status: os.stat_result) -> bool:
 
 def _closed() -> Iterator[Finding]:
     """Whether those who run the program get to it."""
-    above = Path(places.PRODUCT).parent
-    for user in (places.AGENT_USER, places.DEPLOY_USER, NOBODY):
+    above = Path(paths.PRODUCT).parent
+    for user in (paths.AGENT_USER, paths.DEPLOY_USER, NOBODY):
         if exists(user) and not may(user, "-x", above):
             closed = next(one for one in reversed([above, *above.parents]) if not may(user, "-x", one))
-            yield Finding(f"{closed} is closed to {user}, who needs what is in {places.PRODUCT}", f"chmod a+x {closed}")
+            yield Finding(f"{closed} is closed to {user}, who needs what is in {paths.PRODUCT}", f"chmod a+x {closed}")
             return
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.check_host import Finding
-from reconciler.core import places
+from reconciler.core.units import paths
 from reconciler.settings import Settings
 
 RECONCILER = "mlflow-reconciler.service"
@@ -17,10 +17,10 @@ LEAST = 16 * 1024**2
 LEAST_INODES = 64
 SHARE = 4
 """Of a file system that is small, one part in so many is enough."""
-ITS_OWN = (places.STATE_DIRECTORY, places.UNIT_DIRECTORY, places.RUN_DIRECTORY)
+ITS_OWN = (paths.STATE_DIRECTORY, paths.UNIT_DIRECTORY, paths.RUN_DIRECTORY)
 """Where the reconciler writes, with mounts of its own."""
 ITS_TMP = "/tmp"  # noqa: S108 - looked at, nothing is written there
-OTHERS = (places.DEPLOY_HOME, places.SERVER_TEMP, "/run/mlflow-registry-agent", "/run/models")
+OTHERS = (paths.DEPLOY_HOME, paths.SERVER_TEMP, "/run/mlflow-registry-agent", "/run/models")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -114,20 +114,20 @@ def _least(about: os.statvfs_result) -> int:
 def _home(settings: Settings) -> Iterator[Finding]:
     """Where releases and environments are put: more than to write is asked of it."""
     try:
-        about = os.statvfs(places.DEPLOY_HOME)
+        about = os.statvfs(paths.DEPLOY_HOME)
     except FileNotFoundError:
         return  # the missing directory is a finding of its own
     free = about.f_bavail * about.f_frsize
     if _least(about) <= free < settings.fetch.keep_free:
         missing = (settings.fetch.keep_free - free) // 1024**2 + 1
         yield Finding(
-            f"{places.DEPLOY_HOME} has {free // 1024**2} MiB free, less than fetch.keep_free",
+            f"{paths.DEPLOY_HOME} has {free // 1024**2} MiB free, less than fetch.keep_free",
             f"free {missing} MiB there, or lower fetch.keep_free",
         )
     if about.f_flag & os.ST_NOEXEC:
-        mount = _mount_of(places.DEPLOY_HOME, _mounts("self"))
+        mount = _mount_of(paths.DEPLOY_HOME, _mounts("self"))
         yield Finding(
-            f"{places.DEPLOY_HOME} is on a file system mounted noexec, so no environment there can be used",
+            f"{paths.DEPLOY_HOME} is on a file system mounted noexec, so no environment there can be used",
             f"mount -o remount,exec {shlex.quote(mount.point)}",
         )
 

@@ -12,8 +12,8 @@ import typer
 
 from reconciler import commands
 from reconciler.commands import Json
-from reconciler.core import places
 from reconciler.core.planner.actions import Action
+from reconciler.core.units import paths
 from reconciler.load_settings import SettingsError, load
 from reconciler.refusal import need_root, refuse
 from reconciler.settings import Settings
@@ -71,10 +71,10 @@ def run(
         get_logger().warning("the connection to D-Bus is closed, so this ends and systemd starts it again")
         loop.stop()
 
-    events.on_replacement(Path(places.REGISTRY_FILE).parent, loop.wake)
+    events.on_replacement(Path(paths.REGISTRY_FILE).parent, loop.wake)
     events.on_change(Path("/etc/mlflow-reconciler"), loop.settings_changed, recursive=True)
-    events.on_change(Path(places.SHIPPED_TEMPLATES), loop.wake, recursive=True)
-    events.on_change(Path(places.UNIT_DIRECTORY), loop.wake, recursive=True)
+    events.on_change(Path(paths.SHIPPED_TEMPLATES), loop.wake, recursive=True)
+    events.on_change(Path(paths.UNIT_DIRECTORY), loop.wake, recursive=True)
     events.on_replacement(REQUESTS, loop.wake)
     reconciler.systemd.watch(loop.wake, lost)
     try:

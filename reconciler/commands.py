@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from reconciler.core.names import why_not_deployable
 from reconciler.core.requests import MAX_WHO, MAX_WHY, Request, Verb
 from reconciler.core.text.quote import one_line
+from reconciler.core.units.names import why_not_deployable
 from reconciler.moments import MomentError, after, moment
 from reconciler.refusal import FAILED, MISUSED, need_root, refuse
 

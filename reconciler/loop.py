@@ -11,7 +11,8 @@ from pathlib import Path
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from reconciler.core import places, story
+from reconciler.core import story
+from reconciler.core.units import paths
 from reconciler.journal import notify
 from reconciler.load_settings import SettingsError
 from reconciler.reconcile import Reconciler
@@ -153,6 +154,6 @@ class Loop:
 
 def _lost_directory() -> str | None:
     """Find the directory of ours that somebody removed; one on a disk that refuses to write is still there."""
-    if not os.access(places.RUN_DIRECTORY, os.W_OK):
-        return places.RUN_DIRECTORY
-    return None if Path(places.STATE_DIRECTORY).is_dir() else places.STATE_DIRECTORY
+    if not os.access(paths.RUN_DIRECTORY, os.W_OK):
+        return paths.RUN_DIRECTORY
+    return None if Path(paths.STATE_DIRECTORY).is_dir() else paths.STATE_DIRECTORY

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 
-from reconciler.core.addresses import Listening
 from reconciler.core.ledger import Ledger, Rules
 from reconciler.core.planner.deployment_plan import Keeping
 from reconciler.core.planner.guard import Wanted
@@ -11,6 +10,7 @@ from reconciler.core.policy import Defaults, Policy, limit_deployments, wanted_r
 from reconciler.core.release import Parameters, Refused, Rollout
 from reconciler.core.snapshot import Snapshot
 from reconciler.core.status import Outlook, State
+from reconciler.core.units.addresses import Listening
 from reconciler.settings import Settings
 
 

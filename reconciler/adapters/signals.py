@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from gi.repository import Gio, GLib
 
-from reconciler.core import names
 from reconciler.core.planner.flooding import SPAN, TOO_MANY
+from reconciler.core.units import names
 
 BUS = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"

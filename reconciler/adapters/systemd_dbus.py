@@ -9,8 +9,8 @@ from gi.repository import Gio, GLib
 from pydbus import SystemBus
 
 from reconciler.adapters.signals import BUS, MANAGER, Signals
-from reconciler.core import names
-from reconciler.core.observed import Unit
+from reconciler.core.units import names
+from reconciler.core.units.observed import Unit
 from reconciler.ports.systemd import SystemdBusyError, SystemdError
 
 _PATH = "/org/freedesktop/systemd1"

@@ -7,12 +7,12 @@ from pydantic import ValidationError
 
 from reconciler.apply.atomic import in_words, put_aside, replace_file
 from reconciler.apply.foreign_file import MissingFileError, UnacceptableFileError, read_own_file
-from reconciler.core import places
 from reconciler.core.history import History
+from reconciler.core.units import paths
 
 log = structlog.get_logger()
 
-HISTORY_FILE = Path(places.STATE_DIRECTORY) / "history.json"
+HISTORY_FILE = Path(paths.STATE_DIRECTORY) / "history.json"
 MAX_HISTORY_BYTES = 16 * 1024 * 1024
 
 

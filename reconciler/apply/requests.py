@@ -18,14 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reconciler.apply.atomic import clear, in_words, replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
 from reconciler.apply.ledger_file import LedgerFile
-from reconciler.core import places
 from reconciler.core.ledger import Ledger
 from reconciler.core.requests import Facts, RefusedRequestError, Request, carry_out
 from reconciler.core.text.quote import one_line
+from reconciler.core.units import paths
 
 log = structlog.get_logger()
 
-REQUESTS = Path(places.RUN_DIRECTORY) / "requests"
+REQUESTS = Path(paths.RUN_DIRECTORY) / "requests"
 """In memory: going back must not need a disk."""
 MAX_BYTES = 16 * 1024
 MAX_MESSAGE = 4000

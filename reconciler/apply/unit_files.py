@@ -7,8 +7,8 @@ from pathlib import Path
 
 from reconciler.apply.atomic import is_directory, replace_file, sync_directory
 from reconciler.apply.render import facts_of
-from reconciler.core import names
-from reconciler.core.observed import File
+from reconciler.core.units import names
+from reconciler.core.units.observed import File
 
 MAX_UNIT_BYTES = 256 * 1024
 

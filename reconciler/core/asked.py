@@ -7,9 +7,9 @@ what it asks for depends on what the selectors name, never on how many versions 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.core.names import why_not_deployable
 from reconciler.core.select import BELOW_UNREADY, READY, Model, Version
 from reconciler.core.snapshot import Choose
+from reconciler.core.units.names import why_not_deployable
 
 OTHERS = 20
 """Numbers below the latest of a stage among which others in that stage are looked for, to be told."""

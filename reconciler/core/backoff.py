@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from reconciler.core.observed import Unit
+from reconciler.core.units.observed import Unit
 
 
 @dataclass(frozen=True)

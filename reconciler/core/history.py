@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from reconciler.core import names
 from reconciler.core.ledger import ReleaseId, Words
-from reconciler.core.names import DeployableName
 from reconciler.core.text.quote import one_line
+from reconciler.core.units import names
+from reconciler.core.units.names import DeployableName
 
 MAX_RUNS = 1000
 MAX_RUNS_OF_ONE = 200

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from reconciler.core.names import ENVIRONMENT_PATTERN, RELEASE_PATTERN, DeployableName, release_version
 from reconciler.core.snapshot import Source
+from reconciler.core.units.names import ENVIRONMENT_PATTERN, RELEASE_PATTERN, DeployableName, release_version
 
 MAX_REJECTED = 20
 """Rejected releases that are remembered of one deployment, the latest ones."""

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler.core import names
 from reconciler.core.backoff import Backoff, Hold, delay
-from reconciler.core.observed import Observed
 from reconciler.core.planner.deployment_plan import port_of
+from reconciler.core.units import names
+from reconciler.core.units.observed import Observed
 
 TRIED_PORTS = 8
 """How many ports a socket tries before its failure is taken for another one."""

@@ -12,11 +12,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from reconciler.core import names
 from reconciler.core.ledger import Agreed, Ledger, Record, Replacement, Suspension
-from reconciler.core.names import DeployableName
 from reconciler.core.rollback import NothingToGoBackToError, Standing, roll_back
 from reconciler.core.text.quote import one_line
+from reconciler.core.units import names
+from reconciler.core.units.names import DeployableName
 
 MAX_WHO = 100
 MAX_WHY = 1000

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from reconciler.core import names
 from reconciler.core.ledger import Record, Rejected
+from reconciler.core.units import names
 
 ROLLED_BACK = "rolled-back"
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from reconciler.core.names import DeployableName
+from reconciler.core.units.names import DeployableName
 
 MAX_KNOWN = 100_000
 """Names of models that a snapshot lists beside those that are selected; what is left out counts as not known."""

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, TypeAdapter, ValidationError
 
-from reconciler.core.names import MAX_REPLICAS
 from reconciler.core.openings import Device, Network
 from reconciler.core.release import EnvironmentKind, Rollout, Strategy
 from reconciler.core.snapshot import TAG_PREFIX
 from reconciler.core.text.sizes import CpuQuota, Size
+from reconciler.core.units.names import MAX_REPLICAS
 
 MAX_TASKS = 32_768
 RUNTIME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"

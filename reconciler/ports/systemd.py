@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from reconciler.core.observed import Unit
+from reconciler.core.units.observed import Unit
 
 
 class SystemdError(Exception):

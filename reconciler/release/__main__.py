@@ -25,8 +25,8 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from reconciler.core.names import HOST_ENVIRONMENT
 from reconciler.core.text.urls import origin
+from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.release import programs
 from reconciler.release.outcome import StepError, fail, report
 from reconciler.release.pinned import read_pin

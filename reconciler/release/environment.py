@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from reconciler.core.names import HOST_ENVIRONMENT
+from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.release.hashes import canonical, hashed, logical_lines, refuse_unhashed, server_pins
 from reconciler.release.manifest import Environment
 from reconciler.release.outcome import StepError

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.core.names import HOST_ENVIRONMENT
 from reconciler.core.sentences import human_size
+from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.release import built, signature, tree
 from reconciler.release import manifest as manifests
 from reconciler.release.alone import knows_leases, why_not_alone

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.core import names
-from reconciler.core.observed import Unit
+from reconciler.core.units import names
+from reconciler.core.units.observed import Unit
 from reconciler.ports.systemd import SystemdError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from reconciler.core.addresses import choose_port
+from reconciler.core.units.addresses import choose_port
 from tests.host import Layers, Registry, installed_host
 from tests.system.site import PYTHON, SCIENTIST, Site, code
 from tests.system.steady import Steady

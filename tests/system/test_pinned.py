@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.core import names
+from reconciler.core.units import names
 from tests.host.host import CHECKOUT_INSIDE
 from tests.system.site import PYTHON, Site, code
 from tests.system.test_bad_models import ARTIFACTS, artifacts_of

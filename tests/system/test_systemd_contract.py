@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core import names
-from reconciler.core.observed import Unit
-from reconciler.core.reasons import why_failed
 from reconciler.core.text.quote import quote_argument
+from reconciler.core.units import names
+from reconciler.core.units.failures import why_failed
+from reconciler.core.units.observed import Unit
 from reconciler.ports.systemd import Systemd, SystemdError
 from tests.fakes.systemd import Behaviour, FakeSystemd
 from tests.host import Host, Layers

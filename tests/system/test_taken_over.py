@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.core import names
+from reconciler.core.units import names
 from tests.host.host import CHECKOUT_INSIDE
 from tests.hostile import BY_HAND
 from tests.system.site import PYTHON, Site, code

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core import names
 from reconciler.core.ledger import Rejected
 from reconciler.core.status import State
+from reconciler.core.units import names
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
 from tests.unit.test_rollout import BROKEN, SOAK, active, deploy, rolled_out, servers, story

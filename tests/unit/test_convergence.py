@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core import names
-from reconciler.core.observed import Unit
 from reconciler.core.planner.actions import Action
 from reconciler.core.status import State
+from reconciler.core.units import names
+from reconciler.core.units.observed import Unit
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World, in_memory

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.core import names
 from reconciler.core.ledger import Suspension
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.flooding import WHY
 from reconciler.core.status import State
+from reconciler.core.units import names
 from reconciler.settings import DeploySettings, Settings
 from tests.unit.conftest import OPEN, World
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.observed import AFTER_SYSTEMD, Unit
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.status import State
+from reconciler.core.units.observed import AFTER_SYSTEMD, Unit
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
 from tests.unit.test_reconcile import server_of

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from reconciler.apply.atomic import replace_file
-from reconciler.core import names
 from reconciler.core.planner.actions import Action
 from reconciler.core.requests import Request, Verb
 from reconciler.core.status import State
+from reconciler.core.units import names
 from reconciler.settings import DeploySettings, ReconcileSettings, Settings
 from tests.unit.conftest import OPEN, World
 

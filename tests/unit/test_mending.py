@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core import names
 from reconciler.core.status import State
+from reconciler.core.units import names
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
 from tests.unit.test_rollout import active, deploy, rolled_out, servers, story

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core import names
 from reconciler.core.ledger import Stall
 from reconciler.core.planner import actions as act
 from reconciler.core.status import State
+from reconciler.core.units import names
 from tests.unit.conftest import World
 
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.apply.render import Renderer, RenderError
-from reconciler.core.addresses import Listening
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.actions import Render
 from reconciler.core.release import Parameters, Release
@@ -23,6 +22,7 @@ from reconciler.core.text.quote import (
     safe_token,
     tag_key,
 )
+from reconciler.core.units.addresses import Listening
 from reconciler.settings import RegistrySettings, Settings
 from reconciler.wanted import step_settings
 from tests.hostile import BY_HAND, NOT_FOR_UNITS, values

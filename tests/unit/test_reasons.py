@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.ledger import Ledger, Record
-from reconciler.core.observed import File, Observed, Unit
 from reconciler.core.planner.evidence import heard
-from reconciler.core.reasons import is_the_hosts_fault, may_be_the_hosts_fault, why_failed
+from reconciler.core.units.failures import is_the_hosts_fault, may_be_the_hosts_fault, why_failed
+from reconciler.core.units.observed import File, Observed, Unit
 
 SERVER = "model-demo@3.0123abcd.service"
 STARTING = Unit(SERVER, active="activating", sub="start")

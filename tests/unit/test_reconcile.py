@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import structlog
 
-from reconciler.core import addresses, names
-from reconciler.core.addresses import choose_port
-from reconciler.core.observed import Unit
 from reconciler.core.release import Parameters, Release
 from reconciler.core.status import State, Status
+from reconciler.core.units import addresses, names
+from reconciler.core.units.addresses import choose_port
+from reconciler.core.units.observed import Unit
 from reconciler.ports.systemd import SystemdBusyError, SystemdError
 from reconciler.settings import DeploySettings, Settings
 from reconciler.wanted import defaults

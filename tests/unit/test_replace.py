@@ -3,9 +3,9 @@
 import os
 
 from reconciler.apply.asking import Asker
-from reconciler.core import names
 from reconciler.core.requests import Request, Verb
 from reconciler.core.status import State
+from reconciler.core.units import names
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
 

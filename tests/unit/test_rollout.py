@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core import names
 from reconciler.core.ledger import Rejected
 from reconciler.core.planner.actions import Action
 from reconciler.core.status import State
+from reconciler.core.units import names
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World

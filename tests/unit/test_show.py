@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler import show
-from reconciler.core.observed import Observed, Unit
 from reconciler.core.planner.actions import Reload
 from reconciler.core.planner.plan import Plan
 from reconciler.core.status import DeploymentStatus, RegistryStatus, State, Status
+from reconciler.core.units.observed import Observed, Unit
 
 NOW = datetime.now(UTC)
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core import names
-from reconciler.core.observed import Unit
 from reconciler.core.planner.step_limit import step_of
 from reconciler.core.status import State
+from reconciler.core.units import names
+from reconciler.core.units.observed import Unit
 from reconciler.settings import DeploySettings, ReconcileSettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World, in_memory

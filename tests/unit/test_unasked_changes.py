@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.apply.atomic import replace_file
-from reconciler.core import names
 from reconciler.core.requests import Request, Verb
 from reconciler.core.status import State
+from reconciler.core.units import names
 from reconciler.settings import DeploySettings, PolicySettings, ReconcileSettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World, in_memory

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core import names
 from reconciler.core.status import State
+from reconciler.core.units import names
 from reconciler.settings import DeploySettings, FetchSettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.core import names
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.status import State
+from reconciler.core.units import names
 from tests.unit.conftest import World, in_memory
 from tests.unit.disk import refusing
 from tests.unit.walk import NAMES, Walk

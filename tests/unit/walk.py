@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.apply.atomic import replace_file
-from reconciler.core import names
 from reconciler.core.planner.actions import Action
 from reconciler.core.requests import Request, Verb
 from reconciler.core.status import State
+from reconciler.core.units import names
 from reconciler.ports.systemd import SystemdError
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour

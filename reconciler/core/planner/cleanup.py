@@ -1,12 +1,12 @@
 """The part of the plan that stops and removes what no release needs any more."""
 
-from reconciler.core import names
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_plan import Draft, clean
 from reconciler.core.planner.prepare import stop_watching
 from reconciler.core.planner.target import Target, keeps
 from reconciler.core.status import Outlook, State
+from reconciler.core.units import names
 
 
 def let_go(draft: Draft, target: Target | None) -> None:

@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconciler.core import addresses, names
 from reconciler.core.ledger import Ledger, Record, Rules
-from reconciler.core.observed import File, Observed
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.actions import Action
@@ -13,6 +11,8 @@ from reconciler.core.release import Rollout
 from reconciler.core.snapshot import Source
 from reconciler.core.status import Outlook, State
 from reconciler.core.text.quote import one_line
+from reconciler.core.units import addresses, names
+from reconciler.core.units.observed import File, Observed
 
 MAX_MESSAGE = 1000
 

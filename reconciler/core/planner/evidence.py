@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from reconciler.core import names
 from reconciler.core.ledger import Ledger
-from reconciler.core.observed import Observed
+from reconciler.core.units import names
+from reconciler.core.units.observed import Observed
 
 
 def heard(seen: Observed, ledger: Ledger) -> Observed:

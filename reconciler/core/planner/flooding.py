@@ -1,9 +1,9 @@
 """Units of which systemd has so much to tell that nobody else would be heard: they are ended, and it is said why."""
 
-from reconciler.core import names
 from reconciler.core.ledger import Ledger
-from reconciler.core.observed import Observed
 from reconciler.core.planner import actions as act
+from reconciler.core.units import names
+from reconciler.core.units.observed import Observed
 
 TOO_MANY = 100
 """Changes of one unit within `SPAN`. A server that starts makes about ten, one that serves tells its counters once a

@@ -8,13 +8,13 @@ and what is asked, a login that sees less, a registry that was set up anew, many
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.core import names
 from reconciler.core.ledger import Agreed, Ledger
-from reconciler.core.observed import File, Observed
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Situation
 from reconciler.core.release import Refused, Release
 from reconciler.core.snapshot import Source
+from reconciler.core.units import names
+from reconciler.core.units.observed import File, Observed
 
 Wanted = Mapping[str, Release | Refused]
 

@@ -1,12 +1,12 @@
 """The part of the plan in which a release that is ready takes over, is watched, and lets go of the one before it."""
 
-from reconciler.core import names
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.planner.reverify import look_after
 from reconciler.core.planner.target import Target
 from reconciler.core.status import Outlook, State
+from reconciler.core.units import names
 
 MANY = 10
 """How many versions a sentence names."""

@@ -3,10 +3,10 @@
 It takes today's settings with the next promotion, with another tag, or when a person says `reconciler rollout`.
 """
 
-from reconciler.core import names
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.release import Release
+from reconciler.core.units import names
 
 CHANGED = (
     "it runs as it was rolled out, and the settings of this host have changed since; the next promotion takes them, or "

@@ -1,9 +1,9 @@
 """The part of the plan that ends by force what does not do in time what it was told, whatever it tells systemd."""
 
-from reconciler.core import names
-from reconciler.core.observed import Unit
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.deployment_plan import Draft
+from reconciler.core.units import names
+from reconciler.core.units.observed import Unit
 
 WHY = "it has been starting, stopping or reloading for longer than its unit allows"
 

@@ -1,9 +1,9 @@
 """Which digests are written down: of a version's files when first fetched, of an environment when built."""
 
-from reconciler.core import names
 from reconciler.core.ledger import Ledger
-from reconciler.core.observed import Observed
 from reconciler.core.planner import actions as act
+from reconciler.core.units import names
+from reconciler.core.units.observed import Observed
 
 
 def pins(seen: Observed, ledger: Ledger) -> list[act.Action]:

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from reconciler.core import names
 from reconciler.core.ledger import Rejected
-from reconciler.core.observed import Observed
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import reused_version, step_limit
 from reconciler.core.planner.actions import Action
@@ -20,6 +18,8 @@ from reconciler.core.planner.target import as_it_is, fallback, of_release
 from reconciler.core.policy import NOT_ALLOWED
 from reconciler.core.release import Refused, Release
 from reconciler.core.status import Outlook, State
+from reconciler.core.units import names
+from reconciler.core.units.observed import Observed
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """The part of the plan that comes before a start: fetch, build, verify, each only when the one before it is done."""
 
-from reconciler.core import names
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.planner.pins import why_changed
 from reconciler.core.release import Release
 from reconciler.core.status import Outlook, State
+from reconciler.core.units import names
 
 LATELY = 660.0
 """Seconds: files that were made so lately and are wrong again have another trouble than somebody's hand."""

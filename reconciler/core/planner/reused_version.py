@@ -5,7 +5,6 @@ Both have one directory, so the one there has to go first, and with it what was 
 
 from collections.abc import Iterator, Mapping
 
-from reconciler.core import names
 from reconciler.core.ledger import Ledger
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
@@ -13,6 +12,7 @@ from reconciler.core.planner.cleanup import remove_at_once
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.release import Refused, Release
 from reconciler.core.status import Outlook, State
+from reconciler.core.units import names
 
 
 def origin(want: Release) -> str:

@@ -1,10 +1,10 @@
 """The part of the plan that sees to it that the files of what serves stay as they were verified."""
 
-from reconciler.core import names
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.planner.prepare import as_set, restore, stop_watching
 from reconciler.core.status import Outlook
+from reconciler.core.units import names
 
 
 def look_after(draft: Draft, version: int, environment: str | None) -> Outlook | None:

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from reconciler.core import names
-from reconciler.core.observed import RESTARTS_THAT_ARE_ENOUGH
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Draft
@@ -13,8 +11,10 @@ from reconciler.core.planner.reverify import look_after
 from reconciler.core.planner.soak import why_bad, why_ended
 from reconciler.core.planner.start_failure import has_an_excuse, late, may_be_rejected
 from reconciler.core.planner.target import Target, of_files
-from reconciler.core.reasons import is_the_hosts_fault, why_failed
 from reconciler.core.status import Outlook, State
+from reconciler.core.units import names
+from reconciler.core.units.failures import is_the_hosts_fault, why_failed
+from reconciler.core.units.observed import RESTARTS_THAT_ARE_ENOUGH
 
 
 def towards(draft: Draft, target: Target) -> Outlook:

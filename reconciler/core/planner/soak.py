@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from reconciler.core import names
-from reconciler.core.observed import Unit
 from reconciler.core.planner.flooding import WHY
-from reconciler.core.reasons import why_failed
+from reconciler.core.units import names
+from reconciler.core.units.failures import why_failed
+from reconciler.core.units.observed import Unit
 
 ENOUGH_ANSWERS = 20
 """Fewer say nothing about the share of errors."""

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from reconciler.core.observed import Unit
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.planner.overdue import is_overdue
 from reconciler.core.planner.target import Target
-from reconciler.core.reasons import is_the_hosts_fault, may_be_the_hosts_fault, why_failed
 from reconciler.core.status import Outlook
+from reconciler.core.units.failures import is_the_hosts_fault, may_be_the_hosts_fault, why_failed
+from reconciler.core.units.observed import Unit
 
 MOST_TRIES = 3
 """How often a release is tried whose server says that the host failed it."""

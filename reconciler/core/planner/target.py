@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from reconciler.core import names
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.release import Release, Rollout
+from reconciler.core.units import names
 
 
 @dataclass(frozen=True)

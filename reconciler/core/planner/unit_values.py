@@ -5,17 +5,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.core import addresses, names, places
-from reconciler.core.addresses import Listening
-from reconciler.core.names import HOST_ENVIRONMENT
 from reconciler.core.planner.actions import Render, Value
 from reconciler.core.release import Release
+from reconciler.core.units import addresses, names, paths
+from reconciler.core.units.addresses import Listening
+from reconciler.core.units.names import HOST_ENVIRONMENT
 
 TEMP_SIZE = 1024**3
 """Bytes of /tmp, and as many of /dev/shm, of a server whose memory has no limit; else it is a quarter of that."""
 
 
-HANDED_OVER = places.FILES_USER
+HANDED_OVER = paths.FILES_USER
 """Files that were verified when they stayed with the user of the other steps are verified once more."""
 
 
@@ -57,12 +57,12 @@ def _release_values(release: Release) -> dict[str, Value]:
 
 
 def _version_values(name: str, version: int) -> dict[str, Value]:
-    state = places.release_state(name, version)
+    state = paths.release_state(name, version)
     return {
         "name": name,
         "version": version,
-        "user": places.DEPLOY_USER,
-        "step": places.STEP_LAUNCHER,
+        "user": paths.DEPLOY_USER,
+        "step": paths.STEP_LAUNCHER,
         "release_state": state,
         "release_dir": f"/var/lib/{state}",
     }
@@ -79,7 +79,7 @@ def pin(name: str, version: int, source: str) -> str:
 
 
 def _pin(name: str, version: int, source: str) -> str:
-    return f"{places.PINS}/{pin(name, version, source)}"
+    return f"{paths.PINS}/{pin(name, version, source)}"
 
 
 def source_of(release: Release) -> str:
@@ -115,7 +115,7 @@ def fetch(release: Release, settings: StepSettings) -> Render:
 
 def build(release: Release, environment: str, settings: StepSettings) -> Render:
     """The unit that makes the environment; the first release that needs it lends its requirements."""
-    state = places.environment_state(environment)
+    state = paths.environment_state(environment)
     values = _release_values(release) | {
         "environment": environment,
         "environment_state": state,
@@ -127,7 +127,7 @@ def build(release: Release, environment: str, settings: StepSettings) -> Render:
         "allow_source": settings.allow_source,
         "require_hashes": settings.require_hashes,
         "keep_free": settings.keep_free,
-        "pin": f"{places.PINS}/{environment}",
+        "pin": f"{paths.PINS}/{environment}",
     }
     facts = {
         "Environment": environment,
@@ -150,13 +150,13 @@ class Files:
 def verify(files: Files, settings: StepSettings) -> Render:
     """The unit that compares what was fetched and built with what was recorded, and asks the host's own check."""
     values = _version_values(files.name, files.version) | {
-        "user": places.FILES_USER,
+        "user": paths.FILES_USER,
         "environment": files.environment,
         "environment_dir": _environment_dir(files.environment),
         "environment_state": _environment_state(files.environment),
         "build": names.build_unit(files.environment) if _environment_state(files.environment) else "",
         "pin": _pin(files.name, files.version, files.source),
-        "environment_pin": f"{places.PINS}/{files.environment}",
+        "environment_pin": f"{paths.PINS}/{files.environment}",
         "verify_command": list(settings.verify_command),
     }
     unit = names.verify_unit(files.name, files.version)
@@ -174,7 +174,7 @@ def watch(name: str, version: int, environment: str) -> Render:
     values: dict[str, Value] = {
         "name": name,
         "version": version,
-        "release_dir": f"/var/lib/{places.release_state(name, version)}",
+        "release_dir": f"/var/lib/{paths.release_state(name, version)}",
         "environment_dir": _environment_dir(environment),
         "changed": names.changed_unit(name, version),
     }
@@ -191,16 +191,16 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         "release": release.id,
         "socket": names.socket_unit(release.name),
         "slice": names.slice_unit(release.name),
-        "checker": places.CHECKER,
+        "checker": paths.CHECKER,
         "pin": _pin(release.name, release.version, source_of(release)),
-        "environment_pin": f"{places.PINS}/{environment}",
-        "launcher": places.SERVER_LAUNCHER,
+        "environment_pin": f"{paths.PINS}/{environment}",
+        "launcher": paths.SERVER_LAUNCHER,
         "temp": names.temp_unit(unit, temp_size),
-        "temp_dir": f"{places.SERVER_TEMP}/{names.temp_instance(unit, temp_size)}",
+        "temp_dir": f"{paths.SERVER_TEMP}/{names.temp_instance(unit, temp_size)}",
         "temp_size": temp_size,
         "environment_dir": directory,
-        "venv": f"{directory}/venv" if directory else places.PRODUCT_VENV,
-        "product": places.PRODUCT,
+        "venv": f"{directory}/venv" if directory else paths.PRODUCT_VENV,
+        "product": paths.PRODUCT,
         "start_timeout": parameters.start_timeout,
         "stop_timeout": parameters.stop_timeout,
         "memory_max": parameters.memory_max,
@@ -208,7 +208,7 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         "tasks_max": parameters.tasks_max,
         "network": list(parameters.network),
         "devices": list(parameters.devices),
-        "cache": places.cache_directory(release.name, release.id, replica) if parameters.cache else "",
+        "cache": paths.cache_directory(release.name, release.id, replica) if parameters.cache else "",
         "peers": list(listening.speakers),
         "max_body": parameters.max_body,
         "watchdog": parameters.watchdog,
@@ -249,7 +249,7 @@ def slice_(name: str, runtime: str) -> Render:
 
 
 def _environment_state(environment: str) -> str:
-    return "" if environment == HOST_ENVIRONMENT else places.environment_state(environment)
+    return "" if environment == HOST_ENVIRONMENT else paths.environment_state(environment)
 
 
 def _environment_dir(environment: str) -> str:

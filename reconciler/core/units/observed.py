@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from reconciler.core import names
+from reconciler.core.units import names
 
 _STANDING_BY = "standing by"
 """How a server in standby begins its status line; docs/serving.md has the whole of it."""

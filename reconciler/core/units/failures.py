@@ -1,8 +1,8 @@
 """Why a unit failed, in the words of the unit itself or, where it could not speak, in ours."""
 
-from reconciler.core import names
-from reconciler.core.observed import Unit
 from reconciler.core.text.quote import one_line
+from reconciler.core.units import names
+from reconciler.core.units.observed import Unit
 
 MAX_REASON = 1000
 
