@@ -8,8 +8,8 @@ from reconciler import check_host, check_modes, check_space
 from reconciler.apply.render import RenderError
 from reconciler.check_host import INSTALL_AGAIN, Finding
 from reconciler.core.planner import unit_values
-from reconciler.core.release import Parameters, Release
-from reconciler.core.status import State
+from reconciler.core.state.release import Parameters, Release
+from reconciler.core.state.status import State
 from reconciler.core.units import paths
 from reconciler.load_settings import SettingsError, load, settings_files
 from reconciler.settings import Settings

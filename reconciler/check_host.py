@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.core.release import Parameters
+from reconciler.core.state.release import Parameters
 from reconciler.core.units import paths
 from reconciler.release.roots_alone import why_not_roots
 from reconciler.settings import DeploySettings, Settings

@@ -111,7 +111,7 @@ def apply(
         _ask(Request(verb=verb, by=_who()), as_json)
         return
     from reconciler import show
-    from reconciler.core.status import State
+    from reconciler.core.state.status import State
     from reconciler.status_file import NoStatusError, read_status
 
     try:

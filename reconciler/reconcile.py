@@ -11,9 +11,6 @@ from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.render import RenderError
 from reconciler.apply.snapshots import Reading, Snapshots
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core import backoff, memory
-from reconciler.core.ledger import Ledger
-from reconciler.core.memory import Memory
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_plan import MAX_MESSAGE, Situation
@@ -22,8 +19,11 @@ from reconciler.core.planner.guard import Wanted
 from reconciler.core.planner.overview import facts, serving
 from reconciler.core.planner.plan import Plan, plan, without_snapshot
 from reconciler.core.requests import Facts, next_expiry
-from reconciler.core.snapshot import Snapshot
-from reconciler.core.status import Outlook, State
+from reconciler.core.state import backoff, memory
+from reconciler.core.state.ledger import Ledger
+from reconciler.core.state.memory import Memory
+from reconciler.core.state.snapshot import Snapshot
+from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.failures import why_failed
 from reconciler.core.units.observed import Observed

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from reconciler.core.select import RegistryReading
-from reconciler.core.status import Status
+from reconciler.core.state.status import Status
 from reconciler.core.told import REFRESHED, Host, deployed, due, host_id, tag_key
 from reconciler.ports.registry import Registry, RegistryError
 from reconciler.status_file import NoStatusError, read_status

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, model_validato
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.core.openings import Device, Network
-from reconciler.core.snapshot import Choose
+from reconciler.core.state.snapshot import Choose
 from reconciler.core.tags import MAX_TASKS
 from reconciler.core.text.sizes import CpuQuota, Size
 from reconciler.core.units.names import MAX_REPLICAS

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.core.status import DeploymentStatus, State, Status
+from reconciler.core.state.status import DeploymentStatus, State, Status
 from reconciler.core.text.quote import one_line
 
 if TYPE_CHECKING:  # `status` is asked often, by programs too: it does not wait for what checks and plans import
     from reconciler.check import Finding
-    from reconciler.core.history import Run
     from reconciler.core.planner.plan import Plan
+    from reconciler.core.state.history import Run
 
 UNFOLDED = 10_000
 """Columns where no terminal folds: whoever reads a pipe gets one line for each deployment."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
-from reconciler.core.status import MAX_STATUS_BYTES, Status
+from reconciler.core.state.status import MAX_STATUS_BYTES, Status
 from reconciler.core.units import paths
 
 STATUS_FILE = Path(paths.RUN_DIRECTORY) / "status.json"

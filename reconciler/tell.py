@@ -12,7 +12,15 @@ from reconciler.apply.atomic import in_words, replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_own_file
 from reconciler.core import story
 from reconciler.core.planner.actions import Action
-from reconciler.core.status import MAX_STATUS_BYTES, DeploymentStatus, Outlook, RegistryStatus, State, Status, summary
+from reconciler.core.state.status import (
+    MAX_STATUS_BYTES,
+    DeploymentStatus,
+    Outlook,
+    RegistryStatus,
+    State,
+    Status,
+    summary,
+)
 from reconciler.core.units import names
 
 log = structlog.get_logger()

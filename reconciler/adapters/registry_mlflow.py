@@ -14,7 +14,7 @@ from reconciler.adapters.mlflow_client import causes, explain, log_in, prepare_e
 from reconciler.adapters.registry_answers import LISTS, is_odd
 from reconciler.core.asked import MAX_ROWS, Question, agree, needs, questions
 from reconciler.core.select import Model, RegistryReading, Version
-from reconciler.core.snapshot import Choose
+from reconciler.core.state.snapshot import Choose
 from reconciler.ports.registry import RegistryError
 
 if TYPE_CHECKING:

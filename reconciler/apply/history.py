@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from reconciler.apply.atomic import in_words, put_aside, replace_file
 from reconciler.apply.foreign_file import MissingFileError, UnacceptableFileError, read_own_file
-from reconciler.core.history import History
+from reconciler.core.state.history import History
 from reconciler.core.units import paths
 
 log = structlog.get_logger()

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from reconciler.apply.atomic import in_words, put_aside, replace_file
 from reconciler.apply.foreign_file import MissingFileError, UnacceptableFileError, read_own_file
 from reconciler.apply.pin_files import PinFiles
-from reconciler.core.ledger import Ledger
+from reconciler.core.state.ledger import Ledger
 
 MAX_LEDGER_BYTES = 64 * 1024 * 1024
 

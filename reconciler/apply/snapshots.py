@@ -16,7 +16,7 @@ from reconciler.apply.foreign_file import (
     read_foreign_file,
     read_own_file,
 )
-from reconciler.core.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
+from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
 from reconciler.core.text.quote import one_line
 
 log = structlog.get_logger()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.core.select import BELOW_UNREADY, READY, Model, Version
-from reconciler.core.snapshot import Choose
+from reconciler.core.state.snapshot import Choose
 from reconciler.core.units.names import why_not_deployable
 
 OTHERS = 20

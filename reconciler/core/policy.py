@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 
 from reconciler.core.openings import networks_outside
-from reconciler.core.release import Parameters, Refused, Release, Rollout
 from reconciler.core.sentences import human_size
-from reconciler.core.snapshot import SelectedVersion
+from reconciler.core.state.release import Parameters, Refused, Release, Rollout
+from reconciler.core.state.snapshot import SelectedVersion
 from reconciler.core.tags import OF_ROLLOUT, TagError, read_tags
 
 NOT_ALLOWED = "not-allowed"

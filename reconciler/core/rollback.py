@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from reconciler.core.ledger import Record, Rejected
+from reconciler.core.state.ledger import Record, Rejected
 from reconciler.core.units import names
 
 ROLLED_BACK = "rolled-back"

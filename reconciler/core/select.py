@@ -6,7 +6,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-from reconciler.core.snapshot import MAX_KNOWN, TAG_PREFIX, Choose, NotDeployable, SelectedVersion, Snapshot, Source
+from reconciler.core.state.snapshot import (
+    MAX_KNOWN,
+    TAG_PREFIX,
+    Choose,
+    NotDeployable,
+    SelectedVersion,
+    Snapshot,
+    Source,
+)
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import why_not_deployable
 

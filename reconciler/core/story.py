@@ -1,6 +1,6 @@
 """The lines of the journal that matter, each with the MESSAGE_ID under which the catalog explains it."""
 
-from reconciler.core.status import Outlook, State
+from reconciler.core.state.status import Outlook, State
 
 WANTED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e01"
 REMOVED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e02"

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, TypeAdapter, ValidationError
 
 from reconciler.core.openings import Device, Network
-from reconciler.core.release import EnvironmentKind, Rollout, Strategy
-from reconciler.core.snapshot import TAG_PREFIX
+from reconciler.core.state.release import EnvironmentKind, Rollout, Strategy
+from reconciler.core.state.snapshot import TAG_PREFIX
 from reconciler.core.text.sizes import CpuQuota, Size
 from reconciler.core.units.names import MAX_REPLICAS
 

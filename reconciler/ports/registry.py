@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from reconciler.core.select import RegistryReading, Version
-from reconciler.core.snapshot import Choose
+from reconciler.core.state.snapshot import Choose
 
 
 class RegistryError(Exception):

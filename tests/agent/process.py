@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reconciler.core.snapshot import Snapshot
+from reconciler.core.state.snapshot import Snapshot
 from tests.mlflow_server import PATIENCE, NotifySocket, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

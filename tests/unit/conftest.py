@@ -18,7 +18,7 @@ from reconciler.apply.render import Renderer
 from reconciler.apply.requests import Requests
 from reconciler.apply.snapshots import Snapshots
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core.status import DeploymentStatus, Status
+from reconciler.core.state.status import DeploymentStatus, Status
 from reconciler.core.units import names
 from reconciler.people import People
 from reconciler.reconcile import Chance, Reconciler

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.ledger import Rejected
-from reconciler.core.status import State
+from reconciler.core.state.ledger import Rejected
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World

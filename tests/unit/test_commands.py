@@ -18,12 +18,12 @@ from reconciler.apply.history import HistoryFile
 from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.requests import Requests
 from reconciler.cli import app
-from reconciler.core.history import observed
-from reconciler.core.ledger import Agreed, Ledger, Record
 from reconciler.core.requests import Facts
 from reconciler.core.rollback import Standing
-from reconciler.core.snapshot import Source
-from reconciler.core.status import DeploymentStatus, RegistryStatus, State, Status
+from reconciler.core.state.history import observed
+from reconciler.core.state.ledger import Agreed, Ledger, Record
+from reconciler.core.state.snapshot import Source
+from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.moments import MomentError, after, moment
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.planner.actions import Action
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.core.units.observed import Unit
 from reconciler.settings import DeploySettings, Settings

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.core.ledger import Suspension
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.flooding import WHY
-from reconciler.core.status import State
+from reconciler.core.state.ledger import Suspension
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.settings import DeploySettings, Settings
 from tests.unit.conftest import OPEN, World

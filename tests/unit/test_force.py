@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from reconciler.core.units.observed import AFTER_SYSTEMD, Unit
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World

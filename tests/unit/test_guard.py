@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core.ledger import Record, Stall, Suspension
 from reconciler.core.planner.actions import Unconfirm
 from reconciler.core.rollback import NothingToGoBackToError, Standing, roll_back
-from reconciler.core.status import State
+from reconciler.core.state.ledger import Record, Stall, Suspension
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.unit.conftest import World
 from tests.unit.test_rollout import active, deploy, rolled_out, story

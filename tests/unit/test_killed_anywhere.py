@@ -10,7 +10,7 @@ import pytest
 from reconciler.apply.atomic import replace_file
 from reconciler.core.planner.actions import Action
 from reconciler.core.requests import Request, Verb
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.settings import DeploySettings, ReconcileSettings, Settings
 from tests.unit.conftest import OPEN, World

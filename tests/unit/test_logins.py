@@ -8,7 +8,7 @@ import pytest
 from reconciler.adapters.credentials import CredentialError, Login, registry_login, user_and_password
 from reconciler.apply.render import Renderer
 from reconciler.core.planner import unit_values
-from reconciler.core.release import Parameters, Release
+from reconciler.core.state.release import Parameters, Release
 from reconciler.core.text.urls import is_readable_on_the_way, origin
 from reconciler.core.units.addresses import Listening
 from reconciler.settings import BuildSettings, Settings

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World

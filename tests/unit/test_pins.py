@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.ledger import Stall
 from reconciler.core.planner import actions as act
-from reconciler.core.status import State
+from reconciler.core.state.ledger import Stall
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.unit.conftest import World
 

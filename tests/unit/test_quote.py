@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reconciler.apply.render import Renderer, RenderError
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.actions import Render
-from reconciler.core.release import Parameters, Release
+from reconciler.core.state.release import Parameters, Release
 from reconciler.core.text.quote import (
     Quoted,
     QuotingError,

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.ledger import Ledger, Record
 from reconciler.core.planner.evidence import heard
+from reconciler.core.state.ledger import Ledger, Record
 from reconciler.core.units.failures import is_the_hosts_fault, may_be_the_hosts_fault, why_failed
 from reconciler.core.units.observed import File, Observed, Unit
 

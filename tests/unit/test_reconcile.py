@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from reconciler.core.release import Parameters, Release
-from reconciler.core.status import State, Status
+from reconciler.core.state.release import Parameters, Release
+from reconciler.core.state.status import State, Status
 from reconciler.core.units import addresses, names
 from reconciler.core.units.addresses import choose_port
 from reconciler.core.units.observed import Unit

@@ -4,7 +4,7 @@ import os
 
 from reconciler.apply.asking import Asker
 from reconciler.core.requests import Request, Verb
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World

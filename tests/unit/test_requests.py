@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from reconciler.core.ledger import Agreed, Ledger, Record, Rejected, Replacement, Stall, Suspension
 from reconciler.core.requests import Facts, RefusedRequestError, Request, Verb, carry_out, expire, next_expiry
 from reconciler.core.rollback import Standing
-from reconciler.core.snapshot import Source
+from reconciler.core.state.ledger import Agreed, Ledger, Record, Rejected, Replacement, Stall, Suspension
+from reconciler.core.state.snapshot import Source
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=2)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.ledger import Rejected
 from reconciler.core.planner.actions import Action
-from reconciler.core.status import State
+from reconciler.core.state.ledger import Rejected
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour

@@ -14,7 +14,7 @@ from reconciler.apply.ledger_file import LedgerFile
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.requests import Request, Verb
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from reconciler.ports.systemd import SystemdError
 from tests.fakes.systemd import FakeSystemd
 from tests.unit.conftest import World

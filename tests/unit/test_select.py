@@ -16,7 +16,7 @@ from reconciler.core.select import (
     changes,
     select,
 )
-from reconciler.core.snapshot import Choose, Snapshot, Source
+from reconciler.core.state.snapshot import Choose, Snapshot, Source
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 PRODUCTION = ("stage:Production",)

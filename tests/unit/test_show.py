@@ -9,7 +9,7 @@ import pytest
 from reconciler import show
 from reconciler.core.planner.actions import Reload
 from reconciler.core.planner.plan import Plan
-from reconciler.core.status import DeploymentStatus, RegistryStatus, State, Status
+from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.core.units.observed import Observed, Unit
 
 NOW = datetime.now(UTC)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from tests.unit.conftest import World
 
 pytestmark = pytest.mark.timeout(60)

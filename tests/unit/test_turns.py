@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.planner.step_limit import step_of
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.core.units.observed import Unit
 from reconciler.settings import DeploySettings, ReconcileSettings, Settings

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from reconciler.apply.atomic import replace_file
 from reconciler.core.requests import Request, Verb
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.settings import DeploySettings, PolicySettings, ReconcileSettings, Settings
 from tests.fakes.systemd import Behaviour

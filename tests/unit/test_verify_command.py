@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.settings import DeploySettings, FetchSettings, Settings
 from tests.fakes.systemd import Behaviour

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.unit.conftest import World, in_memory
 from tests.unit.disk import refusing

@@ -10,7 +10,7 @@ from pathlib import Path
 from reconciler.apply.atomic import replace_file
 from reconciler.core.planner.actions import Action
 from reconciler.core.requests import Request, Verb
-from reconciler.core.status import State
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.ports.systemd import SystemdError
 from reconciler.settings import DeploySettings, Settings

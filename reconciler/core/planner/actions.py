@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from reconciler.core.ledger import Agreed, Ledger, Rejected, Stall
+from reconciler.core.state.ledger import Agreed, Ledger, Rejected, Stall
 
 Value = str | int | bool | list[str]
 

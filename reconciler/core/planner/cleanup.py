@@ -5,7 +5,7 @@ from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_plan import Draft, clean
 from reconciler.core.planner.prepare import stop_watching
 from reconciler.core.planner.target import Target, keeps
-from reconciler.core.status import Outlook, State
+from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
 
 

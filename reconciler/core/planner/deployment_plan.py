@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconciler.core.ledger import Ledger, Record, Rules
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.actions import Action
-from reconciler.core.release import Rollout
-from reconciler.core.snapshot import Source
-from reconciler.core.status import Outlook, State
+from reconciler.core.state.ledger import Ledger, Record, Rules
+from reconciler.core.state.release import Rollout
+from reconciler.core.state.snapshot import Source
+from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import addresses, names
 from reconciler.core.units.observed import File, Observed

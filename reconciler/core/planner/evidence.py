@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconciler.core.ledger import Ledger
+from reconciler.core.state.ledger import Ledger
 from reconciler.core.units import names
 from reconciler.core.units.observed import Observed
 

@@ -1,7 +1,7 @@
 """Units of which systemd has so much to tell that nobody else would be heard: they are ended, and it is said why."""
 
-from reconciler.core.ledger import Ledger
 from reconciler.core.planner import actions as act
+from reconciler.core.state.ledger import Ledger
 from reconciler.core.units import names
 from reconciler.core.units.observed import Observed
 

@@ -8,11 +8,11 @@ and what is asked, a login that sees less, a registry that was set up anew, many
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.core.ledger import Agreed, Ledger
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Situation
-from reconciler.core.release import Refused, Release
-from reconciler.core.snapshot import Source
+from reconciler.core.state.ledger import Agreed, Ledger
+from reconciler.core.state.release import Refused, Release
+from reconciler.core.state.snapshot import Source
 from reconciler.core.units import names
 from reconciler.core.units.observed import File, Observed
 

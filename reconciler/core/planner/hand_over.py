@@ -5,7 +5,7 @@ from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.planner.reverify import look_after
 from reconciler.core.planner.target import Target
-from reconciler.core.status import Outlook, State
+from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
 
 MANY = 10

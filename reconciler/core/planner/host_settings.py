@@ -5,7 +5,7 @@ It takes today's settings with the next promotion, with another tag, or when a p
 
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Draft
-from reconciler.core.release import Release
+from reconciler.core.state.release import Release
 from reconciler.core.units import names
 
 CHANGED = (

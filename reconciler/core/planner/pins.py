@@ -1,7 +1,7 @@
 """Which digests are written down: of a version's files when first fetched, of an environment when built."""
 
-from reconciler.core.ledger import Ledger
 from reconciler.core.planner import actions as act
+from reconciler.core.state.ledger import Ledger
 from reconciler.core.units import names
 from reconciler.core.units.observed import Observed
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from reconciler.core.ledger import Rejected
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import reused_version, step_limit
 from reconciler.core.planner.actions import Action
@@ -16,8 +15,9 @@ from reconciler.core.planner.pins import lost, pins
 from reconciler.core.planner.rollout import towards
 from reconciler.core.planner.target import as_it_is, fallback, of_release
 from reconciler.core.policy import NOT_ALLOWED
-from reconciler.core.release import Refused, Release
-from reconciler.core.status import Outlook, State
+from reconciler.core.state.ledger import Rejected
+from reconciler.core.state.release import Refused, Release
+from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
 from reconciler.core.units.observed import Observed
 

@@ -4,8 +4,8 @@ from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.planner.pins import why_changed
-from reconciler.core.release import Release
-from reconciler.core.status import Outlook, State
+from reconciler.core.state.release import Release
+from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
 
 LATELY = 660.0

@@ -5,13 +5,13 @@ Both have one directory, so the one there has to go first, and with it what was 
 
 from collections.abc import Iterator, Mapping
 
-from reconciler.core.ledger import Ledger
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.cleanup import remove_at_once
 from reconciler.core.planner.deployment_plan import Draft
-from reconciler.core.release import Refused, Release
-from reconciler.core.status import Outlook, State
+from reconciler.core.state.ledger import Ledger
+from reconciler.core.state.release import Refused, Release
+from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
 
 

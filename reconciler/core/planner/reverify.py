@@ -3,7 +3,7 @@
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.planner.prepare import as_set, restore, stop_watching
-from reconciler.core.status import Outlook
+from reconciler.core.state.status import Outlook
 from reconciler.core.units import names
 
 

@@ -11,7 +11,7 @@ from reconciler.core.planner.reverify import look_after
 from reconciler.core.planner.soak import why_bad, why_ended
 from reconciler.core.planner.start_failure import has_an_excuse, late, may_be_rejected
 from reconciler.core.planner.target import Target, of_files
-from reconciler.core.status import Outlook, State
+from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
 from reconciler.core.units.failures import is_the_hosts_fault, why_failed
 from reconciler.core.units.observed import RESTARTS_THAT_ARE_ENOUGH

@@ -6,7 +6,7 @@ from reconciler.core.planner import actions as act
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.planner.overdue import is_overdue
 from reconciler.core.planner.target import Target
-from reconciler.core.status import Outlook
+from reconciler.core.state.status import Outlook
 from reconciler.core.units.failures import is_the_hosts_fault, may_be_the_hosts_fault, why_failed
 from reconciler.core.units.observed import Unit
 

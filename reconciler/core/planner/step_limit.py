@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_plan import Draft, Situation
-from reconciler.core.status import Outlook, State
+from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
 from reconciler.core.units.observed import Observed
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from reconciler.core.planner.deployment_plan import Draft
-from reconciler.core.release import Release, Rollout
+from reconciler.core.state.release import Release, Rollout
 from reconciler.core.units import names
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.core.planner.actions import Render, Value
-from reconciler.core.release import Release
+from reconciler.core.state.release import Release
 from reconciler.core.units import addresses, names, paths
 from reconciler.core.units.addresses import Listening
 from reconciler.core.units.names import HOST_ENVIRONMENT

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from reconciler.core.snapshot import Source
+from reconciler.core.state.snapshot import Source
 from reconciler.core.units.names import ENVIRONMENT_PATTERN, RELEASE_PATTERN, DeployableName, release_version
 
 MAX_REJECTED = 20

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler.core.backoff import Backoff, Hold, delay
 from reconciler.core.planner.deployment_plan import port_of
+from reconciler.core.state.backoff import Backoff, Hold, delay
 from reconciler.core.units import names
 from reconciler.core.units.observed import Observed
 

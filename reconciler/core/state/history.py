@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from reconciler.core.ledger import ReleaseId, Words
+from reconciler.core.state.ledger import ReleaseId, Words
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import names
 from reconciler.core.units.names import DeployableName
