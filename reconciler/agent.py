@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from reconciler.apply.atomic import replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
-from reconciler.core.select import InconsistentReadingError, RegistryReading, changes, select
+from reconciler.core.registry.selection import InconsistentReadingError, RegistryReading, changes, select
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import paths

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import structlog
 
-from reconciler.core.select import RegistryReading
+from reconciler.core.registry.host_tags import REFRESHED, Host, deployed, due, host_id, tag_key
+from reconciler.core.registry.selection import RegistryReading
 from reconciler.core.state.status import Status
-from reconciler.core.told import REFRESHED, Host, deployed, due, host_id, tag_key
 from reconciler.ports.registry import Registry, RegistryError
 from reconciler.status_file import NoStatusError, read_status
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from reconciler.core.tags import RUNTIME_PATTERN
+from reconciler.core.registry.tags import RUNTIME_PATTERN
 
 
 def wrong(what: str) -> PydanticCustomError:

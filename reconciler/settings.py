@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reconciler.core.openings import Device, Network
+from reconciler.core.registry.sandbox_openings import Device, Network
+from reconciler.core.registry.tags import MAX_TASKS
 from reconciler.core.state.snapshot import Choose
-from reconciler.core.tags import MAX_TASKS
 from reconciler.core.text.sizes import CpuQuota, Size
 from reconciler.core.units.names import MAX_REPLICAS
 from reconciler.setting_values import (

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from reconciler.core.planner.deployment_plan import Keeping
 from reconciler.core.planner.guard import Wanted
 from reconciler.core.planner.unit_values import StepSettings
-from reconciler.core.policy import Defaults, Policy, limit_deployments, wanted_release
+from reconciler.core.registry.policy import Defaults, Policy, limit_deployments, wanted_release
 from reconciler.core.state.ledger import Ledger, Rules
 from reconciler.core.state.release import Parameters, Refused, Rollout
 from reconciler.core.state.snapshot import Snapshot

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from reconciler.adapters import registry_mlflow
 from reconciler.adapters.registry_mlflow import MlflowRegistry
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
-from reconciler.core.select import select
+from reconciler.core.registry.host_tags import REFRESHED, host_id, told_by
+from reconciler.core.registry.selection import select
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
-from reconciler.core.told import REFRESHED, host_id, told_by
 from tests.agent.process import AgentProcess
 from tests.mlflow_server import mlflow_server, wait_until
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.asked import MAX_NAMES, MAX_ROWS, Need, Question, needs, questions
-from reconciler.core.select import Model, Version
+from reconciler.core.registry.selection import Model, Version
+from reconciler.core.registry.version_queries import MAX_NAMES, MAX_ROWS, Need, Question, needs, questions
 
 SELECTORS = ("alias:canary", "stage:Production")
 

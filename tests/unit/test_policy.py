@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.openings import networks_outside
-from reconciler.core.policy import NOT_ALLOWED, Defaults, Policy, limit_deployments, wanted_release
+from reconciler.core.registry.policy import NOT_ALLOWED, Defaults, Policy, limit_deployments, wanted_release
+from reconciler.core.registry.sandbox_openings import networks_outside
+from reconciler.core.registry.tags import SETTABLE
 from reconciler.core.state.release import Parameters, Refused, Release, Rollout
 from reconciler.core.state.snapshot import SelectedVersion
 from reconciler.core.state.status import State
-from reconciler.core.tags import SETTABLE
 from reconciler.settings import DeploySettings, PolicySettings, Settings
 from tests.unit.conftest import World
 

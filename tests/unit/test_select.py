@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.select import (
+from reconciler.core.registry.selection import (
     READY,
     InconsistentReadingError,
     Model,

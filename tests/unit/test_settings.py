@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.tags import SETTABLE
+from reconciler.core.registry.tags import SETTABLE
 from reconciler.load_settings import SettingsError, load, settings_files
 from reconciler.settings import POLICY_KEYS, DeploySettings, Settings, known_keys
 

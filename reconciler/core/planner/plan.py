@@ -14,7 +14,7 @@ from reconciler.core.planner.overdue import end_what_is_overdue
 from reconciler.core.planner.pins import lost, pins
 from reconciler.core.planner.rollout import towards
 from reconciler.core.planner.target import as_it_is, fallback, of_release
-from reconciler.core.policy import NOT_ALLOWED
+from reconciler.core.registry.policy import NOT_ALLOWED
 from reconciler.core.state.ledger import Rejected
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.status import Outlook, State

@@ -7,7 +7,7 @@ what it asks for depends on what the selectors name, never on how many versions 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.core.select import BELOW_UNREADY, READY, Model, Version
+from reconciler.core.registry.selection import BELOW_UNREADY, READY, Model, Version
 from reconciler.core.state.snapshot import Choose
 from reconciler.core.units.names import why_not_deployable
 

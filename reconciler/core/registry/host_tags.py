@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from reconciler.core.select import Version
+from reconciler.core.registry.selection import Version
 from reconciler.core.state.status import DeploymentStatus, State, Status
 from reconciler.core.text import quote
 from reconciler.core.text.quote import one_line

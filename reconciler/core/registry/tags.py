@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, TypeAdapter, ValidationError
 
-from reconciler.core.openings import Device, Network
+from reconciler.core.registry.sandbox_openings import Device, Network
 from reconciler.core.state.release import EnvironmentKind, Rollout, Strategy
 from reconciler.core.state.snapshot import TAG_PREFIX
 from reconciler.core.text.sizes import CpuQuota, Size

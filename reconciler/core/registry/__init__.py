@@ -1,0 +1,1 @@
+"""What the registry may decide: selection, tags, policy."""
