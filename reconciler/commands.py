@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.core.requests import MAX_WHO, MAX_WHY, Request, Verb
+from reconciler.core.operators.requests import MAX_WHO, MAX_WHY, Request, Verb
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import why_not_deployable
 from reconciler.moments import MomentError, after, moment

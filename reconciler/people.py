@@ -7,7 +7,7 @@ from datetime import datetime
 from reconciler.apply.history import HistoryFile
 from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.requests import Requests
-from reconciler.core.requests import Facts, Verb, expire
+from reconciler.core.operators.requests import Facts, Verb, expire
 from reconciler.core.state.history import observed
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.status import Outlook, State

@@ -11,6 +11,7 @@ from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.render import RenderError
 from reconciler.apply.snapshots import Reading, Snapshots
 from reconciler.apply.unit_files import UnitFiles
+from reconciler.core.operators.requests import Facts, next_expiry
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_plan import MAX_MESSAGE, Situation
@@ -18,7 +19,6 @@ from reconciler.core.planner.evidence import heard
 from reconciler.core.planner.guard import Wanted
 from reconciler.core.planner.overview import facts, serving
 from reconciler.core.planner.plan import Plan, plan, without_snapshot
-from reconciler.core.requests import Facts, next_expiry
 from reconciler.core.state import backoff, memory
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.memory import Memory

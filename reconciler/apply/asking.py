@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from reconciler.apply.atomic import replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
 from reconciler.apply.requests import MAX_BYTES, REQUESTS, Answer
-from reconciler.core.requests import Request
+from reconciler.core.operators.requests import Request
 
 PAUSE = 0.05
 """Seconds between two looks for the answer."""

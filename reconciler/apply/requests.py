@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reconciler.apply.atomic import clear, in_words, replace_file
 from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
 from reconciler.apply.ledger_file import LedgerFile
-from reconciler.core.requests import Facts, RefusedRequestError, Request, carry_out
+from reconciler.core.operators.requests import Facts, RefusedRequestError, Request, carry_out
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import paths

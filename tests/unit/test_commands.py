@@ -18,8 +18,8 @@ from reconciler.apply.history import HistoryFile
 from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.requests import Requests
 from reconciler.cli import app
-from reconciler.core.requests import Facts
-from reconciler.core.rollback import Standing
+from reconciler.core.operators.requests import Facts
+from reconciler.core.operators.rollback import Standing
 from reconciler.core.state.history import observed
 from reconciler.core.state.ledger import Agreed, Ledger, Record
 from reconciler.core.state.snapshot import Source

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply.unit_files import UnitFiles
+from reconciler.core.operators.rollback import NothingToGoBackToError, Standing, roll_back
 from reconciler.core.planner.actions import Unconfirm
-from reconciler.core.rollback import NothingToGoBackToError, Standing, roll_back
 from reconciler.core.state.ledger import Record, Stall, Suspension
 from reconciler.core.state.status import State
 from reconciler.core.units import names

@@ -3,7 +3,7 @@
 import os
 
 from reconciler.apply.asking import Asker
-from reconciler.core.requests import Request, Verb
+from reconciler.core.operators.requests import Request, Verb
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.fakes.systemd import Behaviour

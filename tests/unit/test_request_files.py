@@ -15,8 +15,8 @@ from reconciler.apply import requests
 from reconciler.apply.asking import Asker, NoAnswerError
 from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.requests import ABANDONED, MAX_BYTES, STALE, Answer, Done, Requests
-from reconciler.core.requests import Facts, Request, Verb
-from reconciler.core.rollback import Standing
+from reconciler.core.operators.requests import Facts, Request, Verb
+from reconciler.core.operators.rollback import Standing
 from reconciler.core.state.ledger import Agreed, Ledger, Record
 from reconciler.core.state.snapshot import Source
 from tests.unit.disk import refusing

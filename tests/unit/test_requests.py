@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from reconciler.core.requests import Facts, RefusedRequestError, Request, Verb, carry_out, expire, next_expiry
-from reconciler.core.rollback import Standing
+from reconciler.core.operators.requests import Facts, RefusedRequestError, Request, Verb, carry_out, expire, next_expiry
+from reconciler.core.operators.rollback import Standing
 from reconciler.core.state.ledger import Agreed, Ledger, Record, Rejected, Replacement, Stall, Suspension
 from reconciler.core.state.snapshot import Source
 

@@ -11,9 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.apply.ledger_file import LedgerFile
+from reconciler.core.operators.requests import Request, Verb
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
-from reconciler.core.requests import Request, Verb
 from reconciler.core.state.status import State
 from reconciler.ports.systemd import SystemdError
 from tests.fakes.systemd import FakeSystemd

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.apply.atomic import replace_file
-from reconciler.core.requests import Request, Verb
+from reconciler.core.operators.requests import Request, Verb
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.settings import DeploySettings, PolicySettings, ReconcileSettings, Settings

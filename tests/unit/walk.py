@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.apply.atomic import replace_file
+from reconciler.core.operators.requests import Request, Verb
 from reconciler.core.planner.actions import Action
-from reconciler.core.requests import Request, Verb
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.ports.systemd import SystemdError

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Mapping
 
+from reconciler.core.operators.requests import Facts
+from reconciler.core.operators.rollback import Standing
 from reconciler.core.planner.deployment_plan import Draft, Situation
 from reconciler.core.planner.guard import Wanted, waiting
 from reconciler.core.planner.reused_version import is_taken, origin
-from reconciler.core.requests import Facts
-from reconciler.core.rollback import Standing
 from reconciler.core.state.ledger import Agreed
 from reconciler.core.state.release import Release
 from reconciler.core.units.observed import Observed

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from reconciler.core.rollback import NothingToGoBackToError, Standing, roll_back
+from reconciler.core.operators.rollback import NothingToGoBackToError, Standing, roll_back
 from reconciler.core.state.ledger import Agreed, Ledger, Record, Replacement, Suspension
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import names
