@@ -15,18 +15,18 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import replace_file
-from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
 from reconciler.core.registry.selection import InconsistentReadingError, RegistryReading, changes, select
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import paths
+from reconciler.files.atomic import replace_file
+from reconciler.files.status_file import STATUS_FILE
+from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 from reconciler.journal import configure, notify
 from reconciler.load_settings import SettingsError, load, settings_files
 from reconciler.ports.registry import Registry, RegistryError
 from reconciler.report import Reporter
 from reconciler.settings import RegistrySettings, Settings
-from reconciler.status_file import STATUS_FILE
 
 REGISTRY_FILE = Path(paths.REGISTRY_FILE)
 JITTER = 0.1

@@ -50,7 +50,7 @@ def run(
 
     from reconciler import assemble
     from reconciler.adapters.file_events import FileEvents
-    from reconciler.apply.requests import REQUESTS, Requests
+    from reconciler.files.request_inbox import REQUESTS, Requests
     from reconciler.journal import configure
     from reconciler.loop import Loop
     from reconciler.ports.systemd import SystemdError
@@ -111,7 +111,7 @@ def plan(config: Config = None, as_json: Json = False) -> None:
 def status(as_json: Json = False) -> None:
     """Show where each deployment stands."""
     from reconciler import show
-    from reconciler.status_file import NoStatusError, read_status
+    from reconciler.files.status_file import NoStatusError, read_status
 
     try:
         document = read_status()

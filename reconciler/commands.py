@@ -112,7 +112,7 @@ def apply(
         return
     from reconciler import show
     from reconciler.core.state.status import State
-    from reconciler.status_file import NoStatusError, read_status
+    from reconciler.files.status_file import NoStatusError, read_status
 
     try:
         deployments = read_status().deployments
@@ -127,7 +127,7 @@ def apply(
 def history(name: Name, as_json: Json = False) -> None:
     """Show what ran of a deployment and why it ended, also of one that is removed."""
     from reconciler import show
-    from reconciler.apply.history import UnusableHistoryError, read_history
+    from reconciler.files.history_file import UnusableHistoryError, read_history
 
     need_root("show the history")
     _check_name("show the history of", name)
@@ -158,9 +158,9 @@ def logs(
 
 def _ask(request: Request, as_json: bool) -> None:
     """Ask, and print what the reconciler says."""
-    from reconciler.apply.asking import Asker, NoAnswerError
-    from reconciler.apply.atomic import in_words
-    from reconciler.apply.requests import Answer
+    from reconciler.files.atomic import in_words
+    from reconciler.files.request_client import Asker, NoAnswerError
+    from reconciler.files.request_inbox import Answer
 
     need_root(request.cannot.removeprefix("cannot "), "only root may ask that of the reconciler")
     try:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.apply.history import HistoryFile
-from reconciler.apply.ledger_file import LedgerFile
-from reconciler.apply.requests import Requests
 from reconciler.core.operators.requests import Facts, Verb, expire
 from reconciler.core.state.history import observed
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.status import Outlook, State
+from reconciler.files.history_file import HistoryFile
+from reconciler.files.ledger_file import LedgerFile
+from reconciler.files.request_inbox import Requests
 from reconciler.tell import Teller
 
 

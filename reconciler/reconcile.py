@@ -5,11 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from reconciler.apply.atomic import in_words
 from reconciler.apply.execute import Executor
-from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.render import RenderError
-from reconciler.apply.snapshots import Reading, Snapshots
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.operators.requests import Facts, next_expiry
 from reconciler.core.planner import actions as act
@@ -27,6 +24,9 @@ from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.failures import why_failed
 from reconciler.core.units.observed import Observed
+from reconciler.files.atomic import in_words
+from reconciler.files.ledger_file import LedgerFile
+from reconciler.files.snapshot_file import Reading, Snapshots
 from reconciler.people import People
 from reconciler.ports.systemd import Systemd, SystemdBusyError, SystemdError
 from reconciler.settings import Settings

@@ -12,8 +12,8 @@ import structlog
 from reconciler.core.registry.host_tags import REFRESHED, Host, deployed, due, host_id, tag_key
 from reconciler.core.registry.selection import RegistryReading
 from reconciler.core.state.status import Status
+from reconciler.files.status_file import NoStatusError, read_status
 from reconciler.ports.registry import Registry, RegistryError
-from reconciler.status_file import NoStatusError, read_status
 
 MAX_TAGS_A_POLL = 20
 """A registry that is full of tags to be corrected is not written to without end before it is read again."""

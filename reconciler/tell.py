@@ -8,8 +8,6 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import in_words, replace_file
-from reconciler.apply.foreign_file import UnacceptableFileError, read_own_file
 from reconciler.core import story
 from reconciler.core.planner.actions import Action
 from reconciler.core.state.status import (
@@ -22,6 +20,8 @@ from reconciler.core.state.status import (
     summary,
 )
 from reconciler.core.units import names
+from reconciler.files.atomic import in_words, replace_file
+from reconciler.files.untrusted import UnacceptableFileError, read_own_file
 
 log = structlog.get_logger()
 

@@ -1,10 +1,10 @@
 """Carries out one action of a plan."""
 
-from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.render import Renderer
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
+from reconciler.files.ledger_file import LedgerFile
 from reconciler.ports.systemd import Systemd
 
 

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from reconciler.apply.atomic import in_words
 from reconciler.core.planner.actions import Render
 from reconciler.core.text.quote import QuotingError, one_line, quote, quote_argument, quote_sentence, safe_token
+from reconciler.files.atomic import in_words
 
 SECTION = "[X-Mlflow-Reconciler]"
 _SERVICE_OF_SOCKET = re.compile(r"^Service=([^/\s]+)$", re.MULTILINE)

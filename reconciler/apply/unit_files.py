@@ -5,10 +5,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.apply.atomic import is_directory, replace_file, sync_directory
 from reconciler.apply.render import facts_of
 from reconciler.core.units import names
 from reconciler.core.units.observed import File
+from reconciler.files.atomic import is_directory, replace_file, sync_directory
 
 MAX_UNIT_BYTES = 256 * 1024
 

@@ -5,8 +5,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.apply.atomic import sync_directory
 from reconciler.core.sentences import human_size
+from reconciler.files.atomic import sync_directory
 from reconciler.release import built, hashes, install, intact, programs, tree, uv
 from reconciler.release import manifest as manifests
 from reconciler.release.alone import shut_out

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from reconciler.apply.atomic import replace_file
 from reconciler.core.units.names import ENVIRONMENT_PATTERN
+from reconciler.files.atomic import replace_file
 from reconciler.release.alone import why_not_alone
 from reconciler.release.manifest import Sha256
 from reconciler.release.pinned import OddFileError, digest, listing

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from reconciler.apply.atomic import sync_directory, unfinished
 from reconciler.core.sentences import human_size
 from reconciler.core.units.names import HOST_ENVIRONMENT
+from reconciler.files.atomic import sync_directory, unfinished
 from reconciler.release import manifest as manifests
 from reconciler.release import tree
 from reconciler.release.alone import why_not_alone

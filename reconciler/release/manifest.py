@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from reconciler.apply.atomic import replace_file
 from reconciler.core.units.names import ENVIRONMENT_PATTERN, HOST_ENVIRONMENT, DeployableName
+from reconciler.files.atomic import replace_file
 from reconciler.release.outcome import StepError
 from reconciler.release.pinned import digest, line
 

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from reconciler.adapters import registry_mlflow
 from reconciler.adapters.registry_mlflow import MlflowRegistry
-from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
 from reconciler.core.registry.host_tags import REFRESHED, host_id, told_by
 from reconciler.core.registry.selection import select
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
+from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 from tests.agent.process import AgentProcess
 from tests.mlflow_server import mlflow_server, wait_until
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply.execute import Executor
-from reconciler.apply.history import HistoryFile
-from reconciler.apply.ledger_file import LedgerFile
 from reconciler.apply.render import Renderer
-from reconciler.apply.requests import Requests
-from reconciler.apply.snapshots import Snapshots
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.state.status import DeploymentStatus, Status
 from reconciler.core.units import names
+from reconciler.files.history_file import HistoryFile
+from reconciler.files.ledger_file import LedgerFile
+from reconciler.files.request_inbox import Requests
+from reconciler.files.snapshot_file import Snapshots
 from reconciler.people import People
 from reconciler.reconcile import Chance, Reconciler
 from reconciler.settings import DeploySettings, PolicySettings, Settings

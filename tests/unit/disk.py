@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
-from reconciler.apply import atomic
+from reconciler.files import atomic
 
 
 @contextlib.contextmanager

@@ -11,12 +11,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from reconciler import status_file
-from reconciler.apply import asking, history
-from reconciler.apply.asking import Asker
-from reconciler.apply.history import HistoryFile
-from reconciler.apply.ledger_file import LedgerFile
-from reconciler.apply.requests import Requests
 from reconciler.cli import app
 from reconciler.core.operators.requests import Facts
 from reconciler.core.operators.rollback import Standing
@@ -24,6 +18,11 @@ from reconciler.core.state.history import observed
 from reconciler.core.state.ledger import Agreed, Ledger, Record
 from reconciler.core.state.snapshot import Source
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
+from reconciler.files import history_file, request_client, status_file
+from reconciler.files.history_file import HistoryFile
+from reconciler.files.ledger_file import LedgerFile
+from reconciler.files.request_client import Asker
+from reconciler.files.request_inbox import Requests
 from reconciler.moments import MomentError, after, moment
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -51,7 +50,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
     def answer(_seconds: float) -> None:
         requests.serve(ledger, lambda _ledger: facts, datetime.now(UTC))
 
-    monkeypatch.setattr(asking, "Asker", lambda: Asker(tmp_path / "requests", os.getuid(), pause=answer))
+    monkeypatch.setattr(request_client, "Asker", lambda: Asker(tmp_path / "requests", os.getuid(), pause=answer))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("SUDO_USER", "jane")
     return ledger
@@ -60,7 +59,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
 @pytest.fixture
 def no_reconciler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody answers; root types."""
-    monkeypatch.setattr(asking, "Asker", lambda: Asker(tmp_path / "requests", os.getuid(), deadline=0.0))
+    monkeypatch.setattr(request_client, "Asker", lambda: Asker(tmp_path / "requests", os.getuid(), deadline=0.0))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
 
@@ -136,7 +135,7 @@ def test_where_no_reconciler_runs_the_command_says_so(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_reconciler")
 def test_where_nothing_is_installed_the_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has made a directory in which it could look for requests."""
-    monkeypatch.setattr(asking, "Asker", lambda: Asker(tmp_path / "none" / "requests", os.getuid()))
+    monkeypatch.setattr(request_client, "Asker", lambda: Asker(tmp_path / "none" / "requests", os.getuid()))
     done = run("retry", "x")
     assert done.exit_code == 1
     assert done.stderr == "cannot retry x: the reconciler does not run; see systemctl status mlflow-reconciler\n"
@@ -266,8 +265,8 @@ def test_apply_has_nothing_to_say_when_nothing_is_held(publish: Callable[..., No
 def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A history: version 3 ran, version 4 never did, another model runs; root looks."""
     path = tmp_path / "history.json"
-    read = history.read_history
-    monkeypatch.setattr(history, "read_history", lambda file=path: read(file))
+    read = history_file.read_history
+    monkeypatch.setattr(history_file, "read_history", lambda file=path: read(file))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     file = HistoryFile(path)
     file.write(observed(file.history, {"x": R3, "y": R3}, {}, {}, NOW))

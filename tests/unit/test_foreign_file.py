@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
-from reconciler.apply.snapshots import Snapshots
-from reconciler.status_file import NoStatusError, read_status
+from reconciler.files.snapshot_file import Snapshots
+from reconciler.files.status_file import NoStatusError, read_status
+from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 from tests.hostile import NOT_FOR_UNITS
 
 

@@ -8,9 +8,9 @@ from unittest import mock
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.apply import history as history_file
-from reconciler.apply.history import HistoryFile, UnusableHistoryError, read_history
 from reconciler.core.state.history import LATELY, MAX_RUNS, MAX_RUNS_OF_ONE, History, Run, observed
+from reconciler.files import history_file as history_file
+from reconciler.files.history_file import HistoryFile, UnusableHistoryError, read_history
 
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
 R3, R4, R4_ANEW = "3.00000003", "4.00000004", "4.000000ff"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.apply.atomic import replace_file
 from reconciler.core.operators.requests import Request, Verb
 from reconciler.core.planner.actions import Action
 from reconciler.core.state.status import State
 from reconciler.core.units import names
+from reconciler.files.atomic import replace_file
 from reconciler.settings import DeploySettings, ReconcileSettings, Settings
 from tests.unit.conftest import OPEN, World
 

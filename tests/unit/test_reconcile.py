@@ -624,7 +624,7 @@ def test_a_snapshot_that_cannot_be_kept_is_gone_by_all_the_same(world: World, mo
     def full(_path: Path, _content: bytes, _mode: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("reconciler.apply.snapshots.replace_file", full)
+    monkeypatch.setattr("reconciler.files.snapshot_file.replace_file", full)
     world.select()
     world.converge()
     assert "demo" not in world.status()

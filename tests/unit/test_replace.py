@@ -2,10 +2,10 @@
 
 import os
 
-from reconciler.apply.asking import Asker
 from reconciler.core.operators.requests import Request, Verb
 from reconciler.core.state.status import State
 from reconciler.core.units import names
+from reconciler.files.request_client import Asker
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
 

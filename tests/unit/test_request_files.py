@@ -11,14 +11,14 @@ from unittest import mock
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.apply import requests
-from reconciler.apply.asking import Asker, NoAnswerError
-from reconciler.apply.ledger_file import LedgerFile
-from reconciler.apply.requests import ABANDONED, MAX_BYTES, STALE, Answer, Done, Requests
 from reconciler.core.operators.requests import Facts, Request, Verb
 from reconciler.core.operators.rollback import Standing
 from reconciler.core.state.ledger import Agreed, Ledger, Record
 from reconciler.core.state.snapshot import Source
+from reconciler.files import request_inbox
+from reconciler.files.ledger_file import LedgerFile
+from reconciler.files.request_client import Asker, NoAnswerError
+from reconciler.files.request_inbox import ABANDONED, MAX_BYTES, STALE, Answer, Done, Requests
 from tests.unit.disk import refusing
 
 WANTED = "4.00000004"
@@ -261,7 +261,7 @@ class Killed(BaseException):
 def test_a_request_is_never_carried_out_twice(site: Site, where: str) -> None:
     """However a reconciler is killed in it: the next says that it does not know, or what the former said."""
     site.put("1-1.json")
-    with mock.patch.object(requests, where, side_effect=Killed), pytest.raises(Killed):
+    with mock.patch.object(request_inbox, where, side_effect=Killed), pytest.raises(Killed):
         site.serve()
     carried_out = LedgerFile(site.state / "ledger.json").ledger.record("x").generation
     assert carried_out == (0 if where == "carry_out" else 1)
@@ -293,7 +293,7 @@ def test_an_answer_that_cannot_be_written_does_not_end_the_pass(site: Site) -> N
     """What was asked is done, and it is not done again."""
     site.put("1-1.json")
     full = OSError(28, os.strerror(28))
-    with mock.patch.object(requests, "replace_file", side_effect=full), capture_logs() as lines:
+    with mock.patch.object(request_inbox, "replace_file", side_effect=full), capture_logs() as lines:
         assert [done.ok for done in site.serve()] == [True]
     assert "the answer is: version 4 of x is rolled out anew" in lines[0]["event"]
     assert site.serve() == ()

@@ -10,11 +10,11 @@ from unittest import mock
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.apply.ledger_file import LedgerFile
 from reconciler.core.operators.requests import Request, Verb
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.state.status import State
+from reconciler.files.ledger_file import LedgerFile
 from reconciler.ports.systemd import SystemdError
 from tests.fakes.systemd import FakeSystemd
 from tests.unit.conftest import World

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.apply.atomic import replace_file
 from reconciler.core.operators.requests import Request, Verb
 from reconciler.core.state.status import State
 from reconciler.core.units import names
+from reconciler.files.atomic import replace_file
 from reconciler.settings import DeploySettings, PolicySettings, ReconcileSettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World, in_memory

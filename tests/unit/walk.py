@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.apply.atomic import replace_file
 from reconciler.core.operators.requests import Request, Verb
 from reconciler.core.planner.actions import Action
 from reconciler.core.state.status import State
 from reconciler.core.units import names
+from reconciler.files.atomic import replace_file
 from reconciler.ports.systemd import SystemdError
 from reconciler.settings import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour

@@ -5,10 +5,10 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import in_words, put_aside, replace_file
-from reconciler.apply.foreign_file import MissingFileError, UnacceptableFileError, read_own_file
 from reconciler.core.state.history import History
 from reconciler.core.units import paths
+from reconciler.files.atomic import in_words, put_aside, replace_file
+from reconciler.files.untrusted import MissingFileError, UnacceptableFileError, read_own_file
 
 log = structlog.get_logger()
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import replace_file
-from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
-from reconciler.apply.requests import MAX_BYTES, REQUESTS, Answer
 from reconciler.core.operators.requests import Request
+from reconciler.files.atomic import replace_file
+from reconciler.files.request_inbox import MAX_BYTES, REQUESTS, Answer
+from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 
 PAUSE = 0.05
 """Seconds between two looks for the answer."""

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
 from reconciler.core.state.status import MAX_STATUS_BYTES, Status
 from reconciler.core.units import paths
+from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 
 STATUS_FILE = Path(paths.RUN_DIRECTORY) / "status.json"
 

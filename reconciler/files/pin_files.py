@@ -5,8 +5,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from reconciler.apply.atomic import clear, is_directory, replace_file
-from reconciler.apply.foreign_file import UnacceptableFileError, read_own_file
+from reconciler.files.atomic import clear, is_directory, replace_file
+from reconciler.files.untrusted import UnacceptableFileError, read_own_file
 
 MAX_PIN_BYTES = 100
 _DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644

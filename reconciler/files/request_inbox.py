@@ -15,13 +15,13 @@ from typing import Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from reconciler.apply.atomic import clear, in_words, replace_file
-from reconciler.apply.foreign_file import UnacceptableFileError, read_foreign_file
-from reconciler.apply.ledger_file import LedgerFile
 from reconciler.core.operators.requests import Facts, RefusedRequestError, Request, carry_out
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import paths
+from reconciler.files.atomic import clear, in_words, replace_file
+from reconciler.files.ledger_file import LedgerFile
+from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 
 log = structlog.get_logger()
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import in_words, put_aside, replace_file
-from reconciler.apply.foreign_file import MissingFileError, UnacceptableFileError, read_own_file
-from reconciler.apply.pin_files import PinFiles
 from reconciler.core.state.ledger import Ledger
+from reconciler.files.atomic import in_words, put_aside, replace_file
+from reconciler.files.pin_files import PinFiles
+from reconciler.files.untrusted import MissingFileError, UnacceptableFileError, read_own_file
 
 MAX_LEDGER_BYTES = 64 * 1024 * 1024
 

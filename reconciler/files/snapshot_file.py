@@ -9,15 +9,10 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from reconciler.apply.atomic import in_words, put_aside, replace_file
-from reconciler.apply.foreign_file import (
-    MissingFileError,
-    UnacceptableFileError,
-    read_foreign_file,
-    read_own_file,
-)
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
 from reconciler.core.text.quote import one_line
+from reconciler.files.atomic import in_words, put_aside, replace_file
+from reconciler.files.untrusted import MissingFileError, UnacceptableFileError, read_foreign_file, read_own_file
 
 log = structlog.get_logger()
 
