@@ -15,6 +15,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from pydantic import ValidationError
 
+from reconciler.adapters.journal import configure, notify
 from reconciler.core.registry.selection import InconsistentReadingError, RegistryReading, changes, select
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
 from reconciler.core.text.quote import one_line
@@ -22,7 +23,6 @@ from reconciler.core.units import paths
 from reconciler.files.atomic import replace_file
 from reconciler.files.status_file import STATUS_FILE
 from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
-from reconciler.journal import configure, notify
 from reconciler.load_settings import SettingsError, load, settings_files
 from reconciler.ports.registry import Registry, RegistryError
 from reconciler.report import Reporter

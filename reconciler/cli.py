@@ -50,8 +50,8 @@ def run(
 
     from reconciler import assemble
     from reconciler.adapters.file_events import FileEvents
+    from reconciler.adapters.journal import configure
     from reconciler.files.request_inbox import REQUESTS, Requests
-    from reconciler.journal import configure
     from reconciler.loop import Loop
     from reconciler.ports.systemd import SystemdError
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from reconciler.adapters.journal import notify
 from reconciler.core import story
 from reconciler.core.units import paths
-from reconciler.journal import notify
 from reconciler.load_settings import SettingsError
 from reconciler.reconcile import Reconciler
 from reconciler.settings import Settings

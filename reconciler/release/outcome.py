@@ -3,8 +3,8 @@
 import sys
 from typing import NoReturn
 
+from reconciler.adapters.journal import MAX_STATUS, notify
 from reconciler.core.text.quote import one_line
-from reconciler.journal import MAX_STATUS, notify
 
 
 class StepError(Exception):
