@@ -23,10 +23,10 @@ from reconciler.core.units import paths
 from reconciler.files.atomic import replace_file
 from reconciler.files.status_file import STATUS_FILE
 from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
-from reconciler.load_settings import SettingsError, load, settings_files
 from reconciler.ports.registry import Registry, RegistryError
 from reconciler.report import Reporter
-from reconciler.settings import RegistrySettings, Settings
+from reconciler.settings.load import SettingsError, load, settings_files
+from reconciler.settings.model import RegistrySettings, Settings
 
 REGISTRY_FILE = Path(paths.REGISTRY_FILE)
 JITTER = 0.1

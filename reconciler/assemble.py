@@ -17,7 +17,7 @@ from reconciler.files.status_file import STATUS_FILE
 from reconciler.people import People
 from reconciler.ports.systemd import SystemdError
 from reconciler.reconcile import AfterAction, Chance, Reconciler, ignore_action
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 from reconciler.tell import Teller
 
 AGENT_UNIT = "mlflow-registry-agent.service"

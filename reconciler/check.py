@@ -12,8 +12,8 @@ from reconciler.core.state.release import Parameters, Release
 from reconciler.core.state.status import State
 from reconciler.core.units import paths
 from reconciler.files.status_file import NoStatusError, read_status
-from reconciler.load_settings import SettingsError, load, settings_files
-from reconciler.settings import Settings
+from reconciler.settings.load import SettingsError, load, settings_files
+from reconciler.settings.model import Settings
 from reconciler.wanted import listening, step_settings
 
 AGENT, RECONCILER = "mlflow-registry-agent.service", "mlflow-reconciler.service"

@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.core.state.release import Parameters
 from reconciler.core.units import paths
 from reconciler.release.roots_alone import why_not_roots
-from reconciler.settings import DeploySettings, Settings
+from reconciler.settings.model import DeploySettings, Settings
 
 SYSUSERS = "/etc/sysusers.d/mlflow-reconciler.conf"
 TMPFILES = "/etc/tmpfiles.d/mlflow-reconciler.conf"

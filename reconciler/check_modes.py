@@ -19,7 +19,7 @@ from reconciler.check_host import (
 )
 from reconciler.core.units import paths
 from reconciler.release.roots_alone import is_open, others_can_change
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 
 SETTINGS = "/etc/mlflow-reconciler"
 PACKAGE_CACHE = "/var/cache/mlflow-reconciler"

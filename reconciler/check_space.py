@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reconciler.check_host import Finding
 from reconciler.core.units import paths
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 
 RECONCILER = "mlflow-reconciler.service"
 LEAST = 16 * 1024**2

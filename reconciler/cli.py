@@ -14,9 +14,9 @@ from reconciler import commands
 from reconciler.commands import Json
 from reconciler.core.planner.actions import Action
 from reconciler.core.units import paths
-from reconciler.load_settings import SettingsError, load
 from reconciler.refusal import need_root, refuse
-from reconciler.settings import Settings
+from reconciler.settings.load import SettingsError, load
+from reconciler.settings.model import Settings
 
 app = typer.Typer(
     name="reconciler",

@@ -14,9 +14,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from reconciler.adapters.journal import notify
 from reconciler.core import story
 from reconciler.core.units import paths
-from reconciler.load_settings import SettingsError
 from reconciler.reconcile import Reconciler
-from reconciler.settings import Settings
+from reconciler.settings.load import SettingsError
+from reconciler.settings.model import Settings
 
 log = structlog.get_logger()
 

@@ -29,7 +29,7 @@ from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.snapshot_file import Reading, Snapshots
 from reconciler.people import People
 from reconciler.ports.systemd import Systemd, SystemdBusyError, SystemdError
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 from reconciler.tell import Teller
 from reconciler.wanted import keeping, listening, not_deployable, rollout_settings, rules, step_settings, wanted
 

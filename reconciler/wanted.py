@@ -11,7 +11,7 @@ from reconciler.core.state.release import Parameters, Refused, Rollout
 from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.addresses import Listening
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 
 
 def wanted(snapshot: Snapshot, settings: Settings, ledger: Ledger, here: Collection[str]) -> Wanted:

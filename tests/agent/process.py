@@ -17,7 +17,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from reconciler.agent import run
-from reconciler.load_settings import load
+from reconciler.settings.load import load
 config = Path(sys.argv[1])
 run(load(config), config, registry_file=Path(sys.argv[2]), status=Path(sys.argv[3]))
 """

@@ -14,7 +14,7 @@ from reconciler.core.planner import unit_values
 from reconciler.core.planner.actions import Render
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.text.quote import one_line, quote, quote_argument, quote_sentence
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 from reconciler.wanted import step_settings
 from tests.host import Host
 from tests.host.host import CHECKOUT

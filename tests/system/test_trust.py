@@ -13,7 +13,7 @@ import pytest
 from reconciler.apply.render import Renderer
 from reconciler.core.planner import unit_values
 from reconciler.core.state.release import Parameters, Release
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 from reconciler.wanted import step_settings
 from tests.host import CHECKOUT_INSIDE
 from tests.host.host import CHECKOUT

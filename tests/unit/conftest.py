@@ -22,7 +22,7 @@ from reconciler.files.request_inbox import Requests
 from reconciler.files.snapshot_file import Snapshots
 from reconciler.people import People
 from reconciler.reconcile import Chance, Reconciler
-from reconciler.settings import DeploySettings, PolicySettings, Settings
+from reconciler.settings.model import DeploySettings, PolicySettings, Settings
 from reconciler.tell import Teller
 from tests.fakes.systemd import Behaviour, FakeSystemd
 

@@ -10,7 +10,7 @@ from reconciler.core.planner.actions import Action
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.core.units.observed import Unit
-from reconciler.settings import DeploySettings, Settings
+from reconciler.settings.model import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World, in_memory
 

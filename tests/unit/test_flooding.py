@@ -11,7 +11,7 @@ from reconciler.core.planner.flooding import WHY
 from reconciler.core.state.ledger import Suspension
 from reconciler.core.state.status import State
 from reconciler.core.units import names
-from reconciler.settings import DeploySettings, Settings
+from reconciler.settings.model import DeploySettings, Settings
 from tests.unit.conftest import OPEN, World
 
 

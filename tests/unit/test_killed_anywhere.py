@@ -12,7 +12,7 @@ from reconciler.core.planner.actions import Action
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.files.atomic import replace_file
-from reconciler.settings import DeploySettings, ReconcileSettings, Settings
+from reconciler.settings.model import DeploySettings, ReconcileSettings, Settings
 from tests.unit.conftest import OPEN, World
 
 SOAK = 60

@@ -10,7 +10,7 @@ from reconciler.core.registry.tags import SETTABLE
 from reconciler.core.state.release import Parameters, Refused, Release, Rollout
 from reconciler.core.state.snapshot import SelectedVersion
 from reconciler.core.state.status import State
-from reconciler.settings import DeploySettings, PolicySettings, Settings
+from reconciler.settings.model import DeploySettings, PolicySettings, Settings
 from tests.unit.conftest import World
 
 GIB = 1024**3

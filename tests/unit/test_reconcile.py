@@ -12,7 +12,7 @@ from reconciler.core.units import addresses, names
 from reconciler.core.units.addresses import choose_port
 from reconciler.core.units.observed import Unit
 from reconciler.ports.systemd import SystemdBusyError, SystemdError
-from reconciler.settings import DeploySettings, Settings
+from reconciler.settings.model import DeploySettings, Settings
 from reconciler.wanted import defaults
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World

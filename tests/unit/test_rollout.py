@@ -9,7 +9,7 @@ from reconciler.core.planner.actions import Action
 from reconciler.core.state.ledger import Rejected
 from reconciler.core.state.status import State
 from reconciler.core.units import names
-from reconciler.settings import DeploySettings, Settings
+from reconciler.settings.model import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World
 

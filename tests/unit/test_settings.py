@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.registry.tags import SETTABLE
-from reconciler.load_settings import SettingsError, load, settings_files
-from reconciler.settings import POLICY_KEYS, DeploySettings, Settings, known_keys
+from reconciler.settings.load import SettingsError, load, settings_files
+from reconciler.settings.model import POLICY_KEYS, DeploySettings, Settings, known_keys
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def refusal(path: Path) -> str:
 
 def test_no_file_means_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host without a settings file follows what is in Production on its own MLflow server."""
-    monkeypatch.setattr("reconciler.load_settings.DEFAULT_PATH", tmp_path / "config.toml")
+    monkeypatch.setattr("reconciler.settings.load.DEFAULT_PATH", tmp_path / "config.toml")
     settings = load(None)
     assert settings.registry.selectors == ("stage:Production",)
     assert settings.registry.poll_interval == 10

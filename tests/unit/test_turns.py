@@ -8,7 +8,7 @@ from reconciler.core.planner.step_limit import step_of
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.core.units.observed import Unit
-from reconciler.settings import DeploySettings, ReconcileSettings, Settings
+from reconciler.settings.model import DeploySettings, ReconcileSettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World, in_memory
 

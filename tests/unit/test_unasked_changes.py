@@ -13,7 +13,7 @@ from reconciler.core.operators.requests import Request, Verb
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.files.atomic import replace_file
-from reconciler.settings import DeploySettings, PolicySettings, ReconcileSettings, Settings
+from reconciler.settings.model import DeploySettings, PolicySettings, ReconcileSettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World, in_memory
 

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.core.state.status import State
 from reconciler.core.units import names
-from reconciler.settings import DeploySettings, FetchSettings, Settings
+from reconciler.settings.model import DeploySettings, FetchSettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World
 

@@ -13,7 +13,7 @@ from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.files.atomic import replace_file
 from reconciler.ports.systemd import SystemdError
-from reconciler.settings import DeploySettings, Settings
+from reconciler.settings.model import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World
 

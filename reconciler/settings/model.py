@@ -11,7 +11,7 @@ from reconciler.core.registry.tags import MAX_TASKS
 from reconciler.core.state.snapshot import Choose
 from reconciler.core.text.sizes import CpuQuota, Size
 from reconciler.core.units.names import MAX_REPLICAS
-from reconciler.setting_values import (
+from reconciler.settings.values import (
     Account,
     Address,
     AddressOrDirectory,

@@ -11,7 +11,7 @@ import pydantic_settings
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from reconciler.settings import ENVIRONMENT_PREFIX, Settings, known_keys
+from reconciler.settings.model import ENVIRONMENT_PREFIX, Settings, known_keys
 
 DEFAULT_PATH = Path("/etc/mlflow-reconciler/config.toml")
 PATH_VARIABLE = "MLFLOW_RECONCILER_CONFIG"
