@@ -12,8 +12,8 @@ from pathlib import Path
 
 from reconciler.core.state.release import Parameters
 from reconciler.core.units import paths
-from reconciler.release.roots_alone import why_not_roots
 from reconciler.settings.model import DeploySettings, Settings
+from reconciler.steps.root_owned import why_not_roots
 
 SYSUSERS = "/etc/sysusers.d/mlflow-reconciler.conf"
 TMPFILES = "/etc/tmpfiles.d/mlflow-reconciler.conf"

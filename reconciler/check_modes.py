@@ -18,8 +18,8 @@ from reconciler.check_host import (
     may,
 )
 from reconciler.core.units import paths
-from reconciler.release.roots_alone import is_open, others_can_change
 from reconciler.settings.model import Settings
+from reconciler.steps.root_owned import is_open, others_can_change
 
 SETTINGS = "/etc/mlflow-reconciler"
 PACKAGE_CACHE = "/var/cache/mlflow-reconciler"

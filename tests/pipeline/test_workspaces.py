@@ -9,7 +9,7 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from reconciler.release import manifest as manifests
+from reconciler.steps import manifest as manifests
 from tests.agent.process import AgentProcess
 from tests.mlflow_server import PATIENCE, mlflow_server
 from tests.pipeline.conftest import Account

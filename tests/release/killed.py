@@ -14,9 +14,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from reconciler.release import build, built, download, fetch, tree, verify  # noqa: F401 - so that no fork has to
-from reconciler.release import manifest as manifests
-from reconciler.release.__main__ import main
+from reconciler.steps import build, download, environment_record, fetch, tree, verify  # noqa: F401 - so that no fork has to
+from reconciler.steps import manifest as manifests
+from reconciler.steps.__main__ import main
 
 _EVENTS = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree", "subprocess.Popen"}
 
@@ -61,7 +61,7 @@ def counts_as_complete(step: str, state: Path, arguments: list[str]) -> bool:
         if (state / manifests.MANIFEST).exists():
             verify.verify(state, None)
         return (state / manifests.MANIFEST).exists()
-    return built.why_incomplete(state, arguments[arguments.index("--digest") + 1]) is None
+    return environment_record.why_incomplete(state, arguments[arguments.index("--digest") + 1]) is None
 
 
 def run(stride: int, arguments: list[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.release.alone import knows_leases, why_not_alone
+from reconciler.steps.sole_access import knows_leases, why_not_alone
 from tests.release.step import Steps
 from tests.release.store import Store
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.release import built
-from reconciler.release import manifest as manifests
-from reconciler.release.alone import why_not_alone
-from reconciler.release.environment import environment_digest, server_digest, server_package
-from reconciler.release.hashes import server_pins
-from reconciler.release.manifest import Environment, Manifest
+from reconciler.steps import environment_record
+from reconciler.steps import manifest as manifests
+from reconciler.steps.hashed_requirements import server_pins
+from reconciler.steps.manifest import Environment, Manifest
+from reconciler.steps.requirements import environment_digest, server_digest, server_package
+from reconciler.steps.sole_access import why_not_alone
 from tests.index import Index
 from tests.mlflow_server import PATIENCE, wait_until
 from tests.release import wheels
@@ -64,7 +64,7 @@ def test_two_models_with_conflicting_pins_each_get_theirs(tmp_path: Path, house:
         ended = run(state, *arguments(made, house))
         assert ended.code == 0, ended.output
         assert ended.status.startswith(f"built environment {made[1]}: Python ")
-        assert built.why_incomplete(state, made[1]) is None
+        assert environment_record.why_incomplete(state, made[1]) is None
         assert imported(state / "venv", "tiny.__version__") == version
         assert imported(state / "venv", "__import__('modelserver').__name__") == "modelserver"
         assert list((state / "venv").rglob("tiny/__pycache__/*.pyc"))
@@ -234,10 +234,10 @@ def test_a_damaged_environment_is_built_again(tmp_path: Path, house: Path, run: 
         (state / "complete.json").write_text("{}")
     else:
         (state / "venv/bin/python").unlink()
-    assert built.why_incomplete(state, made[1]) is not None
+    assert environment_record.why_incomplete(state, made[1]) is not None
     ended = run(state, *arguments(made, house))
     assert ended.status.startswith("built environment"), ended.output
-    assert built.why_incomplete(state, made[1]) is None
+    assert environment_record.why_incomplete(state, made[1]) is None
 
 
 def test_a_release_that_needs_another_environment_is_refused(tmp_path: Path, house: Path, run: Steps) -> None:
@@ -381,9 +381,9 @@ def test_a_build_killed_while_uv_works_is_finished_by_the_next(tmp_path: Path, h
     wait_until(lambda: (state / "venv.new/pyvenv.cfg").exists(), "uv has begun the environment")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(PATIENCE)
-    assert built.why_incomplete(state, made[1]) is not None
+    assert environment_record.why_incomplete(state, made[1]) is not None
     assert run(state, *arguments(made, house)).code == 0
-    assert built.why_incomplete(state, made[1]) is None
+    assert environment_record.why_incomplete(state, made[1]) is None
 
 
 def test_a_disk_that_fills_up_is_a_plain_reason_and_nothing_counts(tmp_path: Path, house: Path, run: Steps) -> None:
@@ -397,7 +397,7 @@ def test_a_disk_that_fills_up_is_a_plain_reason_and_nothing_counts(tmp_path: Pat
         ended: Ended = run(state, *arguments(made, house))
         assert ended.code == 1
         assert "no space left on this host's disk; make room on the host" in ended.status
-        assert built.why_incomplete(state, made[1]) is not None
+        assert environment_record.why_incomplete(state, made[1]) is not None
         subprocess.run(["/usr/bin/mount", "-o", "remount,size=64m", str(state)], check=True)
         assert run(state, *arguments(made, house)).code == 0
         kept = run(state, *arguments((made[0], "f" * 32), house, "--keep-free", str(10**15)))

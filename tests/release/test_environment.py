@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.release.environment import environment_digest, read_environment
-from reconciler.release.outcome import StepError
+from reconciler.steps.requirements import environment_digest, read_environment
+from reconciler.steps.step_report import StepError
 
 
 def model(directory: Path, **files: str) -> Path:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters.artifact_store import hand_over_keys
-from reconciler.release import manifest as manifests
-from reconciler.release.tree import sha256_of
+from reconciler.steps import manifest as manifests
+from reconciler.steps.tree import sha256_of
 from tests.mlflow_server import PATIENCE, NotifySocket, wait_until
 from tests.release.conftest import Registered, log_directory
 from tests.release.step import ROOT, Steps, command, environment

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.release import built
-from reconciler.release.pinned import listing
+from reconciler.steps import environment_record
+from reconciler.steps.check_files import listing
 from tests.release import wheels
 from tests.release.hostile_wheels import DATA, EVIL, hostile, library_of
 from tests.release.step import Steps
@@ -90,7 +90,7 @@ def test_a_hostile_wheel_is_built_or_refused_and_runs_nothing(tmp_path: Path, ru
         left = {path.name for path in state.iterdir()}
         if ended.code == 0:
             counts["built"] += 1
-            assert built.why_incomplete(state, made[1]) is None, wheel.tricks
+            assert environment_record.why_incomplete(state, made[1]) is None, wheel.tricks
             assert left == {"complete.json", "venv"}, wheel.tricks
         else:
             counts["refused"] += 1
@@ -103,7 +103,7 @@ def test_a_hostile_wheel_is_built_or_refused_and_runs_nothing(tmp_path: Path, ru
             ran.append((seed, wheel.tricks))
             marker.unlink()
         subprocess.run(["/usr/bin/rm", "-rf", str(state)], check=True)
-    assert built.why_incomplete(others / "environment", release(others / "release", "tiny")[1]) is None
+    assert environment_record.why_incomplete(others / "environment", release(others / "release", "tiny")[1]) is None
     changed = [
         (others / "environment/complete.json").read_text() != record,
         honest(tmp_path / "afterwards", own, run) != before,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.release import pinned
+from reconciler.steps import check_files
 from tests.release.step import ROOT, Steps
 from tests.release.store import Store
 
@@ -47,8 +47,8 @@ def test_a_server_starts_only_with_what_was_recorded(tmp_path: Path, damage: str
     (venv / "python").symlink_to("/usr/bin/python3")
     model.mkdir()
     (model / "weights").write_bytes(b"1234")
-    (tmp_path / "files").write_text(pinned.digest(pinned.listing(str(model))))
-    (tmp_path / "content").write_text(pinned.digest(pinned.listing(str(venv), links=True)))
+    (tmp_path / "files").write_text(check_files.digest(check_files.listing(str(model))))
+    (tmp_path / "content").write_text(check_files.digest(check_files.listing(str(venv), links=True)))
     if damage == "same size":
         (model / "weights").write_bytes(b"4321")
     elif damage == "extra":
@@ -73,13 +73,13 @@ def test_a_server_starts_only_with_what_was_recorded(tmp_path: Path, damage: str
         assert (done.returncode, done.stdout) == (0, "--served\n")
     else:
         assert (done.returncode, done.stdout) == (78, "")
-        assert done.stderr.startswith(pinned.CHANGED)
+        assert done.stderr.startswith(check_files.CHANGED)
 
 
 def test_signals_of_the_server_wait_for_it(tmp_path: Path) -> None:
     """To stand by, or to answer: during the check they would kill the process, so they are kept for the server."""
     (tmp_path / "model").mkdir()
-    (tmp_path / "files").write_text(pinned.digest({}))
+    (tmp_path / "files").write_text(check_files.digest({}))
     said = "import signal; print(*sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
     command = ["/usr/bin/python3", "-IS", str(CHECKER), "--model-files", f"{tmp_path}/files", f"{tmp_path}/model", "--"]
     done = subprocess.run([*command, "/usr/bin/python3", "-c", said], capture_output=True, text=True, check=True)

@@ -21,7 +21,7 @@ def serve() -> None:
             os.dup2(descriptor, 2)
             os.environ.clear()
             os.environ.update(asked["environment"])  # type: ignore[call-overload]  # JSON of our own test
-            from reconciler.release.__main__ import main
+            from reconciler.steps.__main__ import main
 
             main(asked["arguments"])  # type: ignore[arg-type]  # JSON of our own test
 

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 from reconciler.adapters.credentials import CredentialError, user_and_password
 from reconciler.core.text.quote import one_line
 from reconciler.core.text.urls import is_readable_on_the_way
-from reconciler.release import programs
-from reconciler.release.outcome import StepError, say
-from reconciler.release.programs import Room
-from reconciler.release.tree import free_bytes
+from reconciler.steps import subprocesses
+from reconciler.steps.step_report import StepError, say
+from reconciler.steps.subprocesses import Room
+from reconciler.steps.tree import free_bytes
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _PASSED_ON = (*_PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
@@ -86,7 +86,7 @@ def run(*arguments: str, room: Room, login: str = "") -> str:
         with _in_memory(login) as netrc:
             # Also without credentials: uv would look for a file in somebody's home.
             environment["NETRC"] = f"/proc/self/fd/{netrc}" if netrc is not None else "/dev/null"
-            done = programs.run(
+            done = subprocesses.run(
                 [uv, "--color", "never", *arguments],
                 room=room,
                 environment=environment,

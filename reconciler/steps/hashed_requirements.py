@@ -6,7 +6,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from reconciler.release.outcome import StepError
+from reconciler.steps.step_report import StepError
 
 MAX_HASHES = 500
 """Of one requirement: it has one of each file that a version may be installed from."""

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from reconciler.core.units.names import ENVIRONMENT_PATTERN, HOST_ENVIRONMENT, DeployableName
 from reconciler.files.atomic import replace_file
-from reconciler.release.outcome import StepError
-from reconciler.release.pinned import digest, line
+from reconciler.steps.check_files import digest, line
+from reconciler.steps.step_report import StepError
 
 MANIFEST = "manifest.json"
 MODEL = "model"

@@ -27,9 +27,9 @@ from types import FrameType
 
 from reconciler.core.text.urls import origin
 from reconciler.core.units.names import HOST_ENVIRONMENT
-from reconciler.release import programs
-from reconciler.release.outcome import StepError, fail, report
-from reconciler.release.pinned import read_pin
+from reconciler.steps import subprocesses
+from reconciler.steps.check_files import read_pin
+from reconciler.steps.step_report import StepError, fail, report
 
 EX_TEMPFAIL = 75
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -44,10 +44,10 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     os.umask(0o022)  # the server reads the result as another user
     try:
-        programs.adopt()
+        subprocesses.adopt()
         done = _STEPS[options.step](options)
         # The unit stays when this process ends well, and what is in it would stay with it.
-        programs.end_all()
+        subprocesses.end_all()
         report(done)
     except StepError as failed:
         fail(str(failed))
@@ -69,9 +69,9 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> str:
-    from reconciler.release.download import Wanted
-    from reconciler.release.fetch import fetch
-    from reconciler.release.limits import Limits
+    from reconciler.steps.download import Wanted
+    from reconciler.steps.fetch import fetch
+    from reconciler.steps.limits import Limits
 
     registry = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not registry.startswith(("http://", "https://")):
@@ -97,8 +97,8 @@ def _fetch(options: argparse.Namespace) -> str:
 
 
 def _build(options: argparse.Namespace) -> str:
-    from reconciler.release.build import Ordered, build
-    from reconciler.release.uv import Sources
+    from reconciler.steps.build import Ordered, build
+    from reconciler.steps.uv import Sources
 
     sources = Sources(
         index_url=options.index_url,
@@ -117,7 +117,7 @@ def _build(options: argparse.Namespace) -> str:
 
 
 def _verify(options: argparse.Namespace) -> str:
-    from reconciler.release.verify import Check, Pins, verify
+    from reconciler.steps.verify import Check, Pins, verify
 
     environment = None if options.environment_dir == HOST_ENVIRONMENT else Path(options.environment_dir)
     pins = Pins(_pin(options.pin), _pin(options.environment_pin))

@@ -5,13 +5,13 @@ from pathlib import Path
 from reconciler.core.sentences import human_size
 from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.files.atomic import sync_directory, unfinished
-from reconciler.release import manifest as manifests
-from reconciler.release import tree
-from reconciler.release.alone import why_not_alone
-from reconciler.release.download import Wanted, download
-from reconciler.release.environment import read_environment
-from reconciler.release.manifest import MANIFEST, MODEL, FileRecord, Manifest
-from reconciler.release.outcome import StepError, say
+from reconciler.steps import manifest as manifests
+from reconciler.steps import tree
+from reconciler.steps.download import Wanted, download
+from reconciler.steps.manifest import MANIFEST, MODEL, FileRecord, Manifest
+from reconciler.steps.requirements import read_environment
+from reconciler.steps.sole_access import why_not_alone
+from reconciler.steps.step_report import StepError, say
 
 INCOMING = ".incoming"
 

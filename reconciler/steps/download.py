@@ -13,9 +13,9 @@ from reconciler.adapters.egress import Egress, EgressError
 from reconciler.adapters.mlflow_client import causes, explain, log_out
 from reconciler.core.sentences import human_size
 from reconciler.core.text.quote import one_line
-from reconciler.release import manifest as manifests
-from reconciler.release import tree
-from reconciler.release.limits import (
+from reconciler.steps import manifest as manifests
+from reconciler.steps import tree
+from reconciler.steps.limits import (
     Limits,
     Meter,
     chooses_its_servers,
@@ -25,7 +25,7 @@ from reconciler.release.limits import (
     why_not_from,
     why_too_much,
 )
-from reconciler.release.outcome import StepError
+from reconciler.steps.step_report import StepError
 
 REQUEST_TIMEOUT = 60
 """Seconds of silence from a server that are taken for the end, unless the unit says otherwise."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.core.sentences import human_size
-from reconciler.release.outcome import StepError, say
+from reconciler.steps.step_report import StepError, say
 
 _LOOK = 0.1
 """Seconds between two looks at the room that is left."""

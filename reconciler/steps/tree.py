@@ -6,8 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from reconciler.release.outcome import StepError
-from reconciler.release.pinned import OddFileError, sha256_of, walk
+from reconciler.steps.check_files import OddFileError, sha256_of, walk
+from reconciler.steps.step_report import StepError
 
 __all__ = ["free_bytes", "regular_files", "remove", "sha256_of", "sync_below"]
 

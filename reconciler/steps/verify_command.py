@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 
 from reconciler.core.text.quote import one_line
-from reconciler.release.outcome import StepError, say
-from reconciler.release.roots_alone import why_not_roots
+from reconciler.steps.root_owned import why_not_roots
+from reconciler.steps.step_report import StepError, say
 
 DEADLINE = 300
 """Seconds that the check may take; less than its unit may."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.release.outcome import StepError
-from reconciler.release.pinned import OddFileError, line, listing, sha256_of, walk
+from reconciler.steps.check_files import OddFileError, line, listing, sha256_of, walk
+from reconciler.steps.step_report import StepError
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 _PYTHON = re.compile(r"bin/(python[0-9.]*t?|pyvenv\.cfg)|pyvenv\.cfg")

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from reconciler.release import hashes, intact, uv
-from reconciler.release.environment import SERVER_REQUIREMENTS, server_package
-from reconciler.release.intact import Fresh
-from reconciler.release.manifest import Environment
-from reconciler.release.outcome import StepError
-from reconciler.release.programs import Room
+from reconciler.steps import hashed_requirements, intact, uv
+from reconciler.steps.intact import Fresh
+from reconciler.steps.manifest import Environment
+from reconciler.steps.requirements import SERVER_REQUIREMENTS, server_package
+from reconciler.steps.step_report import StepError
+from reconciler.steps.subprocesses import Room
 
 OWN, TOGETHER = "requirements.txt", "together.txt"
 """What the model needs, alone and with one requirement of the server's."""
@@ -33,7 +33,7 @@ def install(fresh: Fresh, wanted: Environment, python: str, sources: uv.Sources,
     own.write_text("".join(f"{line}\n" for line in wanted.requirements))
     needs = ["--requirement", str(server)]
     if wanted.pins is not None:
-        listed, known = hashes.server_needs(wanted.requirements, server_package())
+        listed, known = hashed_requirements.server_needs(wanted.requirements, server_package())
         for name, lines in ((PINNED, listed), (KNOWN, known)):
             (room.directory / name).write_text("".join(f"{line}\n" for line in lines))
         needs = ["--require-hashes", "--requirement", str(room.directory / PINNED)]

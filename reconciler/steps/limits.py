@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from reconciler.core.sentences import human_size
 from reconciler.core.text.urls import origin
-from reconciler.release.tree import free_bytes
+from reconciler.steps.tree import free_bytes
 
 _LEAST = 16 * 1024 * 1024 + 4096
 """Bytes that this process may always write to one file: its own records."""

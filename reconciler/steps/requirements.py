@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from reconciler.core.units.names import HOST_ENVIRONMENT
-from reconciler.release.hashes import canonical, hashed, logical_lines, refuse_unhashed, server_pins
-from reconciler.release.manifest import Environment
-from reconciler.release.outcome import StepError
+from reconciler.steps.hashed_requirements import canonical, hashed, logical_lines, refuse_unhashed, server_pins
+from reconciler.steps.manifest import Environment
+from reconciler.steps.step_report import StepError
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_REQUIREMENTS = 1000

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from reconciler.core.units.names import ENVIRONMENT_PATTERN
 from reconciler.files.atomic import replace_file
-from reconciler.release.alone import why_not_alone
-from reconciler.release.manifest import Sha256
-from reconciler.release.pinned import OddFileError, digest, listing
+from reconciler.steps.check_files import OddFileError, digest, listing
+from reconciler.steps.manifest import Sha256
+from reconciler.steps.sole_access import why_not_alone
 
 COMPLETE = "complete.json"
 VENV = "venv"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from reconciler.core.sentences import human_size
 from reconciler.core.units.names import HOST_ENVIRONMENT
-from reconciler.release import built, signature, tree
-from reconciler.release import manifest as manifests
-from reconciler.release.alone import knows_leases, why_not_alone
-from reconciler.release.manifest import MANIFEST, MODEL
-from reconciler.release.outcome import StepError
+from reconciler.steps import environment_record, tree, verify_command
+from reconciler.steps import manifest as manifests
+from reconciler.steps.manifest import MANIFEST, MODEL
+from reconciler.steps.sole_access import knows_leases, why_not_alone
+from reconciler.steps.step_report import StepError
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Check:
     """The host's own check of the model's files, where it has one."""
 
     command: tuple[str, ...] = ()
-    deadline: float = signature.DEADLINE
+    deadline: float = verify_command.DEADLINE
 
 
 def verify(release: Path, environment: Path | None, pins: Pins = Pins(), check: Check = Check()) -> str:
@@ -53,10 +53,10 @@ def verify(release: Path, environment: Path | None, pins: Pins = Pins(), check: 
     wanted = manifest.environment.digest
     if (environment is None) != (wanted == HOST_ENVIRONMENT):
         raise StepError(f"cannot verify {where}: it was fetched for the environment {wanted}; fetch it again")
-    if environment is not None and (why := built.why_incomplete(environment, wanted, pins.content)):
+    if environment is not None and (why := environment_record.why_incomplete(environment, wanted, pins.content)):
         raise StepError(f"cannot verify {where}: its environment {why}; build it again")
     if check.command:
-        signature.check(check.command, release / MODEL, where, check.deadline)
+        verify_command.check(check.command, release / MODEL, where, check.deadline)
     agreed = f", and {check.command[0]} agreed" if check.command else ""
     unseen = "" if knows_leases(release / MANIFEST) else ", but this file system does not tell who has them open"
     return f"verified {len(found)} files, {human_size(manifest.size)}{agreed}{unseen}; environment={wanted}"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from reconciler.core.sentences import human_size
 from reconciler.files.atomic import sync_directory
-from reconciler.release import built, hashes, install, intact, programs, tree, uv
-from reconciler.release import manifest as manifests
-from reconciler.release.alone import shut_out
-from reconciler.release.built import COMPLETE, VENV
-from reconciler.release.environment import environment_digest, server_digest, server_package, server_sources
-from reconciler.release.intact import Fresh
-from reconciler.release.outcome import StepError, say
-from reconciler.release.programs import Room
+from reconciler.steps import environment_record, hashed_requirements, install, intact, subprocesses, tree, uv
+from reconciler.steps import manifest as manifests
+from reconciler.steps.environment_record import COMPLETE, VENV
+from reconciler.steps.intact import Fresh
+from reconciler.steps.requirements import environment_digest, server_digest, server_package, server_sources
+from reconciler.steps.sole_access import shut_out
+from reconciler.steps.step_report import StepError, say
+from reconciler.steps.subprocesses import Room
 
 NEW, OLD = f"{VENV}.new", f"{VENV}.old"
 """What is being made, and what it replaces."""
@@ -56,12 +56,12 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
             raise StepError(
                 "cannot build the environment: the model was fetched before hashes were asked for; fetch it again"
             )
-        hashes.refuse_unhashed(wanted.requirements)
+        hashed_requirements.refuse_unhashed(wanted.requirements)
     if (environment / VENV).is_dir():
         shut_out(environment / VENV)
-    why = built.why_incomplete(environment, order.digest, order.pinned)
+    why = environment_record.why_incomplete(environment, order.digest, order.pinned)
     if why is None:
-        return f"environment {order.digest} is complete; content={built.content(environment / VENV)[1]}"
+        return f"environment {order.digest} is complete; content={environment_record.content(environment / VENV)[1]}"
     say(f"building environment {order.digest}, which {why}")
     # The record goes first: without it nothing else counts. What is there is not touched before there is better: if
     # somebody damaged it, a server may still run in it.
@@ -89,7 +89,7 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
     finally:  # what failed must not take the room that the next try needs
         _tidy(environment)
     tree.sync_below(environment)
-    complete = built.record(environment, order.digest, python, packages, server)
+    complete = environment_record.record(environment, order.digest, python, packages, server)
     return (
         f"built environment {order.digest}: Python {wanted.python}, {len(packages)} packages, {complete.entries} files"
         f"; content={complete.content}"
@@ -130,7 +130,7 @@ def _compile(fresh: Fresh, python: str, room: Room) -> None:
     workers = min(_WORKERS, len(os.sched_getaffinity(0)))
     command = [python, "-I", "-S", "-m", "compileall", "-q", "-f", "-j", str(workers)]
     command += ["-s", str(fresh.venv), str(fresh.venv / "lib")]
-    done = programs.run(command, room=room, environment={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
+    done = subprocesses.run(command, room=room, environment={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
     if done.returncode != 0:  # templates and examples in packages need not be Python; they are never imported
         say(f"some files were not compiled to bytecode: {done.stdout.strip().splitlines()[-1:] or done.stderr[-200:]}")
 
