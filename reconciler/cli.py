@@ -124,7 +124,7 @@ def status(as_json: Json = False) -> None:
 def check(config: Config = None, as_json: Json = False) -> None:
     """Find what is wrong with this installation and say how to mend it. Exits 1 when there is something."""
     from reconciler import show
-    from reconciler.check import findings, opened
+    from reconciler.check.installation import findings, opened
 
     need_root("check")
     found = findings(config)

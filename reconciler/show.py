@@ -14,7 +14,7 @@ from reconciler.core.state.status import DeploymentStatus, State, Status
 from reconciler.core.text.quote import one_line
 
 if TYPE_CHECKING:  # `status` is asked often, by programs too: it does not wait for what checks and plans import
-    from reconciler.check import Finding
+    from reconciler.check.installation import Finding
     from reconciler.core.planner.plan import Plan
     from reconciler.core.state.history import Run
 

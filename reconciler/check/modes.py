@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.check_host import (
+from reconciler.check.host import (
     CREDENTIAL_STORES,
     CREDENTIALS,
     INSTALL_AGAIN,

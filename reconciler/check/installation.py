@@ -4,9 +4,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from reconciler import check_host, check_modes, check_space
 from reconciler.apply.render import RenderError
-from reconciler.check_host import INSTALL_AGAIN, Finding
+from reconciler.check import host, modes, space
+from reconciler.check.host import INSTALL_AGAIN, Finding
 from reconciler.core.planner import unit_values
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.state.status import State
@@ -27,7 +27,7 @@ def findings(config: Path | None) -> list[Finding]:
 
     What needs those modules is imported where it is used, so that their absence can be told.
     """
-    if missing := list(check_host.modules()):
+    if missing := list(host.modules()):
         return missing
     try:
         settings = load(config)
@@ -35,11 +35,11 @@ def findings(config: Path | None) -> list[Finding]:
     except SettingsError as error:
         return [Finding(str(error), "change what the sentence names, then run reconciler check again")]
     looks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
-        check_host.users,
-        check_host.directories,
-        check_host.programs,
-        check_host.credentials,
-        check_modes.modes,
+        host.users,
+        host.directories,
+        host.programs,
+        host.credentials,
+        modes.modes,
         _space,
         _templates,
         _foreign_units,
@@ -47,13 +47,13 @@ def findings(config: Path | None) -> list[Finding]:
         _registry,
         _held,
     )
-    return [*check_host.files_of_settings(files), *(finding for look in looks for finding in look(settings))]
+    return [*host.files_of_settings(files), *(finding for look in looks for finding in look(settings))]
 
 
 def opened(config: Path | None) -> list[str]:
     """Tell what the settings open beyond what models get by themselves; nothing of settings that cannot be used."""
     try:
-        return check_host.openings(load(config))
+        return host.openings(load(config))
     except SettingsError:
         return []  # a finding
 
@@ -62,7 +62,7 @@ def _templates(settings: Settings) -> Iterator[Finding]:
     """Render every template with an example; a file of the host's own may be what is wrong."""
     from reconciler import assemble
 
-    if list(check_host.programs(settings)):
+    if list(host.programs(settings)):
         return  # findings of their own, and systemd refuses units whose program it cannot see
     example = Release("example", 1, "models:/example/1", Parameters(runtime=settings.deploy.runtime))
     steps, environment, place = step_settings(settings), "0" * 32, listening(settings)
@@ -122,7 +122,7 @@ def _services(_settings: Settings) -> Iterator[Finding]:
 
 
 def _space(settings: Settings) -> Iterator[Finding]:
-    return check_space.space(settings, int(_show(RECONCILER)["MainPID"] or 0))
+    return space.space(settings, int(_show(RECONCILER)["MainPID"] or 0))
 
 
 def _registry(settings: Settings) -> Iterator[Finding]:

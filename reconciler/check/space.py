@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.check_host import Finding
+from reconciler.check.host import Finding
 from reconciler.core.units import paths
 from reconciler.settings.model import Settings
 

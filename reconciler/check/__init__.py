@@ -1,0 +1,1 @@
+"""`reconciler check`: looks an installation over."""
