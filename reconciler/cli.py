@@ -33,7 +33,7 @@ Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="S
 @app.command()
 def agent(config: Config = None) -> None:
     """Read the registry again and again and write the snapshot. Runs unprivileged as mlflow-registry-agent.service."""
-    from reconciler.agent import run as run_agent
+    from reconciler.agent.poll import run as run_agent
 
     run_agent(_settings(config), config)
 

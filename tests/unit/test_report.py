@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.agent.report import MAX_TAGS_A_POLL, Reporter
 from reconciler.core.registry.host_tags import Host, due, host_id, tag_key, told_by, value_of
 from reconciler.core.registry.selection import Model, RegistryReading, Version
 from reconciler.core.state.snapshot import Choose
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.ports.registry import RegistryError
-from reconciler.report import MAX_TAGS_A_POLL, Reporter
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 KEY = "deployed.host"

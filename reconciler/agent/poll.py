@@ -16,6 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from pydantic import ValidationError
 
 from reconciler.adapters.journal import configure, notify
+from reconciler.agent.report import Reporter
 from reconciler.core.registry.selection import InconsistentReadingError, RegistryReading, changes, select
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
 from reconciler.core.text.quote import one_line
@@ -24,7 +25,6 @@ from reconciler.files.atomic import replace_file
 from reconciler.files.status_file import STATUS_FILE
 from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 from reconciler.ports.registry import Registry, RegistryError
-from reconciler.report import Reporter
 from reconciler.settings.load import SettingsError, load, settings_files
 from reconciler.settings.model import RegistrySettings, Settings
 

@@ -1,0 +1,1 @@
+"""The registry agent: reads the registry, and tells it what this host serves."""
