@@ -48,18 +48,18 @@ def run(
     """Reconcile the snapshot with this host's units until stopped. Runs as mlflow-reconciler.service."""
     from structlog import get_logger
 
-    from reconciler import assemble
     from reconciler.adapters.file_events import FileEvents
     from reconciler.adapters.journal import configure
+    from reconciler.daemon import wiring
+    from reconciler.daemon.loop import Loop
     from reconciler.files.request_inbox import REQUESTS, Requests
-    from reconciler.loop import Loop
     from reconciler.ports.systemd import SystemdError
 
     need_root("run")
     configure("reconciler")
     settings = _settings(config)
     try:
-        reconciler = assemble.reconciler(settings, _hook(after_action))
+        reconciler = wiring.reconciler(settings, _hook(after_action))
     except SystemdError as error:
         refuse(f"{error}; see whether systemd and dbus run on this host", 1)
     reconciler.files.sweep()
@@ -91,13 +91,14 @@ def plan(config: Config = None, as_json: Json = False) -> None:
 
     What failed and waits for its next try is shown as if the try were due.
     """
-    from reconciler import assemble, show
+    from reconciler import show
+    from reconciler.daemon import wiring
     from reconciler.ports.systemd import SystemdError
 
     need_root("plan")
     settings = _settings(config)
     try:
-        reconciler = assemble.reconciler(settings)
+        reconciler = wiring.reconciler(settings)
         reconciler.memory = reconciler.memory.without_reload()
         seen = reconciler.observe()
         decided = reconciler.decide(reconciler.snapshots.read(keep=False), seen)

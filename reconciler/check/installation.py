@@ -11,10 +11,10 @@ from reconciler.core.planner import unit_values
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.state.status import State
 from reconciler.core.units import paths
+from reconciler.daemon.desired import listening, step_settings
 from reconciler.files.status_file import NoStatusError, read_status
 from reconciler.settings.load import SettingsError, load, settings_files
 from reconciler.settings.model import Settings
-from reconciler.wanted import listening, step_settings
 
 AGENT, RECONCILER = "mlflow-registry-agent.service", "mlflow-reconciler.service"
 SHOWN = ("LoadState", "ActiveState", "SubState", "NRestarts", "UnitFileState", "NeedDaemonReload", "MainPID")
@@ -60,13 +60,13 @@ def opened(config: Path | None) -> list[str]:
 
 def _templates(settings: Settings) -> Iterator[Finding]:
     """Render every template with an example; a file of the host's own may be what is wrong."""
-    from reconciler import assemble
+    from reconciler.daemon import wiring
 
     if list(host.programs(settings)):
         return  # findings of their own, and systemd refuses units whose program it cannot see
     example = Release("example", 1, "models:/example/1", Parameters(runtime=settings.deploy.runtime))
     steps, environment, place = step_settings(settings), "0" * 32, listening(settings)
-    renderer = assemble.renderer()
+    renderer = wiring.renderer()
     for render in (
         unit_values.slice_(example.name, example.parameters.runtime),
         unit_values.socket(example.name, example.id, example.parameters.runtime, settings.deploy.port_range[0], place),
@@ -86,9 +86,9 @@ def _templates(settings: Settings) -> Iterator[Finding]:
 
 
 def _foreign_units(_settings: Settings) -> Iterator[Finding]:
-    from reconciler import assemble
+    from reconciler.daemon import wiring
 
-    _, foreign = assemble.unit_files().observe()
+    _, foreign = wiring.unit_files().observe()
     for unit in sorted(foreign):
         yield Finding(
             f"the unit {unit} has a name of a model's unit but was made by somebody else; it is left alone",
@@ -126,7 +126,7 @@ def _space(settings: Settings) -> Iterator[Finding]:
 
 
 def _registry(settings: Settings) -> Iterator[Finding]:
-    from reconciler import assemble
+    from reconciler.daemon import wiring
 
     if any(_show(service)["ActiveState"] != "active" for service in (AGENT, RECONCILER)):
         return  # a finding of its own
@@ -135,7 +135,7 @@ def _registry(settings: Settings) -> Iterator[Finding]:
     except NoStatusError as error:
         yield Finding(f"there is no status: {error}", f"systemctl restart {RECONCILER}")
         return
-    problem = assemble.snapshots().read(keep=False).problem
+    problem = wiring.snapshots().read(keep=False).problem
     if registry.reachable and not problem:
         return
     if problem and not registry.message.startswith("cannot read the registry"):

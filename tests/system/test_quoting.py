@@ -14,8 +14,8 @@ from reconciler.core.planner import unit_values
 from reconciler.core.planner.actions import Render
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.text.quote import one_line, quote, quote_argument, quote_sentence
+from reconciler.daemon.desired import step_settings
 from reconciler.settings.model import Settings
-from reconciler.wanted import step_settings
 from tests.host import Host
 from tests.host.host import CHECKOUT
 from tests.hostile import values

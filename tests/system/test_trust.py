@@ -13,8 +13,8 @@ import pytest
 from reconciler.apply.render import Renderer
 from reconciler.core.planner import unit_values
 from reconciler.core.state.release import Parameters, Release
+from reconciler.daemon.desired import step_settings
 from reconciler.settings.model import Settings
-from reconciler.wanted import step_settings
 from tests.host import CHECKOUT_INSIDE
 from tests.host.host import CHECKOUT
 from tests.system.attempt import DONE
@@ -161,7 +161,7 @@ def test_the_reconciler_never_loads_mlflow(models: Site) -> None:
         models.demote("watched")
         written = models.host.read(imports)
     modules = set(re.findall(r"^import time:.*\| +(\S+)$", written, re.MULTILINE))
-    assert {"reconciler.loop", "reconciler.core.planner.plan", "pydbus", "jinja2"} <= modules
+    assert {"reconciler.daemon.loop", "reconciler.core.planner.plan", "pydbus", "jinja2"} <= modules
     assert not {module for module in modules if re.match(r"mlflow|numpy|pandas|requests|urllib3|uvicorn", module)}
 
 

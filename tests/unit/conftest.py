@@ -16,14 +16,14 @@ from reconciler.apply.render import Renderer
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.state.status import DeploymentStatus, Status
 from reconciler.core.units import names
+from reconciler.daemon.one_pass import Chance, Reconciler
+from reconciler.daemon.operators import People
+from reconciler.daemon.publish import Teller
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_inbox import Requests
 from reconciler.files.snapshot_file import Snapshots
-from reconciler.people import People
-from reconciler.reconcile import Chance, Reconciler
 from reconciler.settings.model import DeploySettings, PolicySettings, Settings
-from reconciler.tell import Teller
 from tests.fakes.systemd import Behaviour, FakeSystemd
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,8 @@ from reconciler.core.planner import unit_values
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.text.urls import is_readable_on_the_way, origin
 from reconciler.core.units.addresses import Listening
+from reconciler.daemon.desired import step_settings
 from reconciler.settings.model import BuildSettings, Settings
-from reconciler.wanted import step_settings
 
 CANARY = "c4n4ry-hunter2"
 

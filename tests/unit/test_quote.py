@@ -23,8 +23,8 @@ from reconciler.core.text.quote import (
     tag_key,
 )
 from reconciler.core.units.addresses import Listening
+from reconciler.daemon.desired import step_settings
 from reconciler.settings.model import RegistrySettings, Settings
-from reconciler.wanted import step_settings
 from tests.hostile import BY_HAND, NOT_FOR_UNITS, values
 from tests.unit.conftest import CHECKOUT, World
 

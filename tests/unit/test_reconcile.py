@@ -11,9 +11,9 @@ from reconciler.core.state.status import State, Status
 from reconciler.core.units import addresses, names
 from reconciler.core.units.addresses import choose_port
 from reconciler.core.units.observed import Unit
+from reconciler.daemon.desired import defaults
 from reconciler.ports.systemd import SystemdBusyError, SystemdError
 from reconciler.settings.model import DeploySettings, Settings
-from reconciler.wanted import defaults
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World
 
@@ -424,7 +424,7 @@ def test_a_tag_that_cannot_be_used_is_the_deployments_reason(world: World, key: 
 def test_each_change_is_told_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal has one line a change, in the order in which things happened."""
     lines: list[str] = []
-    monkeypatch.setattr("reconciler.tell.log", structlog.wrap_logger(None, [_keep(lines)]))
+    monkeypatch.setattr("reconciler.daemon.publish.log", structlog.wrap_logger(None, [_keep(lines)]))
     world.select(demo=1)
     world.converge()
     world.select(demo=2)

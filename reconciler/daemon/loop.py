@@ -12,9 +12,9 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from reconciler.adapters.journal import notify
-from reconciler.core import story
 from reconciler.core.units import paths
-from reconciler.reconcile import Reconciler
+from reconciler.daemon import journal_messages
+from reconciler.daemon.one_pass import Reconciler
 from reconciler.settings.load import SettingsError
 from reconciler.settings.model import Settings
 
@@ -142,7 +142,7 @@ class Loop:
             settings = self._load_settings()
         except SettingsError as error:
             log.error(  # noqa: TRY400 - the sentence says all; a traceback would say less
-                f"{error}; the old settings stay in force", MESSAGE_ID=story.SETTINGS_REFUSED
+                f"{error}; the old settings stay in force", MESSAGE_ID=journal_messages.SETTINGS_REFUSED
             )
             return False
         if settings == self._reconciler.settings:

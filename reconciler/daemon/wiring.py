@@ -9,16 +9,16 @@ from reconciler.apply.execute import Executor
 from reconciler.apply.render import Renderer, verify_with_systemd
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.units import paths
+from reconciler.daemon.one_pass import AfterAction, Chance, Reconciler, ignore_action
+from reconciler.daemon.operators import People
+from reconciler.daemon.publish import Teller
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_inbox import Requests
 from reconciler.files.snapshot_file import Snapshots, agent_user
 from reconciler.files.status_file import STATUS_FILE
-from reconciler.people import People
 from reconciler.ports.systemd import SystemdError
-from reconciler.reconcile import AfterAction, Chance, Reconciler, ignore_action
 from reconciler.settings.model import Settings
-from reconciler.tell import Teller
 
 AGENT_UNIT = "mlflow-registry-agent.service"
 

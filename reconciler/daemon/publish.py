@@ -8,7 +8,6 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from reconciler.core import story
 from reconciler.core.planner.actions import Action
 from reconciler.core.state.status import (
     MAX_STATUS_BYTES,
@@ -20,6 +19,7 @@ from reconciler.core.state.status import (
     summary,
 )
 from reconciler.core.units import names
+from reconciler.daemon import journal_messages
 from reconciler.files.atomic import in_words, replace_file
 from reconciler.files.untrusted import UnacceptableFileError, read_own_file
 
@@ -74,7 +74,7 @@ class Teller:
             _tell_change(before.get(one.name), one)
         for name in before.keys() - {one.name for one in deployments}:
             if before[name].state is not State.NOT_DEPLOYABLE:
-                log.info(f"{name} is removed", MODEL=name, MESSAGE_ID=story.REMOVED)
+                log.info(f"{name} is removed", MODEL=name, MESSAGE_ID=journal_messages.REMOVED)
         self._tell_registry(status.registry)
         if status != self._told or self._unpublished:
             self._publish(status)
@@ -122,7 +122,7 @@ class Teller:
             f"cannot {action}: {in_words(error)}; it is tried again later",
             MODEL=action.deployment or None,
             OBJECT_SYSTEMD_UNIT=action.unit or None,
-            MESSAGE_ID=story.ACTION_FAILED,
+            MESSAGE_ID=journal_messages.ACTION_FAILED,
         )
 
     def _tell_registry(self, registry: RegistryStatus) -> None:
@@ -131,7 +131,9 @@ class Teller:
             if registry.reachable:
                 log.info("the registry's snapshot is fresh")
             else:
-                log.warning(f"going by the last snapshot: {registry.message}", MESSAGE_ID=story.SNAPSHOT_REFUSED)
+                log.warning(
+                    f"going by the last snapshot: {registry.message}", MESSAGE_ID=journal_messages.SNAPSHOT_REFUSED
+                )
 
 
 def _with_since(outlook: Outlook, before: DeploymentStatus | None, now: datetime) -> DeploymentStatus:
@@ -146,14 +148,14 @@ def _with_since(outlook: Outlook, before: DeploymentStatus | None, now: datetime
 def _tell_change(before: DeploymentStatus | None, now: DeploymentStatus) -> None:
     if now.desired_version and (before is None or before.desired_version != now.desired_version):
         line = f"version {now.desired_version} of {now.name} is wanted here"
-        log.info(line, MODEL=now.name, MODEL_VERSION=now.desired_version, MESSAGE_ID=story.WANTED)
-    if before is None or story.sentence(before) != story.sentence(now):
+        log.info(line, MODEL=now.name, MODEL_VERSION=now.desired_version, MESSAGE_ID=journal_messages.WANTED)
+    if before is None or journal_messages.sentence(before) != journal_messages.sentence(now):
         bad = now.state in (State.FAILED, State.DEGRADED, State.STALLED, State.NOT_DEPLOYABLE)
         (log.warning if bad else log.info)(
-            story.sentence(now),
+            journal_messages.sentence(now),
             MODEL=now.name,
             MODEL_VERSION=now.desired_version,
-            MESSAGE_ID=story.message_id(now.state),
+            MESSAGE_ID=journal_messages.message_id(now.state),
         )
 
 

@@ -24,14 +24,14 @@ from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.failures import why_failed
 from reconciler.core.units.observed import Observed
+from reconciler.daemon.desired import keeping, listening, not_deployable, rollout_settings, rules, step_settings, wanted
+from reconciler.daemon.operators import People
+from reconciler.daemon.publish import Teller
 from reconciler.files.atomic import in_words
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.snapshot_file import Reading, Snapshots
-from reconciler.people import People
 from reconciler.ports.systemd import Systemd, SystemdBusyError, SystemdError
 from reconciler.settings.model import Settings
-from reconciler.tell import Teller
-from reconciler.wanted import keeping, listening, not_deployable, rollout_settings, rules, step_settings, wanted
 
 AHEAD = 60.0
 """Seconds by which the agent's clock may seem ahead."""

@@ -8,10 +8,10 @@ from reconciler.core.operators.requests import Facts, Verb, expire
 from reconciler.core.state.history import observed
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.status import Outlook, State
+from reconciler.daemon.publish import Teller
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_inbox import Requests
-from reconciler.tell import Teller
 
 
 @dataclass

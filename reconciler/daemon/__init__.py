@@ -1,0 +1,1 @@
+"""The reconciler: one pass, repeated."""
