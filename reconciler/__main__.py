@@ -1,5 +1,5 @@
 """`python -m reconciler` is the command."""
 
-from reconciler.cli import app
+from reconciler.cli.main import app
 
 app(prog_name="reconciler")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from reconciler.cli import app
+from reconciler.cli.main import app
+from reconciler.cli.times import MomentError, after, moment
 from reconciler.core.operators.requests import Facts
 from reconciler.core.operators.rollback import Standing
 from reconciler.core.state.history import observed
@@ -23,7 +24,6 @@ from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_client import Asker
 from reconciler.files.request_inbox import Requests
-from reconciler.moments import MomentError, after, moment
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 R3, R4 = "3.00000003", "4.00000004"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler import show
+from reconciler.cli import output
 from reconciler.core.planner.actions import Reload
 from reconciler.core.planner.plan import Plan
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
@@ -24,7 +24,7 @@ def test_in_a_pipe_each_deployment_is_one_line(capsys: pytest.CaptureFixture[str
     """However long the message is, so that grep finds all of it."""
     message = "cannot load the model: " + "word " * 60 + "end"
     failed = DeploymentStatus(name="demo", state=State.FAILED, desired_version="3", message=message, since=NOW)
-    show.status(status(failed), as_json=False)
+    output.status(status(failed), as_json=False)
     heading, table, row = capsys.readouterr().out.splitlines()
     assert heading.startswith("here: the registry was read ")
     assert table.split() == ["NAME", "STATE", "WANTED", "ACTIVE", "SINCE", "URL", "MESSAGE"]
@@ -43,7 +43,7 @@ def test_in_a_narrow_terminal_only_name_and_message_are_folded(
     rolling = DeploymentStatus(
         name="n" * 64, state=State.ROLLING_OUT, desired_version="1234567", message="word " * 9, since=long_ago, url=url
     )
-    show.status(status(rolling), as_json=False)
+    output.status(status(rolling), as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert lines[1].split() == ["NAME", "STATE", "WANTED", "ACTIVE", "SINCE", "URL", "MESSAGE"]
@@ -53,7 +53,7 @@ def test_in_a_narrow_terminal_only_name_and_message_are_folded(
 def test_what_others_wrote_cannot_paint_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Control characters and changes of direction come out as blanks, markup as text."""
     hostile = DeploymentStatus(name="a\u202eb", state=State.FAILED, message="[red]\x1b[31m\n", since=NOW)
-    show.status(status(hostile), as_json=False)
+    output.status(status(hostile), as_json=False)
     row = capsys.readouterr().out.splitlines()[2]
     assert row.isprintable()
     assert "[red] [31m" in row
@@ -67,14 +67,14 @@ def test_a_plan_tells_what_is_still_being_done(capsys: pytest.CaptureFixture[str
         foreign=frozenset({"reloading"}),
     )
     assert seen.under_way == ["activating", "deactivating", "maintenance"]
-    show.plan(Plan((), ()), seen.under_way, as_json=False)
-    show.plan(Plan((Reload("", ""),), ()), ["one"], as_json=False)
-    show.plan(Plan((), ()), [], as_json=False)
+    output.plan(Plan((), ()), seen.under_way, as_json=False)
+    output.plan(Plan((Reload("", ""),), ()), ["one"], as_json=False)
+    output.plan(Plan((), ()), [], as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "being done: activating, deactivating, maintenance",
         "1. reload systemd's unit files",
         "being done: one",
         "nothing to do",
     ]
-    show.plan(Plan((), ()), ["one"], as_json=True)
+    output.plan(Plan((), ()), ["one"], as_json=True)
     assert json.loads(capsys.readouterr().out) == {"schema": 1, "actions": [], "under_way": ["one"]}

@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from reconciler import commands
-from reconciler.commands import Json
+from reconciler.cli import operator_commands
+from reconciler.cli.exit import need_root, refuse
+from reconciler.cli.operator_commands import Json
 from reconciler.core.planner.actions import Action
 from reconciler.core.units import paths
-from reconciler.refusal import need_root, refuse
 from reconciler.settings.load import SettingsError, load
 from reconciler.settings.model import Settings
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(commands.app)
+app.add_typer(operator_commands.app)
 
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings instead of the host's.")]
 
@@ -91,7 +91,7 @@ def plan(config: Config = None, as_json: Json = False) -> None:
 
     What failed and waits for its next try is shown as if the try were due.
     """
-    from reconciler import show
+    from reconciler.cli import output
     from reconciler.daemon import wiring
     from reconciler.ports.systemd import SystemdError
 
@@ -104,32 +104,32 @@ def plan(config: Config = None, as_json: Json = False) -> None:
         decided = reconciler.decide(reconciler.snapshots.read(keep=False), seen)
     except (SystemdError, OSError) as error:
         refuse(f"cannot plan: {error}", 1)
-    show.plan(decided, seen.under_way, as_json)
+    output.plan(decided, seen.under_way, as_json)
     raise typer.Exit(2 if decided.actions or seen.under_way else 0)
 
 
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show where each deployment stands."""
-    from reconciler import show
+    from reconciler.cli import output
     from reconciler.files.status_file import NoStatusError, read_status
 
     try:
         document = read_status()
     except NoStatusError as error:
         refuse(f"cannot show the status: {error}; see systemctl status mlflow-reconciler", 1)
-    show.status(document, as_json)
+    output.status(document, as_json)
 
 
 @app.command()
 def check(config: Config = None, as_json: Json = False) -> None:
     """Find what is wrong with this installation and say how to mend it. Exits 1 when there is something."""
-    from reconciler import show
     from reconciler.check.installation import findings, opened
+    from reconciler.cli import output
 
     need_root("check")
     found = findings(config)
-    show.findings(found, opened(config), as_json)
+    output.findings(found, opened(config), as_json)
     raise typer.Exit(1 if found else 0)
 
 

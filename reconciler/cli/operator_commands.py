@@ -13,11 +13,11 @@ from typing import Annotated
 
 import typer
 
+from reconciler.cli.exit import FAILED, MISUSED, need_root, refuse
+from reconciler.cli.times import MomentError, after, moment
 from reconciler.core.operators.requests import MAX_WHO, MAX_WHY, Request, Verb
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import why_not_deployable
-from reconciler.moments import MomentError, after, moment
-from reconciler.refusal import FAILED, MISUSED, need_root, refuse
 
 app = typer.Typer()
 
@@ -110,7 +110,7 @@ def apply(
         verb = Verb.CONFIRM_PRUNE if confirm_prune else Verb.CONFIRM_REGISTRY
         _ask(Request(verb=verb, by=_who()), as_json)
         return
-    from reconciler import show
+    from reconciler.cli import output
     from reconciler.core.state.status import State
     from reconciler.files.status_file import NoStatusError, read_status
 
@@ -119,14 +119,14 @@ def apply(
     except NoStatusError as error:
         refuse(f"cannot show what is held back: {error}; see systemctl status mlflow-reconciler", FAILED)
     held = [one for one in deployments if one.state is State.HELD]
-    show.held(held, as_json)
+    output.held(held, as_json)
     raise typer.Exit(2 if held else 0)
 
 
 @app.command()
 def history(name: Name, as_json: Json = False) -> None:
     """Show what ran of a deployment and why it ended, also of one that is removed."""
-    from reconciler import show
+    from reconciler.cli import output
     from reconciler.files.history_file import UnusableHistoryError, read_history
 
     need_root("show the history")
@@ -135,7 +135,7 @@ def history(name: Name, as_json: Json = False) -> None:
         runs = read_history().of(name)
     except UnusableHistoryError as error:
         refuse(f"cannot show the history: {error}; it begins anew with the next start of the reconciler", FAILED)
-    show.history(name, runs, as_json)
+    output.history(name, runs, as_json)
 
 
 @app.command()
