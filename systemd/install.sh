@@ -154,7 +154,7 @@ install_program() {
         ln -s "../../$environment" "$new/venv"
         install_packages "$new"
         install -m 0755 "$checkout"/systemd/launchers/* "$new/bin/"
-        install -m 0755 "$checkout/reconciler/release/pinned.py" "$new/bin/check-files"
+        install -m 0755 "$checkout/reconciler/steps/check_files.py" "$new/bin/check-files"
         for name in "${shipped[@]}"; do
             [[ ! -e $checkout/$name ]] || cp -r --no-preserve=ownership "$checkout/$name" "$new/"
         done

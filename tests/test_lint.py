@@ -23,7 +23,7 @@ EXCEPTION = re.compile(r"#\s*(?:noqa|type:\s*ignore)\b")
 WITH_REASON = re.compile(
     r"# (?:noqa: [A-Z]+\d+(?:, [A-Z]+\d+)* - \S|type: ignore(?:\[[a-z, -]+\])?(?:,? # noqa: [A-Z0-9, ]+ - |  # )\S)"
 )
-TEST_PLACES = {"S": "system", "M": "modelserver", "R": "release", "U": "unit", "A": "agent", "L": "."}
+TEST_PLACES = {"S": "system", "M": "modelserver", "R": "steps", "U": "unit", "A": "agent", "L": "."}
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -62,6 +62,66 @@ def test_mypy_strict_finds_nothing() -> None:
 def test_layers_are_kept() -> None:
     """The contracts in pyproject.toml about who imports whom."""
     run(tool("lint-imports"), "--no-cache")
+
+
+# Where a line is appended, and what import-linter or ruff says of it.
+FORBIDDEN = (
+    ("core/planner/plan.py", "import os", "os"),
+    ("core/planner/plan.py", "from pathlib import Path", "pathlib"),
+    ("core/planner/rollout.py", "import time", "time"),
+    ("core/planner/soak.py", "from random import random", "random"),
+    ("core/state/ledger.py", "import structlog", "structlog"),
+    ("core/planner/plan.py", "from reconciler.settings.model import Settings", "reconciler.settings"),
+    ("core/planner/plan.py", "from reconciler.adapters.journal import notify", "reconciler.adapters"),
+    ("core/planner/plan.py", "from reconciler.steps.tree import remove_tree", "reconciler.steps"),
+    ("core/planner/plan.py", "from reconciler.adapters.credentials import registry_login", "reconciler.adapters"),
+    ("core/state/status.py", "from reconciler.core.planner.plan import plan", "reconciler.core.planner"),
+    ("core/text/quote.py", "from reconciler.core.units import names", "reconciler.core.units"),
+    ("settings/model.py", "from reconciler.files import atomic", "reconciler.files"),
+    ("apply/render.py", "from reconciler.adapters import signals", "reconciler.adapters"),
+    ("agent/poll.py", "from reconciler.daemon import loop", "reconciler.daemon"),
+    ("daemon/loop.py", "from reconciler.adapters import mlflow_client", "mlflow"),
+    ("a_new_one.py", "import json", "a_new_one"),
+    ("core/a_new_one.py", "import json", "a_new_one"),
+)
+
+
+@pytest.mark.parametrize(("module", "line", "told"), FORBIDDEN, ids=lambda text: str(text).replace(" ", "-"))
+def test_what_may_not_be_imported_breaks_a_contract(tmp_path: Path, module: str, line: str, told: str) -> None:
+    """Each line alone, in a copy of the tree that test_layers_are_kept found to be right."""
+    for part in ("reconciler", "modelserver", "tests/contracts.py", "pyproject.toml"):
+        source, target = CHECKOUT / part, tmp_path / part
+        target.parent.mkdir(exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+    with (tmp_path / "reconciler" / module).open("a") as file:
+        file.write(f"{line}\n")
+    done = subprocess.run(
+        [tool("lint-imports"), "--no-cache"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stdout
+    assert "BROKEN" in done.stdout
+    assert told in done.stdout.partition("BROKEN")[2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from datetime import UTC, datetime; datetime.now(UTC)",
+        "from datetime import datetime; datetime.now()",
+        "from datetime import date; date.today()",
+        "from urllib.request import urlopen",
+    ],
+)
+def test_the_core_asks_no_clock(tmp_path: Path, line: str) -> None:
+    """What import-linter cannot tell from what is allowed, ruff does: parts of a module that the core may import."""
+    shutil.copyfile(CHECKOUT / "pyproject.toml", tmp_path / "pyproject.toml")
+    for place in ("core", "daemon"):
+        (tmp_path / "reconciler" / place).mkdir(parents=True)
+        (tmp_path / "reconciler" / place / "clock.py").write_text(f"{line}\n")
+    command = (tool("ruff"), "check", "--select", "TID251", "--output-format", "concise", ".")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "reconciler/core/clock.py:1:" in done.stdout
+    assert "reconciler/daemon" not in done.stdout
 
 
 def test_shell_scripts_are_clean() -> None:

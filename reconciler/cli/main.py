@@ -1,4 +1,4 @@
-"""The command: agent, run, plan, status, check; commands.py has those with which people ask something.
+"""The command: agent, run, plan, status, check; operator_commands.py has those with which people ask something.
 
 Each imports what it needs when it is called: the agent no D-Bus, the reconciler no MLflow, `status` neither.
 """

@@ -1,4 +1,4 @@
-"""Asks the reconciler something and waits for its answer; requests.py has the other side, and how the files pass."""
+"""Asks the reconciler something and waits for its answer; request_inbox.py, the other side, says how files pass."""
 
 import time
 from collections.abc import Callable

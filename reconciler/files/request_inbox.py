@@ -1,4 +1,4 @@
-"""Requests of people: one file each, which the command writes (asking.py) and the reconciler takes and answers.
+"""Requests of people: one file each, which the command writes (request_client.py) and the reconciler takes and answers.
 
 In a directory of root's, `<id>.json` is a request, `<id>.taken` one that is being carried out, `<id>.answer` what
 became of it. Taking is a rename, so a request is either taken back by who wrote it or carried out, never both, never

@@ -1,12 +1,12 @@
 """The command line of the release steps, as the units of a deployment run it.
 
-    python -I -m reconciler.release fetch --name NAME --version V --source URI [--environment model|host]
+    python -I -m reconciler.steps fetch --name NAME --version V --source URI [--environment model|host]
                                           --schemes s3,https,... [--host https://HOST:PORT|s3://BUCKET]...
                                           [--max-size BYTES] [--max-files N] [--keep-free BYTES] [--plain-http]
                                           [--require-hashes] [--workspace NAME]
-    python -I -m reconciler.release build --release-dir DIR --digest DIGEST [--index-url URL] [--find-links PLACE]...
+    python -I -m reconciler.steps build --release-dir DIR --digest DIGEST [--index-url URL] [--find-links PLACE]...
                                           [--offline] [--allow-source] [--keep-free BYTES] [--require-hashes]
-    python -I -m reconciler.release verify --release-dir DIR --environment-dir DIR|host
+    python -I -m reconciler.steps verify --release-dir DIR --environment-dir DIR|host
                                            [--check=WORD]...
 
 fetch works in $STATE_DIRECTORY (…/releases/<version>), with the registry in $MLFLOW_TRACKING_URI and its credentials,

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.core.sentences import human_size
+from reconciler.core.text.sizes import human_size
 from reconciler.files.atomic import sync_directory
 from reconciler.steps import environment_record, hashed_requirements, install, intact, subprocesses, tree, uv
 from reconciler.steps import manifest as manifests

@@ -11,8 +11,8 @@ from reconciler.adapters.artifact_store import Artifacts, ArtifactStore, hand_ov
 from reconciler.adapters.credentials import CredentialError
 from reconciler.adapters.egress import Egress, EgressError
 from reconciler.adapters.mlflow_client import causes, explain, log_out
-from reconciler.core.sentences import human_size
 from reconciler.core.text.quote import one_line
+from reconciler.core.text.sizes import human_size
 from reconciler.steps import manifest as manifests
 from reconciler.steps import tree
 from reconciler.steps.limits import (

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reconciler.core.sentences import human_size
+from reconciler.core.text.sizes import human_size
 from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.files.atomic import sync_directory, unfinished
 from reconciler.steps import manifest as manifests

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from urllib.parse import urlsplit
 
-from reconciler.core.sentences import human_size
+from reconciler.core.text.sizes import human_size
 from reconciler.core.text.urls import origin
 from reconciler.steps.tree import free_bytes
 

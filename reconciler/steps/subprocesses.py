@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.core.sentences import human_size
+from reconciler.core.text.sizes import human_size
 from reconciler.steps.step_report import StepError, say
 
 _LOOK = 0.1

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.core.sentences import human_size
+from reconciler.core.text.sizes import human_size
 from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.steps import environment_record, tree, verify_command
 from reconciler.steps import manifest as manifests

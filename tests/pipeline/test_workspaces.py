@@ -14,7 +14,7 @@ from tests.agent.process import AgentProcess
 from tests.mlflow_server import PATIENCE, mlflow_server
 from tests.pipeline.conftest import Account
 from tests.pipeline.test_pipeline import LIGHT, PAUSES
-from tests.release.step import ROOT, command, environment
+from tests.steps.step import ROOT, command, environment
 
 SETTINGS = '[registry]\nuri = "{uri}"\nworkspace = "{workspace}"\npoll_interval = 1\nreport = false\n'
 WARD = {"X-MLFLOW-WORKSPACE": "ward"}

@@ -18,7 +18,7 @@ import pytest
 from tests.host import CHECKOUT_INSIDE, Host, Layers, Registry
 from tests.host.installed import configure
 from tests.index import Index
-from tests.release import wheels
+from tests.steps import wheels
 from tests.system.conftest import SETTINGS
 from tests.system.site import PYTHON, Site, code
 from tests.tls import Authority, TlsFront

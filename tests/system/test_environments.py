@@ -12,8 +12,8 @@ import pytest
 
 from tests.host import Layers, Registry, installed_host
 from tests.load import Load
-from tests.release import wheels
-from tests.release.hostile_wheels import DATA, EVIL, LIBRARY
+from tests.steps import wheels
+from tests.steps.hostile_wheels import DATA, EVIL, LIBRARY
 from tests.system.conftest import SETTINGS
 from tests.system.site import PYTHON, Site, code
 

@@ -122,7 +122,7 @@ class Draft:
     def port(self) -> int | None:
         """The port that the socket's file names."""
         file = self.seen.files.get(self.socket)
-        return port_of(file.facts) if file else None
+        return addresses.port_of(file.facts) if file else None
 
     @property
     def address(self) -> str:
@@ -267,7 +267,7 @@ class Draft:
         """Pick a port that no deployment has and nobody else was found to hold; None when there is none."""
         facts = [file.facts for unit, file in self.seen.files.items() if unit != self.socket]
         facts += [render.facts for unit, render in self.shared.items() if unit != self.socket]
-        taken = {port for one in facts if (port := port_of(one)) is not None}
+        taken = {port for one in facts if (port := addresses.port_of(one)) is not None}
         first, last = self.situation.port_range
         return addresses.choose_port(self.name, first, last, taken | self.situation.refused_ports)
 
@@ -295,12 +295,6 @@ class Draft:
         """Nothing more can be done for the wanted release now; what serves goes on serving."""
         state = State.DEGRADED if self.serving_release else State.FAILED
         return self.outlook(state, desired, reason, why)
-
-
-def port_of(facts: Mapping[str, str]) -> int | None:
-    """Read the port from a socket's facts; somebody may have edited them."""
-    text = facts.get("Port", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else None
 
 
 def clean(deployment: str, unit: str, file: File) -> list[Action]:

@@ -6,9 +6,9 @@ from fnmatch import fnmatchcase
 
 from reconciler.core.registry.sandbox_openings import networks_outside
 from reconciler.core.registry.tags import OF_ROLLOUT, TagError, read_tags
-from reconciler.core.sentences import human_size
 from reconciler.core.state.release import Parameters, Refused, Release, Rollout
 from reconciler.core.state.snapshot import SelectedVersion
+from reconciler.core.text.sizes import human_size
 
 NOT_ALLOWED = "not-allowed"
 

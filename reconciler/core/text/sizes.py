@@ -1,4 +1,4 @@
-"""Sizes and shares as people write them: 512M, 4G, 150%."""
+"""Sizes and shares as people write and read them: 512M, 4G, 150%, 1.5 MiB."""
 
 import re
 from typing import Annotated
@@ -7,6 +7,7 @@ from pydantic import BeforeValidator
 
 _SIZE = re.compile(r"([0-9]{1,12})([KMGT]?)")
 _FACTOR = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _QUOTA = re.compile(r"([0-9]{1,6})%")
 
 
@@ -32,6 +33,16 @@ def parse_quota(value: object) -> object:
     if match is None or int(match[1]) == 0:
         raise ValueError("should be a percentage such as 150%")
     return int(match[1])
+
+
+def human_size(count: int) -> str:
+    """Write a number of bytes as people read it, such as `1.5 MiB`."""
+    size = float(count)
+    for unit in _UNITS[:-1]:
+        if size < 1024:
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} {_UNITS[-1]}"
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]

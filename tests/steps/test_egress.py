@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.mlflow_server import PATIENCE
-from tests.release.step import ROOT, Steps, environment
-from tests.release.store import FILES, Store
+from tests.steps.step import ROOT, Steps, environment
+from tests.steps.store import FILES, Store
 
 Bend = Callable[[BaseHTTPRequestHandler, str], bool]
 

@@ -8,10 +8,10 @@ import pytest
 
 from reconciler.steps import environment_record
 from reconciler.steps.check_files import listing
-from tests.release import wheels
-from tests.release.hostile_wheels import DATA, EVIL, hostile, library_of
-from tests.release.step import Steps
-from tests.release.test_build import arguments, release
+from tests.steps import wheels
+from tests.steps.hostile_wheels import DATA, EVIL, hostile, library_of
+from tests.steps.step import Steps
+from tests.steps.test_build import arguments, release
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 

@@ -19,8 +19,8 @@ from reconciler.steps.requirements import environment_digest, server_digest, ser
 from reconciler.steps.sole_access import why_not_alone
 from tests.index import Index
 from tests.mlflow_server import PATIENCE, wait_until
-from tests.release import wheels
-from tests.release.step import ROOT, Ended, Steps, command, environment
+from tests.steps import wheels
+from tests.steps.step import ROOT, Ended, Steps, command, environment
 
 
 def release(directory: Path, *requirements: str, python: str | None = None, hashes: bool = False) -> tuple[Path, str]:
@@ -358,7 +358,7 @@ def test_a_build_killed_at_any_action_is_finished_by_the_next(tmp_path: Path, ho
     """SIGKILL before every change that the step makes itself, and before every program that it starts."""
     made = release(tmp_path / "release", "tiny")
     done = subprocess.run(
-        [command()[0], "-m", "tests.release.killed", str(stride), *arguments(made, house)],
+        [command()[0], "-m", "tests.steps.killed", str(stride), *arguments(made, house)],
         cwd=ROOT,
         env=environment(tmp_path / "environment"),
         stdout=subprocess.PIPE,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.mlflow_server import mlflow_server
-from tests.release import wheels
-from tests.release.step import Steps
+from tests.steps import wheels
+from tests.steps.step import Steps
 
 
 @dataclass(frozen=True)

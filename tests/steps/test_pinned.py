@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.steps import check_files
-from tests.release.step import ROOT, Steps
-from tests.release.store import Store
+from tests.steps.step import ROOT, Steps
+from tests.steps.store import Store
 
-CHECKER = ROOT / "reconciler" / "release" / "pinned.py"
+CHECKER = ROOT / "reconciler" / "steps" / "check_files.py"
 
 
 def test_other_files_of_the_same_version_are_refused_and_good_ones_kept(tmp_path: Path, run: Steps) -> None:

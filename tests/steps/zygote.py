@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from tests.release.killed import forked
+from tests.steps.killed import forked
 
 
 def serve() -> None:

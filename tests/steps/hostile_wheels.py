@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from tests.release import wheels
+from tests.steps import wheels
 
 INFO, DATA = "hostile-1.0.dist-info", "hostile-1.0.data"
 EVIL = f"{DATA}/data/evil"

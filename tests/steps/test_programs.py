@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.release import wheels
-from tests.release.step import Ended, Steps
-from tests.release.test_build import arguments, release
+from tests.steps import wheels
+from tests.steps.step import Ended, Steps
+from tests.steps.test_build import arguments, release
 
 LEAVES = """
 import json, os, signal, sys, time

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.release.step import Steps
-from tests.release.store import Store
+from tests.steps.step import Steps
+from tests.steps.store import Store
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ class Ended:
 
 def command(*arguments: object) -> list[str]:
     """Return the command line of a step."""
-    return [sys.executable, "-m", "reconciler.release", *map(str, arguments)]
+    return [sys.executable, "-m", "reconciler.steps", *map(str, arguments)]
 
 
 def environment(state: Path, **more: str) -> dict[str, str]:
@@ -44,7 +44,7 @@ class Steps:
     def __init__(self) -> None:
         """Start the process that forks; it is ready when the first step is."""
         self._zygote = subprocess.Popen(
-            [sys.executable, "-m", "tests.release.zygote"],
+            [sys.executable, "-m", "tests.steps.zygote"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.steps.sole_access import knows_leases, why_not_alone
-from tests.release.step import Steps
-from tests.release.store import Store
+from tests.steps.step import Steps
+from tests.steps.store import Store
 
 WEIGHTS = "model/weights.bin"
 

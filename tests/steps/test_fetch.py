@@ -15,9 +15,9 @@ from reconciler.adapters.artifact_store import hand_over_keys
 from reconciler.steps import manifest as manifests
 from reconciler.steps.tree import sha256_of
 from tests.mlflow_server import PATIENCE, NotifySocket, wait_until
-from tests.release.conftest import Registered, log_directory
-from tests.release.step import ROOT, Steps, command, environment
-from tests.release.store import FILES, MLMODEL, Store
+from tests.steps.conftest import Registered, log_directory
+from tests.steps.step import ROOT, Steps, command, environment
+from tests.steps.store import FILES, MLMODEL, Store
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
 
@@ -475,7 +475,7 @@ def test_a_fetch_killed_at_any_action_is_finished_by_the_next(tmp_path: Path, st
     """SIGKILL before every single change of the disk; a manifest never lies over files that are not whole."""
     with Store() as store:
         done = subprocess.run(
-            [command()[0], "-m", "tests.release.killed", str(stride), *store.arguments(), "--environment", "host"],
+            [command()[0], "-m", "tests.steps.killed", str(stride), *store.arguments(), "--environment", "host"],
             cwd=ROOT,
             env=environment(tmp_path / "release", MLFLOW_TRACKING_URI=store.address),
             stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """Run a release step again and again, each time killing it (SIGKILL) one file system action later.
 
-`python -m tests.release.killed STRIDE step arguments…` imports everything once, then forks a process for each kill, so
+`python -m tests.steps.killed STRIDE step arguments…` imports everything once, then forks a process for each kill, so
 that hundreds of kills take seconds; STRIDE 3 takes every third action. It prints, for every kill, a JSON line: the
 action, whether the repeated step ended well, and whether anything counted as complete right after the kill. It ends
 when a step gets through unharmed.
