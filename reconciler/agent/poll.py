@@ -20,7 +20,7 @@ from reconciler.agent.report import Reporter
 from reconciler.core.registry.selection import InconsistentReadingError, RegistryReading, changes, select
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
 from reconciler.core.text.quote import one_line
-from reconciler.core.units import paths
+from reconciler.core.units import paths, status_lines
 from reconciler.files.atomic import replace_file
 from reconciler.files.status_file import STATUS_FILE
 from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
@@ -90,7 +90,7 @@ class Agent:
         if isinstance(error, OSError):
             line = f"cannot write {self._file}: {error.strerror}"
         else:
-            line = f"cannot read the registry at {self._settings.registry.uri}: {why}"
+            line = status_lines.cannot_read_registry(self._settings.registry.uri, why)
         if self._failures == 0:
             log.warning(f"{line}; what is deployed stays as it is")
         self._failures += 1

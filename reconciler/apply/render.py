@@ -4,7 +4,7 @@ import re
 import subprocess
 import tempfile
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reconciler.core.planner.actions import Render
 from reconciler.core.text.quote import QuotingError, one_line, quote, quote_argument, quote_sentence, safe_token
+from reconciler.core.units.unit_facts import UnitFacts, read_facts
 from reconciler.files.atomic import in_words
 
 SECTION = "[X-Mlflow-Reconciler]"
@@ -82,23 +83,23 @@ def _line(error: Exception) -> str:
     return f":{lines[-1]}" if lines else ""
 
 
-def mark(facts: Mapping[str, str]) -> str:
+def mark(facts: UnitFacts) -> str:
     """Write the section that says whose unit this is and what it was rendered from."""
     lines = [
         SECTION,
         "# Written by mlflow-reconciler, which undoes what is changed here. It is changed in /etc/mlflow-reconciler:",
         "# by settings in config.toml, or by a template of your own in templates/.",
     ]
-    return "\n".join([*lines, *(f"{key}={value}" for key, value in facts.items())]) + "\n"
+    return "\n".join([*lines, *(f"{key}={value}" for key, value in facts.write().items())]) + "\n"
 
 
-def facts_of(text: str) -> dict[str, str] | None:
+def facts_of(text: str) -> UnitFacts | None:
     """Read the facts back; None when the unit is not ours."""
     _, found, section = text.partition(f"\n{SECTION}\n")
     if not found:
         return None
     pairs = (line.partition("=") for line in section.splitlines() if "=" in line and not line.startswith("#"))
-    return {key: value for key, _, value in pairs}
+    return read_facts({key: value for key, _, value in pairs})
 
 
 def verify_with_systemd(unit: str, text: str) -> None:

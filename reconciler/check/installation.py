@@ -10,7 +10,7 @@ from reconciler.check.host import INSTALL_AGAIN, Finding
 from reconciler.core.planner import unit_values
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.state.status import State
-from reconciler.core.units import paths
+from reconciler.core.units import paths, status_lines
 from reconciler.daemon.desired import listening, step_settings
 from reconciler.files.status_file import NoStatusError, read_status
 from reconciler.settings.load import SettingsError, load, settings_files
@@ -138,7 +138,7 @@ def _registry(settings: Settings) -> Iterator[Finding]:
     problem = wiring.snapshots().read(keep=False).problem
     if registry.reachable and not problem:
         return
-    if problem and not registry.message.startswith("cannot read the registry"):
+    if problem and not status_lines.is_about_the_registry(registry.message):
         yield Finding(problem, f"systemctl restart {AGENT}")
     else:
         yield Finding(

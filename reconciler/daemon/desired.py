@@ -7,6 +7,7 @@ from reconciler.core.planner.guard import Wanted
 from reconciler.core.planner.unit_values import StepSettings
 from reconciler.core.registry.policy import Defaults, Policy, limit_deployments, wanted_release
 from reconciler.core.state.ledger import Ledger, Rules
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Parameters, Refused, Rollout
 from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.state.status import Outlook, State
@@ -105,7 +106,7 @@ def rules(settings: Settings) -> Rules:
 def not_deployable(snapshot: Snapshot, wanted: Wanted) -> list[Outlook]:
     """Report the selected models that no host could deploy and that are not told of otherwise."""
     return [
-        Outlook(name=one.name, state=State.NOT_DEPLOYABLE, reason="name-not-allowed", message=one.why)
+        Outlook(name=one.name, state=State.NOT_DEPLOYABLE, reason=Reason.NAME_NOT_ALLOWED, message=one.why)
         for one in snapshot.not_deployable
         if one.name not in wanted
     ]

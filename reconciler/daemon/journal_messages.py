@@ -1,5 +1,6 @@
 """The lines of the journal that matter, each with the MESSAGE_ID under which the catalog explains it."""
 
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 
 WANTED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e01"
@@ -21,7 +22,7 @@ _STATES = {
     State.SUSPENDED: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e1b",
     State.PENDING: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e1c",
 }
-_OF_A_NEW_RELEASE = frozenset({"failed-in-soak", "errors-in-soak", "rolled-back"})
+_OF_A_NEW_RELEASE = frozenset({Reason.FAILED_IN_SOAK, Reason.ERRORS_IN_SOAK, Reason.ROLLED_BACK})
 """Reasons that only a release can have in whose place another one serves."""
 
 

@@ -19,9 +19,11 @@ from reconciler.core.planner.plan import Plan, plan, without_snapshot
 from reconciler.core.state import backoff, memory
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.memory import Memory
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
+from reconciler.core.units import status_lines
 from reconciler.core.units.failures import why_failed
 from reconciler.core.units.observed import Observed
 from reconciler.daemon.desired import keeping, listening, not_deployable, rollout_settings, rules, step_settings, wanted
@@ -276,7 +278,7 @@ class Reconciler:
         if age is not None and age <= lately:
             return True, at, reading.problem
         said = self.teller.agent_says()
-        if said.startswith("cannot "):
+        if status_lines.says_why_it_failed(said):
             return False, at, said
         if reading.problem:  # the agent knows of no problem: somebody else touched its file
             return False, at, reading.problem
@@ -296,4 +298,4 @@ def _with_pause(outlook: Outlook, paused: dict[str, str]) -> Outlook:
     state = State.DEGRADED if outlook.active_version else State.FAILED
     if outlook.state is State.REMOVING:
         state = State.REMOVING
-    return outlook.model_copy(update={"state": state, "reason": "action-failed", "message": why})
+    return outlook.model_copy(update={"state": state, "reason": Reason.ACTION_FAILED, "message": why})

@@ -8,6 +8,7 @@ from reconciler.core.operators.requests import Facts, Verb, expire
 from reconciler.core.state.history import observed
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.status import Outlook, State
+from reconciler.core.units.names import ReleaseId
 from reconciler.daemon.publish import Teller
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
@@ -37,7 +38,7 @@ class People:
         return retried
 
     def remember(
-        self, serving: Mapping[str, str | None], outlooks: Collection[Outlook], ledger: Ledger, now: datetime
+        self, serving: Mapping[str, ReleaseId | None], outlooks: Collection[Outlook], ledger: Ledger, now: datetime
     ) -> None:
         """Take note of what runs now and of what was rejected."""
         rejected = {

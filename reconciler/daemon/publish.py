@@ -108,7 +108,7 @@ class Teller:
         log.info(
             str(action),
             MODEL=action.deployment or None,
-            MODEL_VERSION=names.release_version(server[1]) if server else None,
+            MODEL_VERSION=server.release.version if server else None,
             OBJECT_SYSTEMD_UNIT=action.unit or None,
         )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.core.text.sizes import human_size
+from reconciler.core.units import status_lines
 from reconciler.files.atomic import sync_directory
 from reconciler.steps import environment_record, hashed_requirements, install, intact, subprocesses, tree, uv
 from reconciler.steps import manifest as manifests
@@ -61,7 +62,8 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
         shut_out(environment / VENV)
     why = environment_record.why_incomplete(environment, order.digest, order.pinned)
     if why is None:
-        return f"environment {order.digest} is complete; content={environment_record.content(environment / VENV)[1]}"
+        content = environment_record.content(environment / VENV)[1]
+        return status_lines.built(f"environment {order.digest} is complete", content)
     say(f"building environment {order.digest}, which {why}")
     # The record goes first: without it nothing else counts. What is there is not touched before there is better: if
     # somebody damaged it, a server may still run in it.
@@ -90,10 +92,8 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
         _tidy(environment)
     tree.sync_below(environment)
     complete = environment_record.record(environment, order.digest, python, packages, server)
-    return (
-        f"built environment {order.digest}: Python {wanted.python}, {len(packages)} packages, {complete.entries} files"
-        f"; content={complete.content}"
-    )
+    made_of = f"Python {wanted.python}, {len(packages)} packages, {complete.entries} files"
+    return status_lines.built(f"built environment {order.digest}: {made_of}", complete.content)
 
 
 def _take_the_place(environment: Path) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from reconciler.core.text.sizes import human_size
+from reconciler.core.units import status_lines
 from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.files.atomic import sync_directory, unfinished
 from reconciler.steps import manifest as manifests
@@ -45,10 +46,8 @@ def fetch(release: Path, want: Wanted, pinned: str | None = None) -> str:
         environment = read_environment(release / MODEL, want.environment, require_hashes=want.require_hashes)
         present = present.model_copy(update={"environment": environment})
         manifests.write(release, present)
-    return (
-        f"fetched {len(present.files)} files, {human_size(present.size)}; files={present.pin}"
-        f"; environment={present.environment.digest}"
-    )
+    words = f"fetched {len(present.files)} files, {human_size(present.size)}"
+    return status_lines.fetched(words, present.pin, present.environment.digest)
 
 
 def _present(release: Path, want: Wanted, pinned: str | None) -> Manifest | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.core.text.sizes import human_size
+from reconciler.core.units import status_lines
 from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.steps import environment_record, tree, verify_command
 from reconciler.steps import manifest as manifests
@@ -59,4 +60,5 @@ def verify(release: Path, environment: Path | None, pins: Pins = Pins(), check: 
         verify_command.check(check.command, release / MODEL, where, check.deadline)
     agreed = f", and {check.command[0]} agreed" if check.command else ""
     unseen = "" if knows_leases(release / MANIFEST) else ", but this file system does not tell who has them open"
-    return f"verified {len(found)} files, {human_size(manifest.size)}{agreed}{unseen}; environment={wanted}"
+    words = f"verified {len(found)} files, {human_size(manifest.size)}{agreed}{unseen}"
+    return status_lines.verified(words, wanted)

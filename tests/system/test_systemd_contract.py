@@ -310,10 +310,10 @@ def test_a_server_stands_by_and_resumes_as_it_is_told(world: World) -> None:
     world.systemd.reload()
     world.systemd.start(OBEDIENT)
     first = world.settle(OBEDIENT, "active")
-    assert (first.is_up, first.stands_by, first.requests_and_errors) == (True, False, (3, 1))
+    assert (first.is_up, first.stands_by, first.counters) == (True, False, (3, 1))
     world.systemd.stand_by(OBEDIENT, 20)
     second = world.systemd.units()[OBEDIENT]
-    assert (second.is_up, second.stands_by, second.requests_and_errors) == (False, True, (3, 1))
+    assert (second.is_up, second.stands_by, second.counters) == (False, True, (3, 1))
     world.systemd.resume(OBEDIENT, 20)
     third = world.systemd.units()[OBEDIENT]
     assert (third.is_up, third.stands_by) == (True, False)

@@ -129,8 +129,8 @@ class World:
         if unit in self.failures:
             return self.failures[unit]
         step = names.parse_step(unit)
-        if step and step[0] == "fetch":
-            files, environment = self.files(step[1], step[2]), self.environment(step[1], step[2])
+        if step and step.step is names.Step.FETCH:
+            files, environment = self.files(step.name, step.version), self.environment(step.name, step.version)
             return Behaviour(status_text=f"fetched 3 files, 1 KiB; files={files}; environment={environment}")
         if names.parse_build(unit):
             return Behaviour(status_text=f"built environment; content={self.content}")

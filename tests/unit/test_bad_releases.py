@@ -9,7 +9,7 @@ from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
-from tests.unit.test_rollout import BROKEN, SOAK, active, deploy, rolled_out, servers, story
+from tests.unit.test_rollout import BROKEN, SOAK, active, active_release, deploy, rolled_out, servers, story
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_nothing_is_left_of_a_first_release_that_is_rejected_before_it_has_a_uni
     world.select(demo=1)
     world.converge()
     ledger = world.reconciler.ledger
-    one = (names.parse_server(active(world)) or ("", ""))[1]
+    one = active_release(world)
     rejected = Rejected(release=one, reason="failed-in-soak", message="cannot keep it: it is a test")
     ledger.write(ledger.ledger.with_record("demo", ledger.ledger.record("demo").reject(rejected)))
     world.converge()

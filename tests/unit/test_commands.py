@@ -19,6 +19,7 @@ from reconciler.core.state.history import observed
 from reconciler.core.state.ledger import Agreed, Ledger, Record
 from reconciler.core.state.snapshot import Source
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
+from reconciler.core.units.names import ReleaseId
 from reconciler.files import history_file, request_client, status_file
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
@@ -26,7 +27,7 @@ from reconciler.files.request_client import Asker
 from reconciler.files.request_inbox import Requests
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
-R3, R4 = "3.00000003", "4.00000004"
+R3, R4 = ReleaseId("3.00000003"), ReleaseId("4.00000004")
 OTHER = Standing((R3,), R3, R3, taken="3.0123456789abcdef")
 ASKING = [["suspend", "x"], ["resume", "x"], ["retry", "x"], ["rollback", "x"], ["rollout", "x"]]
 

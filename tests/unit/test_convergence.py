@@ -112,7 +112,8 @@ def fallible(world: World, name: str, step: str) -> list[str]:
     if step == "socket":
         return [names.socket_unit(name)]
     if step == "server":
-        return [unit for unit in world.reconciler.observe().files if (names.parse_server(unit) or [""])[0] == name]
+        files = world.reconciler.observe().files
+        return [unit for unit in files if (server := names.parse_server(unit)) and server.name == name]
     kinds = {"fetch": names.fetch_unit, "verify": names.verify_unit}
     if step in kinds:
         return [kinds[step](name, version) for version in (1, 2, 3)]
@@ -197,8 +198,8 @@ def converge(history: list[tuple[str, object]], final: dict[str, int], kind: str
 
 def enabled_releases(world: World) -> list[str]:
     """The names of the deployments of which a boot would start servers, once for each release."""
-    found = {names.parse_server(link.name) for link in world.etc.glob("*.wants/*")} - {None}
-    return sorted(parsed[0] for parsed in found if parsed)
+    servers = [server for link in world.etc.glob("*.wants/*") if (server := names.parse_server(link.name))]
+    return sorted(name for name, _ in {(server.name, server.release) for server in servers})
 
 
 def leftovers(world: World, final: dict[str, int]) -> set[str]:

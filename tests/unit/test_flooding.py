@@ -33,7 +33,7 @@ def running(world: World, version: int) -> str:
     (unit,) = [
         unit
         for unit in world.systemd.units()
-        if (server := names.parse_server(unit)) and names.release_version(server[1]) == version
+        if (server := names.parse_server(unit)) and server.release.version == version
     ]
     return unit
 

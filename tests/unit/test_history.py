@@ -9,11 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.core.state.history import LATELY, MAX_RUNS, MAX_RUNS_OF_ONE, History, Run, observed
+from reconciler.core.units.names import ReleaseId
 from reconciler.files import history_file as history_file
 from reconciler.files.history_file import HistoryFile, UnusableHistoryError, read_history
 
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
-R3, R4, R4_ANEW = "3.00000003", "4.00000004", "4.000000ff"
+R3, R4, R4_ANEW = map(ReleaseId, ("3.00000003", "4.00000004", "4.000000ff"))
 EMPTY = History(schema=1)
 
 
@@ -31,9 +32,9 @@ class Observer:
 
     def sees(
         self,
-        active: Mapping[str, str | None],
+        active: Mapping[str, ReleaseId | None],
         why: Mapping[str, str] | None = None,
-        rejected: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+        rejected: Mapping[str, Sequence[tuple[ReleaseId, str]]] | None = None,
     ) -> History:
         """One more pass."""
         self.minute += 1

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.registry.policy import NOT_ALLOWED, Defaults, Policy, limit_deployments, wanted_release
+from reconciler.core.registry.policy import Defaults, Policy, limit_deployments, wanted_release
 from reconciler.core.registry.sandbox_openings import networks_outside
 from reconciler.core.registry.tags import SETTABLE
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Parameters, Refused, Release, Rollout
 from reconciler.core.state.snapshot import SelectedVersion
 from reconciler.core.state.status import State
@@ -44,7 +45,7 @@ def test_another_model_is_not(name: str) -> None:
     """A pattern covers the whole name, and the reason says what to change."""
     refused = asked(name)
     assert isinstance(refused, Refused)
-    assert (refused.reason, "policy.names" in refused.why) == (NOT_ALLOWED, True)
+    assert (refused.reason, "policy.names" in refused.why) == (Reason.NOT_ALLOWED, True)
 
 
 def test_nothing_is_allowed_unless_it_is_listed() -> None:
@@ -143,7 +144,7 @@ def test_a_model_that_is_not_allowed_is_told_and_leaves_no_trace(world: World) -
     world.converge()
     told = world.status()
     assert told["good"].state is State.SERVING
-    assert (told["bad"].state, told["bad"].reason) == (State.NOT_DEPLOYABLE, NOT_ALLOWED)
+    assert (told["bad"].state, told["bad"].reason) == (State.NOT_DEPLOYABLE, Reason.NOT_ALLOWED)
     assert not [unit for unit in world.listing() if "bad" in unit]
 
 
@@ -156,7 +157,7 @@ def test_a_model_that_is_no_longer_allowed_serves_its_last_release(world: World)
     world.select(good=2)
     world.converge()
     told = world.status()["good"]
-    assert (told.state, told.active_version, told.reason) == (State.DEGRADED, "1", NOT_ALLOWED)
+    assert (told.state, told.active_version, told.reason) == (State.DEGRADED, "1", Reason.NOT_ALLOWED)
 
 
 def test_what_the_settings_open_is_in_the_unit_and_in_the_status(world: World) -> None:

@@ -7,11 +7,15 @@ import pytest
 from reconciler.core.planner.evidence import heard
 from reconciler.core.state.ledger import Ledger, Record
 from reconciler.core.units.failures import is_the_hosts_fault, may_be_the_hosts_fault, why_failed
+from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import File, Observed, Unit
+from reconciler.core.units.unit_facts import read_facts
 
 SERVER = "model-demo@3.0123abcd.service"
 STARTING = Unit(SERVER, active="activating", sub="start")
 ENDED = replace(STARTING, sub="auto-restart")
+
+R2, R3 = ReleaseId("2.0123abcd"), ReleaseId("3.0123abcd")
 
 
 @pytest.mark.parametrize(
@@ -143,12 +147,12 @@ def test_only_systemd_says_for_certain_that_the_host_failed_a_server(unit: Unit,
 @pytest.mark.parametrize(
     ("opened", "record", "active", "has_memory"),
     [
-        ("", Record(good="3.0123abcd"), "3.0123abcd", False),
-        ("a cache", Record(), "3.0123abcd", False),
-        ("a cache", Record(good="2.0123abcd"), "2.0123abcd", False),
-        ("a cache", Record(good="2.0123abcd"), "3.0123abcd", True),
-        ("a cache", Record(good="3.0123abcd"), "2.0123abcd", True),
-        ("a cache", Record(good="2.0123abcd", before=("3.0123abcd",)), "2.0123abcd", True),
+        ("", Record(good=R3), R3, False),
+        ("a cache", Record(), R3, False),
+        ("a cache", Record(good=R2), R2, False),
+        ("a cache", Record(good=R2), R3, True),
+        ("a cache", Record(good=R3), R2, True),
+        ("a cache", Record(good=R2, before=(R3,)), R2, True),
     ],
 )
 def test_a_server_with_a_directory_of_its_own_remembers_over_a_boot(
@@ -156,8 +160,8 @@ def test_a_server_with_a_directory_of_its_own_remembers_over_a_boot(
 ) -> None:
     """Once it had the address, and something before it proved itself, it may have written down what it was sent."""
     files = {
-        SERVER: File(SERVER, facts={"Opened": opened}),
-        "model-demo.socket": File("model-demo.socket", facts={"Release": active}),
+        SERVER: File(SERVER, facts=read_facts({"Opened": opened})),
+        "model-demo.socket": File("model-demo.socket", facts=read_facts({"Release": active})),
     }
     seen = heard(Observed({SERVER: STARTING}, files), Ledger(schema=1, records={"demo": record}))
     assert seen.units[SERVER].has_memory is has_memory

@@ -15,13 +15,14 @@ from reconciler.core.operators.requests import Facts, Request, Verb
 from reconciler.core.operators.rollback import Standing
 from reconciler.core.state.ledger import Agreed, Ledger, Record
 from reconciler.core.state.snapshot import Source
+from reconciler.core.units.names import ReleaseId
 from reconciler.files import request_inbox
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_client import Asker, NoAnswerError
 from reconciler.files.request_inbox import ABANDONED, MAX_BYTES, STALE, Answer, Done, Requests
 from tests.unit.disk import refusing
 
-WANTED = "4.00000004"
+WANTED = ReleaseId("4.00000004")
 ROLLOUT = Request(verb=Verb.ROLLOUT, name="x", by="jane")
 
 

@@ -11,11 +11,12 @@ from reconciler.core.operators.requests import Facts, RefusedRequestError, Reque
 from reconciler.core.operators.rollback import Standing
 from reconciler.core.state.ledger import Agreed, Ledger, Record, Rejected, Replacement, Stall, Suspension
 from reconciler.core.state.snapshot import Source
+from reconciler.core.units.names import ReleaseId
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=2)
-R2, R3, R4, R5 = (f"{version}.{version:08x}" for version in (2, 3, 4, 5))
-R4_ANEW = "4.000000ff"
+R2, R3, R4, R5 = (ReleaseId(f"{version}.{version:08x}") for version in (2, 3, 4, 5))
+R4_ANEW = ReleaseId("4.000000ff")
 OLD, NEW = (Agreed(source=Source(registry=f"http://{which}")) for which in ("old", "new"))
 SUSPENDED = Suspension(by="bob", since=NOW)
 
@@ -25,7 +26,7 @@ def request(verb: Verb, name: str | None = "x", **more: object) -> Request:
     return Request.model_validate({"verb": verb, "name": name, "by": "jane", **more})
 
 
-def rejected(release: str, reason: str = "start-failed", message: str = "cannot load the model") -> Rejected:
+def rejected(release: ReleaseId, reason: str = "start-failed", message: str = "cannot load the model") -> Rejected:
     """A release that failed."""
     return Rejected(release=release, reason=reason, message=message)
 
@@ -159,7 +160,7 @@ def test_a_rollout_of_nothing_is_refused() -> None:
     assert why == "cannot roll out x: the registry selects no version that this host would run; promote one"
 
 
-def rolled_back(release: str, why: str = "rolled back by jane: slow") -> Rejected:
+def rolled_back(release: ReleaseId, why: str = "rolled back by jane: slow") -> Rejected:
     """What a rollback leaves of what it left."""
     return rejected(release, "rolled-back", why)
 

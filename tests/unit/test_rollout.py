@@ -9,6 +9,7 @@ from reconciler.core.planner.actions import Action
 from reconciler.core.state.ledger import Rejected
 from reconciler.core.state.status import State
 from reconciler.core.units import names
+from reconciler.core.units.names import ReleaseId
 from reconciler.settings.model import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World
@@ -35,12 +36,19 @@ def active(world: World, name: str = "demo") -> str:
     return next(line.removeprefix("Service=") for line in text.splitlines() if line.startswith("Service="))
 
 
+def active_release(world: World, name: str = "demo") -> ReleaseId:
+    """The release that the socket names."""
+    server = names.parse_server(active(world, name))
+    assert server is not None
+    return server.release
+
+
 def servers(world: World) -> dict[str, str]:
     """What each running server does, by its version and number."""
     found = {}
     for unit, state in world.systemd.units().items():
         if (parsed := names.parse_server(unit)) and state.active == "active":
-            key = f"{names.release_version(parsed[1])}.{names.replica_of(unit)}"
+            key = f"{parsed.release.version}.{parsed.replica}"
             found[key] = "stands by" if state.stands_by else "serves"
     return found
 
@@ -158,7 +166,7 @@ def _fail_server(world: World, version: int, name: str = "demo", behaviour: Beha
 
     def behave(unit: str) -> Behaviour:
         parsed = names.parse_server(unit)
-        return behaviour if parsed and parsed[1].startswith(f"{version}.") and parsed[0] == name else before(unit)
+        return behaviour if parsed and (parsed.name, parsed.release.version) == (name, version) else before(unit)
 
     world.systemd.behave = behave
 
@@ -179,7 +187,7 @@ def test_a_first_release_that_fails_is_not_tried_again(world: World) -> None:
 def test_the_address_closes_when_everything_is_rejected(world: World) -> None:
     """Also when the release that it names is not the wanted one: nobody waits for an answer that nobody gives."""
     rolled_out(world, 1)
-    one = (names.parse_server(active(world)) or ("", ""))[1]
+    one = active_release(world)
     _fail_server(world, 2)
     world.select(demo=2)
     world.converge()
@@ -397,7 +405,7 @@ def _fail_replica(world: World, version: int, number: int) -> None:
 
     def behave(unit: str) -> Behaviour:
         parsed = names.parse_server(unit)
-        hit = parsed and parsed[1].startswith(f"{version}.") and names.replica_of(unit) == number
+        hit = parsed and (parsed.release.version, parsed.replica) == (version, number)
         return BROKEN if hit else before(unit)
 
     world.systemd.behave = behave
@@ -530,5 +538,6 @@ def test_an_unusable_ledger_is_kept_aside(world: World) -> None:
 def _one_release_is_enabled(world: World) -> Iterator[None]:
     """Whatever happened: a boot starts one release of each deployment at most."""
     yield
-    releases = {names.parse_server(unit) for unit in enabled(world)} - {None}
-    assert len(releases) == len({parsed[0] for parsed in releases if parsed})
+    servers = [server for unit in enabled(world) if (server := names.parse_server(unit))]
+    releases = {(server.name, server.release) for server in servers}
+    assert len(releases) == len({server.name for server in servers})

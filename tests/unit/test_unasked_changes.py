@@ -333,7 +333,7 @@ def test_changed_settings_are_told_and_taken_by_the_next_promotion(tmp_path: Pat
     one.happen()
     one.ask(Verb.ROLLOUT, "m2")
     for name in one.models:
-        unit = next(unit for unit in one.serving() if (names.parse_server(unit) or ("",))[0] == name)
+        unit = next(unit for unit in one.serving() if (server := names.parse_server(unit)) and server.name == name)
         assert "MemoryMax=5368709120" in (one.world.etc / unit).read_text()
         assert one.world.status()[name].reason == ""
 

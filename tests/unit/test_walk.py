@@ -10,6 +10,7 @@ from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.state.status import State
 from reconciler.core.units import names
+from reconciler.core.units.names import Step
 from tests.unit.conftest import World, in_memory
 from tests.unit.disk import refusing
 from tests.unit.walk import NAMES, Walk
@@ -32,7 +33,7 @@ def sights(world: World) -> dict[str, Sight]:
     up = {unit for unit, one in units.items() if one.is_up}
     accepting = [parsed for unit in up if (parsed := names.parse_server(unit))]
     return {
-        name: Sight(names.socket_unit(name) in up, frozenset(release for whose, release in accepting if whose == name))
+        name: Sight(names.socket_unit(name) in up, frozenset(one.release for one in accepting if one.name == name))
         for name in NAMES
     }
 
@@ -57,7 +58,7 @@ class Guard:
         assert pinned or record.suspended is None, f"{action} for a suspended deployment"
         server = names.parse_server(action.unit)
         if server and isinstance(action, act.Start | act.Resume):
-            assert record.rejection(server[1]) is None, f"{action} of a rejected release"
+            assert record.rejection(server.release) is None, f"{action} of a rejected release"
         if action.deployment:
             enabled = enabled_releases(walk.world, action.deployment)
             assert enabled <= active_releases(walk.world, action.deployment), f"{action}: a boot starts {enabled}"
@@ -97,7 +98,7 @@ class Guard:
 def enabled_releases(world: World, name: str) -> set[str]:
     """The releases that a boot would start."""
     found = (names.parse_server(link.name) for link in world.etc.glob(f"*.wants/model-{name}@*"))
-    return {parsed[1] for parsed in found if parsed}
+    return {parsed.release for parsed in found if parsed}
 
 
 def active_releases(world: World, name: str) -> set[str]:
@@ -107,7 +108,7 @@ def active_releases(world: World, name: str) -> set[str]:
     services = (
         {line.removeprefix("Service=") for line in texts[0].splitlines() if line[:8] == "Service="} if texts else ()
     )
-    return {parsed[1] for service in services if (parsed := names.parse_server(service))}
+    return {parsed.release for service in services if (parsed := names.parse_server(service))}
 
 
 def check_the_end(walk: Walk) -> None:
@@ -124,9 +125,10 @@ def check_the_end(walk: Walk) -> None:
     copies = {path.name for path in (walk.world.state / "rendered").glob("*")}
     assert files <= copies, files - copies
     for unit in copies - files:  # restored before it is used again: a step that was done, a release that is only kept
-        name, release = names.parse_server(unit) or ("", "")
-        assert name or names.parse_step(unit) or names.parse_build(unit), f"{unit} was not restored"
-        assert not name or release != reconciler.ledger.ledger.record(name).good, f"{unit} was not restored"
+        server = names.parse_server(unit)
+        assert server or names.parse_step(unit) or names.parse_build(unit), f"{unit} was not restored"
+        is_good = server is not None and server.release == reconciler.ledger.ledger.record(server.name).good
+        assert not is_good, f"{unit} was not restored"
     check_directories(walk.world, walk.selected)
 
 
@@ -135,7 +137,7 @@ def check_served(walk: Walk, name: str) -> None:
     one, record = walk.world.status()[name], walk.world.reconciler.ledger.ledger.record(name)
     wanted, now = walk.selected[name], sights(walk.world)[name]
     assert one.desired_version == str(wanted)
-    rejected = [release.release for release in record.rejected if names.release_version(release.release) == wanted]
+    rejected = [release.release for release in record.rejected if release.release.version == wanted]
     if one.state in (State.SERVING, State.IDLE):
         assert one.active_version == str(wanted)
     else:
@@ -143,13 +145,14 @@ def check_served(walk: Walk, name: str) -> None:
         assert one.state is (State.DEGRADED if record.good else State.FAILED)
     good = {record.good} - {None}
     assert enabled_releases(walk.world, name) == good
-    running = {parsed[1] for unit in walk.running() if (parsed := names.parse_server(unit)) and parsed[0] == name}
+    started = [server for unit in walk.running() if (server := names.parse_server(unit))]
+    running = {server.release for server in started if server.name == name}
     if record.good is None:
         assert not now.listens
         assert not running
     else:
         assert now.listens
-        assert one.active_version == str(names.release_version(record.good))
+        assert one.active_version == str(record.good.version)
         assert running == now.accepting
         assert now.accepting == good or (walk.kind == "idle" and not running)
 
@@ -177,12 +180,12 @@ def check_directories(world: World, selected: Collection[str]) -> None:
     """Only what a kept or wanted release needs has a directory."""
     facts = {unit: file.facts for unit, file in world.reconciler.observe().files.items()}
     servers = {unit: server for unit in facts if (server := names.parse_server(unit))}
-    fetches = {unit: parsed for unit in facts if (parsed := names.parse_step(unit)) and parsed[0] == "fetch"}
-    for name, release in servers.values():
+    fetches = {unit: parsed for unit in facts if (parsed := names.parse_step(unit)) and parsed.step is Step.FETCH}
+    for name, release, _ in servers.values():
         record = world.reconciler.ledger.ledger.record(name)
         before = record.before[: world.settings.deploy.keep_releases]
         assert release in (record.good, *before, *active_releases(world, name)), f"{release} of {name} is left over"
-    needed = {(name, names.release_version(release)) for name, release in servers.values()}
+    needed = {(server.name, server.release.version) for server in servers.values()}
     needed |= {(name, int(world.status()[name].desired_version or 0)) for name in selected}
     assert {parsed[1:] for parsed in fetches.values()} <= needed
     found = {one for one in world.systemd.state_directories if one.count("/") > 1}
@@ -192,7 +195,7 @@ def check_directories(world: World, selected: Collection[str]) -> None:
     }
     places |= {f"mlflow-deploy/environments/{names.parse_build(unit)}" for unit in facts if names.parse_build(unit)}
     assert found <= places
-    environments = {file.get("Environment") for unit, file in facts.items() if unit in servers}
+    environments = {file.environment for unit, file in facts.items() if unit in servers}
     environments |= {f"{version:032x}" for _, version in needed}
     assert {names.parse_build(unit) for unit in facts} - {None} <= environments
 

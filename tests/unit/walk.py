@@ -180,7 +180,7 @@ class Walk:
         self.refused = set()
         records = self.world.reconciler.ledger.ledger
         proven = {
-            (name, names.release_version(release))
+            (name, release.version)
             for name in NAMES
             for release in (records.record(name).good, *records.record(name).before)
             if release
@@ -278,7 +278,7 @@ class Walk:
         units = self.world.systemd.units()
         for unit in self.running():
             state, parsed = units[unit], names.parse_server(unit)
-            how = self.bad.get((parsed[0], names.release_version(parsed[1]))) if parsed else None
+            how = self.bad.get((parsed.name, parsed.release.version)) if parsed else None
             if how not in UNDER_TRAFFIC or state.stands_by or self.world.now > state.since + SOAK:
                 continue
             if how == "crashes" and not state.restarts:
@@ -318,7 +318,7 @@ class Walk:
 
     def _behave(self, unit: str) -> Behaviour:
         if server := names.parse_server(unit):
-            return SERVERS.get(self.bad.get((server[0], names.release_version(server[1])), ""), Behaviour())
+            return SERVERS.get(self.bad.get((server.name, server.release.version), ""), Behaviour())
         step = names.parse_step(unit)
         kind, who = (step[0], step[1:]) if step else ("build", None)
         environment = names.parse_build(unit)

@@ -15,8 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from reconciler.core.operators.rollback import NothingToGoBackToError, Standing, roll_back
 from reconciler.core.state.ledger import Agreed, Ledger, Record, Replacement, Suspension
 from reconciler.core.text.quote import one_line
-from reconciler.core.units import names
-from reconciler.core.units.names import DeployableName
+from reconciler.core.units.names import DeployableName, ReleaseId
 
 MAX_WHO = 100
 MAX_WHY = 1000
@@ -170,9 +169,9 @@ def _resume(record: Record, request: Request) -> tuple[Record, str]:
     return record.model_copy(update={"suspended": None}), f"{request.name} is looked after again"
 
 
-def _retry(record: Record, name: str, wanted: str | None) -> tuple[Record, str]:
+def _retry(record: Record, name: str, wanted: ReleaseId | None) -> tuple[Record, str]:
     if wanted and record.rejection(wanted):
-        said = f"version {names.release_version(wanted)} of {name} is tried again"
+        said = f"version {wanted.version} of {name} is tried again"
     elif record.stalled:
         said = f"{name} is mended again"
     elif record.rejected:
@@ -190,7 +189,7 @@ def _roll_out(record: Record, name: str, standing: Standing) -> tuple[Record, st
             f"cannot roll out {name}: the registry selects no version that this host would run; promote one"
         )
     record = record.forgive(wanted).model_copy(update={"generation": record.generation + 1})
-    return record, f"version {names.release_version(wanted)} of {name} is rolled out anew"
+    return record, f"version {wanted.version} of {name} is rolled out anew"
 
 
 def _refuse_what_waits(cannot: str, standing: Standing) -> None:
@@ -212,7 +211,7 @@ def _replace(record: Record, request: Request, standing: Standing) -> tuple[Reco
         )
     said = Replacement(origin=standing.taken, by=one_line(request.by, MAX_WHO))
     record = record.forgive(wanted).model_copy(update={"replacing": said})
-    version = names.release_version(wanted)
+    version = wanted.version
     return record, (
         f"{name} is taken out of service and its files are removed; what the registry has under number {version} now "
         "takes their place, and until it serves requests are refused"

@@ -4,19 +4,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.core.state.ledger import Record, Rejected
-from reconciler.core.units import names
-
-ROLLED_BACK = "rolled-back"
+from reconciler.core.state.reason import Reason
+from reconciler.core.units.names import ReleaseId
 
 
 @dataclass(frozen=True)
 class Standing:
     """Where one deployment stands when something is asked of it."""
 
-    releases: Collection[str] = ()
+    releases: Collection[ReleaseId] = ()
     """Those that are on this host: they have a server unit."""
-    active: str | None = None
-    wanted: str | None = None
+    active: ReleaseId | None = None
+    wanted: ReleaseId | None = None
     """The release that the registry wants; None when it wants none, or one that this host refuses."""
     wanted_asked: str = ""
     """What of that one is not this host's settings."""
@@ -49,14 +48,14 @@ def roll_back(record: Record, name: str, standing: Standing, version: int | None
     target = _target(record, name, standing, version, current)
     if target == current:
         already = "is active already" if target == active else "is being rolled out already"
-        raise NothingToGoBackToError(f"version {names.release_version(target)} {already}; see reconciler status")
+        raise NothingToGoBackToError(f"version {target.version} {already}; see reconciler status")
     if target == wanted:
         return record.forgive(target), f"{_called(target, None)} of {name} is tried again"
     record = record.forgive(target)
     left = [one for one in dict.fromkeys(tried) if one != target]
     for release in left:
         asked = standing.asked.get(release) or (standing.wanted_asked if release == wanted else "")
-        record = record.reject(Rejected(release=release, reason=ROLLED_BACK, message=why, asked=asked))
+        record = record.reject(Rejected(release=release, reason=Reason.ROLLED_BACK, message=why, asked=asked))
     if target != active:
         record = record.accept(target)
     said = f"{name} {'stays with' if target == active else 'goes back to'} {_called(target, current)}"
@@ -66,7 +65,7 @@ def roll_back(record: Record, name: str, standing: Standing, version: int | None
     return record, f"{said}; {which} not tried before reconciler retry {name}"
 
 
-def _target(record: Record, name: str, standing: Standing, version: int | None, current: str | None) -> str:
+def _target(record: Record, name: str, standing: Standing, version: int | None, current: ReleaseId | None) -> ReleaseId:
     """Choose the latest release that proved itself, or that has the version, other than the current one."""
     proven = [one for one in (record.good, *record.before) if one and one in standing.releases]
     if version is None:
@@ -76,17 +75,17 @@ def _target(record: Record, name: str, standing: Standing, version: int | None, 
             raise NothingToGoBackToError(f"nothing that served before is kept{beside}; promote another version instead")
         return others[0]
     kept = dict.fromkeys([*proven, *(one for one in (standing.active, standing.wanted) if one)])
-    found = [one for one in kept if names.release_version(one) == version]
+    found = [one for one in kept if one.version == version]
     if not found:
-        here = sorted({names.release_version(one) for one in proven}, reverse=True)
+        here = sorted({one.version for one in proven}, reverse=True)
         there = f"there is {', '.join(f'version {one}' for one in here)}" if here else "no other is either"
         raise NothingToGoBackToError(f"version {version} of {name} is not on this host, {there}; promote it instead")
     return next((one for one in found if one != current), found[0])
 
 
-def _called(release: str, beside: str | None) -> str:
+def _called(release: ReleaseId, beside: ReleaseId | None) -> str:
     """Call a release by its version, unless another with the same version is spoken of."""
-    version = names.release_version(release)
-    if beside and beside != release and names.release_version(beside) == version:
+    version = release.version
+    if beside and beside != release and beside.version == version:
         return f"release {release}"
     return f"version {version}"

@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler.core.state.ledger import Agreed, Ledger, Rejected, Stall
+from reconciler.core.state.reason import Reason
+from reconciler.core.units.names import ReleaseId
+from reconciler.core.units.unit_facts import UnitFacts
 
 Value = str | int | bool | list[str]
 
@@ -27,7 +30,7 @@ class Render(Action):
 
     template: str
     values: Mapping[str, Value]
-    facts: Mapping[str, str]
+    facts: UnitFacts
 
     verb = "write"
 
@@ -147,7 +150,7 @@ class Note(Action):
 class Accept(Note):
     """Take note that a release proved itself."""
 
-    release: str
+    release: ReleaseId
 
     verb = "accept"
 
@@ -160,8 +163,8 @@ class Accept(Note):
 class Reject(Note):
     """Take note that a release failed, so that it is not tried again."""
 
-    release: str
-    reason: str
+    release: ReleaseId
+    reason: Reason
     message: str
     asked: str
     """What of it is not this host's settings; empty where that is not known."""

@@ -5,8 +5,10 @@ from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_plan import Draft, clean
 from reconciler.core.planner.prepare import stop_watching
 from reconciler.core.planner.target import Target, keeps
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
+from reconciler.core.units.names import Step
 
 
 def let_go(draft: Draft, target: Target | None) -> None:
@@ -15,7 +17,7 @@ def let_go(draft: Draft, target: Target | None) -> None:
     active, good = draft.active_release, draft.good_release
     proving = target is not None and good != target.id
     may_run = {target.id if target else None, active, good if proving else None}
-    versions = {names.release_version(release) for release in kept}
+    versions = {release.version for release in kept}
     for release in draft.releases():
         if release not in may_run or draft.record.rejection(release):
             draft.disable(draft.servers(release))
@@ -25,19 +27,19 @@ def let_go(draft: Draft, target: Target | None) -> None:
             continue
         for unit in draft.servers(release):
             if not draft.stop(unit):
-                versions.add(names.release_version(release))
+                versions.add(release.version)
             elif release not in kept and unit not in draft.seen.enabled:
                 draft.before += _remove_server(draft, unit)
     for unit in draft.files():
         watch = names.parse_watch(unit)
-        if watch and watch[1] != names.release_version(active or "0") and stop_watching(draft, watch[1]):
+        if watch and (active is None or watch.version != active.version) and stop_watching(draft, watch.version):
             draft.before.append(act.Remove(draft.name, unit))
         step = names.parse_step(unit)
-        if step is None or step[2] in versions or not draft.stop(unit):
+        if step is None or step.version in versions or not draft.stop(unit):
             continue
-        if step[0] == "verify":
+        if step.step is Step.VERIFY:
             draft.before.append(act.Remove(draft.name, unit))
-        elif names.verify_unit(draft.name, step[2]) not in draft.seen.files:
+        elif names.verify_unit(draft.name, step.version) not in draft.seen.files:
             draft.before += clean(draft.name, unit, draft.seen.files[unit])
 
     going = [one for one in draft.before if isinstance(one, act.Remove)]
@@ -49,8 +51,7 @@ def let_go(draft: Draft, target: Target | None) -> None:
 def _remove_server(draft: Draft, unit: str) -> list[Action]:
     """Remove a server that is down, with the directory that it could write to."""
     file = draft.seen.files[unit]
-    has_cache = "a cache" in file.facts.get("Opened", "")
-    return clean(draft.name, unit, file) if has_cache else [act.Remove(draft.name, unit)]
+    return clean(draft.name, unit, file) if file.facts.has_cache else [act.Remove(draft.name, unit)]
 
 
 def take_down(draft: Draft) -> Outlook:
@@ -61,10 +62,10 @@ def take_down(draft: Draft) -> Outlook:
     if down and draft.situation.now < ends and draft.releases():
         draft.deadlines.append(ends)
         kept = f"{why}; its files are kept for a while in case it is selected again"
-        return draft.outlook(State.REMOVING, None, "kept-for-a-while", kept)
+        return draft.outlook(State.REMOVING, None, Reason.KEPT_FOR_A_WHILE, kept)
     if down:
         _remove(draft)
-    return draft.outlook(State.REMOVING, None, "not-selected", why)
+    return draft.outlook(State.REMOVING, None, Reason.NOT_SELECTED, why)
 
 
 def remove_at_once(draft: Draft) -> None:
@@ -85,7 +86,7 @@ def _out_of_service(draft: Draft) -> bool:
     draft.disable(files)
     slices = [unit for unit in files if names.parse_slice(unit)]
     # The socket first: one that outlives its server would start it again.
-    watches = {unit: watch[1] for unit in files if (watch := names.parse_watch(unit))}
+    watches = {unit: watch.version for unit in files if (watch := names.parse_watch(unit))}
     serving = sorted(set(files) - {*slices, *_steps(draft), *watches}, key=lambda unit: (unit != draft.socket, unit))
     down = [draft.stop(unit) for unit in serving]
     down += [stop_watching(draft, version) for version in watches.values()]

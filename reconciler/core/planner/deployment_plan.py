@@ -7,12 +7,15 @@ from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.actions import Action
 from reconciler.core.state.ledger import Ledger, Record, Rules
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Rollout
 from reconciler.core.state.snapshot import Source
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import addresses, names
+from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import File, Observed
+from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 
 MAX_MESSAGE = 1000
 
@@ -122,28 +125,28 @@ class Draft:
     def port(self) -> int | None:
         """The port that the socket's file names."""
         file = self.seen.files.get(self.socket)
-        return addresses.port_of(file.facts) if file else None
+        return file.facts.port if file else None
 
     @property
     def address(self) -> str:
         """The address that the socket's file names; somebody may have edited it."""
         file = self.seen.files.get(self.socket)
-        return one_line(file.facts.get("Address", ""), 64) if file else ""
+        return one_line(file.facts.address, 64) if file else ""
 
     @property
-    def active_release(self) -> str | None:
+    def active_release(self) -> ReleaseId | None:
         """The release that the socket names."""
         file = self.seen.files.get(self.socket)
-        return file.facts.get("Release") if file else None
+        return file.facts.release if file else None
 
     @property
-    def good_release(self) -> str | None:
+    def good_release(self) -> ReleaseId | None:
         """The release that last proved itself here, if it still is here."""
         good = self.record.good
         return good if good and self.servers(good) else None
 
     @property
-    def serving_release(self) -> str | None:
+    def serving_release(self) -> ReleaseId | None:
         """The active release, if it answers, or would be started to; else one that answers in its place."""
         release = self.active_release
         if release and (self.is_partly_up(release) or self.is_idle(release)):
@@ -161,19 +164,21 @@ class Draft:
         """Every unit of this deployment that has a file."""
         return self.seen.by_deployment.get(self.name, ())
 
-    def releases(self) -> list[str]:
+    def releases(self) -> list[ReleaseId]:
         """Every release of this deployment that has a server unit."""
-        found = {parsed[1] for unit in self.files() if (parsed := names.parse_server(unit))}
+        found = {server.release for unit in self.files() if (server := names.parse_server(unit))}
         return sorted(found)
 
     def servers(self, release: str) -> list[str]:
         """The server units of a release that have a file, in the order of their numbers."""
-        found = [unit for unit in self.files() if names.parse_server(unit) == (self.name, release)]
-        return sorted(found, key=names.replica_of)
+        servers = {server: unit for unit in self.files() if (server := names.parse_server(unit))}
+        replicas = sorted(server.replica for server in servers if server.release == release)
+        return [names.server_unit(self.name, release, replica) for replica in replicas]
 
-    def fact(self, release: str, key: str) -> str | None:
-        """What a release's unit says of itself."""
-        return next((self.seen.files[unit].facts.get(key) for unit in self.servers(release)), None)
+    def facts(self, release: str) -> UnitFacts:
+        """What the first of a release's server units says of itself; nothing when it has none."""
+        servers = self.servers(release)
+        return self.seen.files[servers[0]].facts if servers else NO_FACTS
 
     def running(self, release: str) -> list[str]:
         """The servers of a release that are not down."""
@@ -191,7 +196,7 @@ class Draft:
     def is_idle(self, release: str) -> bool:
         """Whether a release may end when nobody asks it anything, has done so, and will be started by its address."""
         return (
-            self.fact(release, "Idle") == "yes"
+            self.facts(release).may_idle
             and self.active_release == release
             and self.listens
             and all(self.seen.unit(unit).active == "inactive" for unit in self.servers(release))
@@ -267,18 +272,18 @@ class Draft:
         """Pick a port that no deployment has and nobody else was found to hold; None when there is none."""
         facts = [file.facts for unit, file in self.seen.files.items() if unit != self.socket]
         facts += [render.facts for unit, render in self.shared.items() if unit != self.socket]
-        taken = {port for one in facts if (port := addresses.port_of(one)) is not None}
+        taken = {one.port for one in facts if one.port is not None}
         first, last = self.situation.port_range
         return addresses.choose_port(self.name, first, last, taken | self.situation.refused_ports)
 
-    def outlook(self, state: State, desired: int | None, reason: str = "", message: str = "") -> Outlook:
+    def outlook(self, state: State, desired: int | None, reason: Reason = Reason.NONE, message: str = "") -> Outlook:
         """Say where the deployment stands, with what can be read off its units."""
         serving = self.active_release if state is State.IDLE else self.serving_release
         return Outlook(
             name=self.name,
             state=state,
             desired_version=str(desired) if desired else None,
-            active_version=str(names.release_version(serving)) if serving else None,
+            active_version=str(serving.version) if serving else None,
             reason=reason,
             message="; ".join(filter(None, (one_line(message, MAX_MESSAGE), self._opened))),
             url=addresses.url(self.port, self.address) if self.port else None,
@@ -288,10 +293,10 @@ class Draft:
     @property
     def _opened(self) -> str:
         """What of the active release's sandbox the host's settings opened, in words."""
-        opened = self.fact(self.active_release, "Opened") if self.active_release else None
+        opened = self.facts(self.active_release).opened if self.active_release else ""
         return f"open to it: {one_line(opened, MAX_MESSAGE)}" if opened else ""
 
-    def blocked(self, desired: int, reason: str, why: str) -> Outlook:
+    def blocked(self, desired: int, reason: Reason, why: str) -> Outlook:
         """Nothing more can be done for the wanted release now; what serves goes on serving."""
         state = State.DEGRADED if self.serving_release else State.FAILED
         return self.outlook(state, desired, reason, why)

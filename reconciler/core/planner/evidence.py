@@ -12,11 +12,11 @@ def heard(seen: Observed, ledger: Ledger) -> Observed:
     marked = {}
     for unit, file in seen.files.items():
         server, state = names.parse_server(unit), seen.units.get(unit)
-        if server is None or state is None or "a cache" not in file.facts.get("Opened", ""):
+        if server is None or state is None or not file.facts.has_cache:
             continue
-        name, release = server
-        record, socket = ledger.record(name), seen.files.get(names.socket_unit(name))
-        active = socket.facts.get("Release") if socket else None
-        if release in (record.good, *record.before) or (record.good is not None and release == active):
+        record, socket = ledger.record(server.name), seen.files.get(names.socket_unit(server.name))
+        active = socket.facts.release if socket else None
+        proved_itself = server.release in (record.good, *record.before)
+        if proved_itself or (record.good is not None and server.release == active):
             marked[unit] = replace(state, has_memory=True)
     return replace(seen, units={**seen.units, **marked}) if marked else seen

@@ -120,9 +120,9 @@ def _is_replaced(socket: File, seen: Observed, want: Release | Refused) -> bool:
 
     One that this host refuses would, too, as soon as it no longer does.
     """
-    active = socket.facts.get("Release", "")
+    active = socket.facts.release
     server = seen.files.get(names.server_unit(want.name, active)) if active else None
-    if server is None:
+    if active is None or server is None:
         return False
-    source, wanted = server.facts.get("Source"), unit_values.source_of(want) if isinstance(want, Release) else None
-    return names.release_version(active) != want.version or (None not in (source, wanted) and source != wanted)
+    source, wanted = server.facts.source, unit_values.source_of(want) if isinstance(want, Release) else None
+    return active.version != want.version or (None not in (source, wanted) and source != wanted)

@@ -5,8 +5,9 @@ from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.planner.reverify import look_after
 from reconciler.core.planner.target import Target
+from reconciler.core.state.reason import FAILED, Reason
 from reconciler.core.state.status import Outlook, State
-from reconciler.core.units import names
+from reconciler.core.units.names import ReleaseId
 
 MANY = 10
 """How many versions a sentence names."""
@@ -21,7 +22,9 @@ def settle(draft: Draft, target: Target) -> Outlook:
             draft.before.append(act.Accept(draft.name, draft.servers(active)[0], active))
         set_aside(draft, {active, good} - {None, target.id})
         point_to(draft, target)
-        return draft.outlook(State.ROLLING_OUT, target.version, "taking-over", f"version {target.version} takes over")
+        return draft.outlook(
+            State.ROLLING_OUT, target.version, Reason.TAKING_OVER, f"version {target.version} takes over"
+        )
     point_to(draft, target)
     if good == target.id:
         return _steady(draft, target)
@@ -33,15 +36,15 @@ def settle(draft: Draft, target: Target) -> Outlook:
         if others := _lingering(draft, target):
             for unit in others:
                 draft.stop(unit)
-            return draft.outlook(State.ROLLING_OUT, target.version, "taking-over", f"{others[0]} is ending")
+            return draft.outlook(State.ROLLING_OUT, target.version, Reason.TAKING_OVER, f"{others[0]} is ending")
         draft.before.append(act.Accept(draft.name, servers[0].name, target.id))
         return _steady(draft, target)
     draft.deadlines.append(ends)
-    before = names.release_version(good)
+    before = good.version
     return draft.outlook(
         State.ROLLING_OUT,
         target.version,
-        "soaking",
+        Reason.SOAKING,
         f"version {target.version} serves and is watched for {soak} s; version {before} is ready to take over again",
     )
 
@@ -74,9 +77,9 @@ def name_in_socket(draft: Draft, target: Target) -> None:
     draft.after += [act.Enable(draft.name, one) for one in (draft.socket, *servers) if one not in draft.seen.enabled]
 
 
-def set_aside(draft: Draft, releases: set[str | None]) -> None:
+def set_aside(draft: Draft, releases: set[ReleaseId | None]) -> None:
     """Have the servers of other releases stop accepting; they stay loaded."""
-    for release in sorted(str(one) for one in releases):
+    for release in sorted(one for one in releases if one is not None):
         draft.stand_by(draft.servers(release))
 
 
@@ -84,14 +87,16 @@ def _steady(draft: Draft, target: Target) -> Outlook:
     """The target serves and proved itself: see that its files are what they were."""
     _scale_down(draft, target)
     release = target.release
-    outlook = draft.outlook(State.SERVING, target.version, "", f"selected by {release.selected_by}" if release else "")
+    outlook = draft.outlook(
+        State.SERVING, target.version, Reason.NONE, f"selected by {release.selected_by}" if release else ""
+    )
     if release and release.also_matching:
         versions = ", ".join(str(version) for version in release.also_matching[:MANY])
         more = f" and {len(release.also_matching) - MANY} more" if len(release.also_matching) > MANY else ""
         message = f"{release.selected_by} also has version {versions}{more}; the highest serves"
-        outlook = draft.outlook(State.SERVING, target.version, "several-selected", message)
-    doing = look_after(draft, target.version, draft.fact(target.id, "Environment"))
-    if doing is not None and doing.reason.endswith("-failed"):
+        outlook = draft.outlook(State.SERVING, target.version, Reason.SEVERAL_SELECTED, message)
+    doing = look_after(draft, target.version, draft.facts(target.id).environment)
+    if doing is not None and doing.reason in FAILED.values():
         return draft.outlook(State.SERVING, target.version, doing.reason, doing.message)
     return outlook
 

@@ -9,6 +9,7 @@ from reconciler.core.planner.guard import Wanted, waiting
 from reconciler.core.planner.reused_version import is_taken, origin
 from reconciler.core.state.ledger import Agreed
 from reconciler.core.state.release import Release
+from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import Observed
 
 
@@ -26,19 +27,19 @@ def facts(wanted: Wanted, seen: Observed, situation: Situation) -> Facts:
             selected=name in wanted,
             held=name in waits and waits[name].removal,
             waits=name in waits and not waits[name].removal,
-            asked={release: draft.fact(release, "Asked") or "" for release in draft.releases()},
+            asked={release: draft.facts(release).asked or "" for release in draft.releases()},
             taken=origin(want) if isinstance(want, Release) and is_taken(draft, want) else None,
         )
     agreed = Agreed(source=situation.source, rules=situation.rules) if situation.source else None
     return Facts(agreed, found)
 
 
-def serving(deployments: Collection[str], seen: Observed, situation: Situation) -> Mapping[str, str | None]:
+def serving(deployments: Collection[str], seen: Observed, situation: Situation) -> Mapping[str, ReleaseId | None]:
     """The release of each deployment that answers requests, or would start to at the next one."""
     drafts = [Draft(name, seen, situation, {}) for name in deployments]
     return {draft.name: draft.serving_release or _idle(draft) for draft in drafts}
 
 
-def _idle(draft: Draft) -> str | None:
+def _idle(draft: Draft) -> ReleaseId | None:
     active = draft.active_release
     return active if active and draft.is_idle(active) else None

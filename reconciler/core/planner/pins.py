@@ -3,6 +3,7 @@
 from reconciler.core.planner import actions as act
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.units import names
+from reconciler.core.units.names import Step
 from reconciler.core.units.observed import Observed
 
 
@@ -11,10 +12,11 @@ def pins(seen: Observed, ledger: Ledger) -> list[act.Action]:
     found: list[act.Action] = []
     for unit, file in sorted(seen.files.items()):
         state, step = seen.unit(unit), names.parse_step(unit)
-        if step and step[0] == "fetch" and state.has_finished_well and state.files and "Source" in file.facts:
-            version = f"{step[2]}.{file.facts['Source']}"
-            if version not in ledger.record(step[1]).files:
-                found.append(act.PinFiles(step[1], unit, version, state.files))
+        is_fetched = step is not None and step.step is Step.FETCH and state.has_finished_well
+        if step and is_fetched and state.files and file.facts.source:
+            version = f"{step.version}.{file.facts.source}"
+            if version not in ledger.record(step.name).files:
+                found.append(act.PinFiles(step.name, unit, version, state.files))
         # A build compares what is there with the former digest itself, and builds anew what is not so.
         environment = names.parse_build(unit)
         if (
@@ -46,15 +48,15 @@ def lost(seen: Observed, ledger: Ledger) -> list[act.Action]:
 
 
 def _environments(seen: Observed, name: str) -> set[str | None]:
-    return {seen.files[unit].facts.get("Environment") for unit in seen.by_deployment.get(name, ())}
+    return {seen.files[unit].facts.environment for unit in seen.by_deployment.get(name, ())}
 
 
 def why_changed(seen: Observed, ledger: Ledger, fetch: str, source: str) -> str | None:
     """Say that a fetch brought other files than the first one; it should have said so itself."""
     step, files = names.parse_step(fetch), seen.unit(fetch).files
-    if step is None or files is None or ledger.record(step[1]).files.get(f"{step[2]}.{source}", files) == files:
+    if step is None or files is None or ledger.record(step.name).files.get(f"{step.version}.{source}", files) == files:
         return None
     return (
-        f"cannot use version {step[2]} of {step[1]}: it has other files than when it was first fetched here; "
+        f"cannot use version {step.version} of {step.name}: it has other files than when it was first fetched here; "
         "register a new version, this one stays refused"
     )

@@ -9,16 +9,17 @@ from reconciler.core.planner.cleanup import let_go, take_down
 from reconciler.core.planner.deployment_plan import Draft, Situation, clean
 from reconciler.core.planner.flooding import kills
 from reconciler.core.planner.guard import Wait, Wanted, agreement, waiting
-from reconciler.core.planner.host_settings import CHANGED, runs_by_former_settings
+from reconciler.core.planner.host_settings import CHANGED, of_former_settings
 from reconciler.core.planner.overdue import end_what_is_overdue
 from reconciler.core.planner.pins import lost, pins
 from reconciler.core.planner.rollout import towards
 from reconciler.core.planner.target import as_it_is, fallback, of_release
-from reconciler.core.registry.policy import NOT_ALLOWED
 from reconciler.core.state.ledger import Rejected
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
+from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import Observed
 
 
@@ -93,16 +94,16 @@ def _plan_one(draft: Draft, want: Release | Refused | None, wait: Wait | None) -
     end_what_is_overdue(draft)
     stalled = draft.record.stalled
     if why := _left_alone(draft):
-        outlook = draft.outlook(State.SUSPENDED, version, "suspended", f"{why}{_drift(draft)}")
+        outlook = draft.outlook(State.SUSPENDED, version, Reason.SUSPENDED, f"{why}{_drift(draft)}")
     elif stalled is not None and stalled.release == _id(want) and (want is not None or wait is not None):
-        outlook = draft.outlook(State.STALLED, version, "mended-too-often", stalled.message)
+        outlook = draft.outlook(State.STALLED, version, Reason.MENDED_TOO_OFTEN, stalled.message)
     elif draft.mends and draft.name in draft.situation.exhausted:
         why = (
             f"cannot keep {draft.name} as it should be: something undoes every repair (the last: {draft.mends[0]}); "
             f"find out what does, then reconciler retry {draft.name}"
         )
         draft.before, draft.after = [act.GiveUpMending(draft.name, "", _id(want), why)], []
-        return draft.outlook(State.STALLED, version, "mended-too-often", why)
+        return draft.outlook(State.STALLED, version, Reason.MENDED_TOO_OFTEN, why)
     else:
         return outlook
     draft.signals, draft.before, draft.after, draft.mends, draft.deadlines = [], [], [], [], []
@@ -135,25 +136,25 @@ def _drift(draft: Draft) -> str:
 def _decide(draft: Draft, want: Release | Refused | None, wait: Wait | None) -> Outlook:
     """Plan one deployment."""
     if wait is not None:
-        outlook, reason = _keep(draft, None), "held" if wait.removal else "another-source"
+        outlook, reason = _keep(draft, None), Reason.HELD if wait.removal else Reason.ANOTHER_SOURCE
         return outlook or draft.outlook(State.HELD, want.version if want else None, reason, wait.why)
     if want is None:
         return take_down(draft)
     if isinstance(want, Refused):
-        if want.reason == NOT_ALLOWED and not draft.files():
+        if want.reason is Reason.NOT_ALLOWED and not draft.files():
             return draft.outlook(State.NOT_DEPLOYABLE, want.version, want.reason, want.why)
         return _instead(draft, want.version, None, want.reason, want.why)
     if foreign := [unit for unit in _units_of(draft, want) if unit in draft.seen.foreign]:
         why = f"cannot use the unit name {foreign[0]}: somebody else's unit has it; move that unit away"
-        return draft.blocked(want.version, "unit-not-ours", why)
+        return draft.blocked(want.version, Reason.UNIT_NOT_OURS, why)
     if outlook := reused_version.replace(draft, want):
         return outlook
     if reused_version.is_taken(draft, want):
-        return _instead(draft, want.version, None, "number-used-again", reused_version.why_taken(want))
+        return _instead(draft, want.version, None, Reason.NUMBER_USED_AGAIN, reused_version.why_taken(want))
     if rejected := _rejection(draft, want):
         return _instead_of_rejected(draft, want, rejected)
-    if runs_by_former_settings(draft, want):
-        return _as_it_runs(draft, want)
+    if former := of_former_settings(draft, want):
+        return _as_it_runs(draft, want, former)
     outlook = towards(draft, of_release(want))
     let_go(draft, of_release(want))
     return outlook
@@ -167,15 +168,15 @@ def _rejection(draft: Draft, want: Release) -> Rejected | None:
     return draft.record.rejection_of(want.version, want.asked) if others else None
 
 
-def _as_it_runs(draft: Draft, want: Release) -> Outlook:
+def _as_it_runs(draft: Draft, want: Release, active: ReleaseId) -> Outlook:
     """Go on with the release that serves, as it was rolled out; some of its servers may go, since a number says so."""
-    target = as_it_is(draft, str(draft.active_release), want.rollout)
+    target = as_it_is(draft, active, want.rollout)
     outlook = towards(draft, target)
     let_go(draft, target)
     if outlook.state not in (State.SERVING, State.IDLE) or outlook.reason:
         return outlook
     why = CHANGED.format(name=draft.name)
-    return outlook.model_copy(update={"reason": "settings-changed", "message": why})
+    return outlook.model_copy(update={"reason": Reason.SETTINGS_CHANGED, "message": why})
 
 
 def _units_of(draft: Draft, want: Release) -> list[str]:
@@ -183,7 +184,7 @@ def _units_of(draft: Draft, want: Release) -> list[str]:
     return [*steps, *of_release(want).units(want.name), draft.socket, names.slice_unit(want.name)]
 
 
-def _keep(draft: Draft, unwanted: str | None) -> Outlook | None:
+def _keep(draft: Draft, unwanted: ReleaseId | None) -> Outlook | None:
     """Keep to what is not wanted by the registry any more; None when that serves."""
     target = fallback(draft, unwanted)
     outlook = towards(draft, target) if target else None
@@ -193,10 +194,10 @@ def _keep(draft: Draft, unwanted: str | None) -> Outlook | None:
 
 
 def _instead_of_rejected(draft: Draft, want: Release, rejected: Rejected) -> Outlook:
-    return _instead(draft, want.version, want.id, rejected.reason, rejected.message)
+    return _instead(draft, want.version, want.id, Reason(rejected.reason), rejected.message)
 
 
-def _instead(draft: Draft, version: int, release: str | None, reason: str, why: str) -> Outlook:
+def _instead(draft: Draft, version: int, release: ReleaseId | None, reason: Reason, why: str) -> Outlook:
     """Keep to another release than the wanted one, or to none, and say why."""
     target = fallback(draft, release)
     if target is None:
@@ -217,7 +218,9 @@ def _instead(draft: Draft, version: int, release: str | None, reason: str, why: 
         return draft.outlook(State.DEGRADED, version, reason, why)
     if outlook.state in (State.FAILED, State.DEGRADED):
         return draft.blocked(version, outlook.reason, f"{why}; and going back failed, too: {outlook.message}")
-    return draft.outlook(State.ROLLING_OUT, version, "going-back", f"going back to version {target.version}: {why}")
+    return draft.outlook(
+        State.ROLLING_OUT, version, Reason.GOING_BACK, f"going back to version {target.version}: {why}"
+    )
 
 
 def without_snapshot(seen: Observed, situation: Situation) -> Plan:
@@ -227,7 +230,7 @@ def without_snapshot(seen: Observed, situation: Situation) -> Plan:
     return Plan(
         (),
         tuple(
-            draft.outlook(State.SERVING if draft.serving_release else State.PENDING, None, "no-snapshot", why)
+            draft.outlook(State.SERVING if draft.serving_release else State.PENDING, None, Reason.NO_SNAPSHOT, why)
             for draft in drafts
         ),
     )
@@ -235,7 +238,7 @@ def without_snapshot(seen: Observed, situation: Situation) -> Plan:
 
 def _collect_environments(wanted: Wanted, seen: Observed, starting: set[str]) -> list[Action]:
     """Have systemd remove the environments that no server names and no release is being prepared for."""
-    used = {file.facts.get("Environment") for unit, file in seen.files.items() if names.parse_server(unit)}
+    used = {file.facts.environment for unit, file in seen.files.items() if names.parse_server(unit)}
     for want in wanted.values():
         if isinstance(want, Release):
             used.add(seen.unit(names.fetch_unit(want.name, want.version)).environment)

@@ -10,9 +10,9 @@ from reconciler.core.planner import unit_values
 from reconciler.core.planner.cleanup import remove_at_once
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.state.ledger import Ledger
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.status import Outlook, State
-from reconciler.core.units import names
 
 
 def origin(want: Release) -> str:
@@ -23,8 +23,8 @@ def origin(want: Release) -> str:
 def is_taken(draft: Draft, want: Release) -> bool:
     """Whether the files of what serves would be overwritten by a version that has its number and other files."""
     needed = [one for one in (draft.active_release, draft.good_release) if one and not draft.record.rejection(one)]
-    same = [one for one in needed if names.release_version(one) == want.version and one != want.id]
-    return any(draft.fact(one, "Source") not in (None, unit_values.source_of(want)) for one in same)
+    same = [one for one in needed if one.version == want.version and one != want.id]
+    return any(draft.facts(one).source not in (None, unit_values.source_of(want)) for one in same)
 
 
 def why_taken(want: Release) -> str:
@@ -44,9 +44,9 @@ def replace(draft: Draft, want: Release) -> Outlook | None:
     why = f"its files are replaced by those that the registry has under number {want.version} now, as {said.by} said"
     if draft.files():
         remove_at_once(draft)
-        return draft.outlook(State.REMOVING, want.version, "replacing-files", why)
+        return draft.outlook(State.REMOVING, want.version, Reason.REPLACING_FILES, why)
     draft.before.append(act.Replaced(draft.name, ""))
-    return draft.outlook(State.PREPARING, want.version, "fetching", why)
+    return draft.outlook(State.PREPARING, want.version, Reason.FETCHING, why)
 
 
 def out_of_date(wanted: Mapping[str, Release | Refused], ledger: Ledger) -> Iterator[act.Action]:

@@ -41,7 +41,7 @@ def _watch(draft: Draft, version: int, environment: str) -> None:
     """Have systemd tell when somebody changes the files that were verified."""
     render = unit_values.watch(draft.name, version, environment)
     file = draft.seen.files.get(render.unit)
-    if file is None or file.facts.get("Digest") != render.facts["Digest"]:
+    if file is None or file.facts.digest != render.facts.digest:
         draft.write(render)
     else:
         draft.mend([render.unit])

@@ -11,9 +11,11 @@ from reconciler.core.planner.reverify import look_after
 from reconciler.core.planner.soak import why_bad, why_ended
 from reconciler.core.planner.start_failure import has_an_excuse, late, may_be_rejected
 from reconciler.core.planner.target import Target, of_files
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
 from reconciler.core.units.failures import is_the_hosts_fault, why_failed
+from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import RESTARTS_THAT_ARE_ENOUGH
 
 
@@ -29,18 +31,21 @@ def towards(draft: Draft, target: Target) -> Outlook:
         return settle(draft, target)
     if target.id == active == good and draft.is_idle(target.id):
         point_to(draft, target)  # for its enablement only
-        return draft.outlook(State.IDLE, target.version, "", "nobody asks it anything; the next request starts it")
-    preempted = good and active and active not in (target.id, good) and target.id != good and _fails(draft, active)
-    if preempted and (outlook := _call_back(draft, target, str(active), str(good))):
-        return outlook
+        return draft.outlook(
+            State.IDLE, target.version, Reason.NONE, "nobody asks it anything; the next request starts it"
+        )
+    if good and active and active not in (target.id, good) and target.id != good and _fails(draft, active):
+        outlook = _call_back(draft, target, active, good)
+        if outlook is not None:
+            return outlook
     if outlook := late(draft, target) or _failed(draft, target):
         return outlook
-    if _has_a_base(draft, target):
-        return _beside(draft, target)
+    if base := _base(draft, target):
+        return _beside(draft, target, base)
     return _in_place(draft, target)
 
 
-def _call_back(draft: Draft, target: Target, active: str, good: str) -> Outlook | None:
+def _call_back(draft: Draft, target: Target, active: ReleaseId, good: ReleaseId) -> Outlook | None:
     """Have the good release serve again in place of one that failed while a newer one came; None if it cannot."""
     rejected = draft.record.rejection(active) is not None
     outlook = None if rejected else _failed_in_soak(draft, of_files(draft, active))
@@ -59,7 +64,7 @@ def _failed_in_soak(draft: Draft, target: Target) -> Outlook | None:
     servers = [unit for unit in seen if unit.active != "failed" or unit.restarts or not is_the_hosts_fault(unit)]
     bad = why_bad(servers, target.rollout.max_error_rate)
     standby = any(draft.seen.unit(unit).stands_by for unit in draft.servers(str(draft.good_release)))
-    if bad is None and standby and draft.fact(target.id, "Idle") != "yes":
+    if bad is None and standby and not draft.facts(target.id).may_idle:
         bad = why_ended(servers)  # by itself or by a person's hand: what stands by is there to take over
     if bad is None or not any(unit.ever_active for unit in servers):
         return None
@@ -72,19 +77,19 @@ def _failed_in_soak(draft: Draft, target: Target) -> Outlook | None:
     return draft.outlook(State.ROLLING_OUT, target.version, *bad)
 
 
-def _fails(draft: Draft, release: str) -> bool:
+def _fails(draft: Draft, release: ReleaseId) -> bool:
     servers = [draft.seen.unit(unit) for unit in draft.servers(release)]
     bad = why_bad(servers, draft.situation.rollout.max_error_rate)
     return draft.record.rejection(release) is not None or bad is not None or not draft.is_partly_up(release)
 
 
-def _has_a_base(draft: Draft, target: Target) -> bool:
-    """Whether something serves that goes on serving while the target is made ready."""
+def _base(draft: Draft, target: Target) -> ReleaseId | None:
+    """The active release, if it serves and goes on serving while the target is made ready."""
     active = draft.active_release
-    if active in (None, target.id) or draft.record.rejection(active) or not draft.servers(active):
-        return False
+    if active is None or active == target.id or draft.record.rejection(active) or not draft.servers(active):
+        return None
     held = any(unit in draft.situation.holds for unit in draft.servers(active))
-    return draft.is_partly_up(active) or (active == draft.good_release and not held)
+    return active if draft.is_partly_up(active) or (active == draft.good_release and not held) else None
 
 
 def _failed(draft: Draft, target: Target) -> Outlook | None:
@@ -96,13 +101,13 @@ def _failed(draft: Draft, target: Target) -> Outlook | None:
     good = draft.good_release
     serves = draft.is_partly_up(target.id)
     if may_be_rejected(draft, target) and unit.has_failed and not has_an_excuse(draft, unit):
-        draft.before.append(act.Reject(draft.name, failed[0], target.id, "start-failed", why, target.asked(draft)))
-        return draft.blocked(target.version, "start-failed", why)
-    if draft.active_release == target.id and good not in (None, target.id) and not serves:
-        towards(draft, of_files(draft, str(good)))  # a boot in its soak started it alone
+        draft.before.append(act.Reject(draft.name, failed[0], target.id, Reason.START_FAILED, why, target.asked(draft)))
+        return draft.blocked(target.version, Reason.START_FAILED, why)
+    if good and draft.active_release == target.id and good != target.id and not serves:
+        towards(draft, of_files(draft, good))  # a boot in its soak started it alone
     else:
         _hold(draft, target, failed[0])
-    return draft.blocked(target.version, "start-failed", why)
+    return draft.blocked(target.version, Reason.START_FAILED, why)
 
 
 def _hold(draft: Draft, target: Target, server: str) -> None:
@@ -117,9 +122,8 @@ def _hold(draft: Draft, target: Target, server: str) -> None:
         draft.stop(draft.socket)
 
 
-def _beside(draft: Draft, target: Target) -> Outlook:
+def _beside(draft: Draft, target: Target, active: ReleaseId) -> Outlook:
     """Make the target ready while the active release serves; replicas one by one, each taking the place of one."""
-    active = str(draft.active_release)
     if target.rollout.strategy == "recreate":
         outlook = _make_ready(draft, target)
         if outlook:
@@ -132,12 +136,12 @@ def _beside(draft: Draft, target: Target) -> Outlook:
     # It may have been told to resume for a promotion that something newer came after.
     set_aside(draft, {draft.good_release} - {None, active, target.id})
     _keep_serving(draft, active, aside)
-    version = names.release_version(active)
+    version = active.version
     if version != target.version and draft.is_up(active):
-        look_after(draft, version, draft.fact(active, "Environment"))
+        look_after(draft, version, draft.facts(active).environment)
     if outlook := _make_ready(draft, target):
         return outlook
-    underway = draft.outlook(State.ROLLING_OUT, target.version, "starting", f"version {target.version} is loading")
+    underway = draft.outlook(State.ROLLING_OUT, target.version, Reason.STARTING, f"version {target.version} is loading")
     if not draft.listens:
         return underway  # the release that serves comes first
     _start_next(draft, target)
@@ -170,7 +174,7 @@ def _close_what_nobody_answers(draft: Draft, target: Target) -> None:
 
 def _replace(draft: Draft, target: Target, going_back: bool = False) -> Outlook:
     """Give the target the address, and have everything else stopped: requests wait until it is ready."""
-    waits = "going-back" if going_back else "starting"
+    waits = Reason.GOING_BACK if going_back else Reason.STARTING
     underway = draft.outlook(State.ROLLING_OUT, target.version, waits, f"version {target.version} is loading")
     disable_others(draft, target)
     if deaf := _listen(draft, target):
@@ -195,7 +199,7 @@ def _ending(draft: Draft, target: Target) -> Outlook | None:
     """Tell of a release that served and ends again and again: systemd goes on starting it, and so do we."""
     servers = [draft.seen.unit(unit) for unit in target.units(draft.name)]
     bad = [unit for unit in servers if unit.ever_active and not unit.is_up and unit.ends >= RESTARTS_THAT_ARE_ENOUGH]
-    return draft.blocked(target.version, "start-failed", why_failed(bad[0])) if bad else None
+    return draft.blocked(target.version, Reason.START_FAILED, why_failed(bad[0])) if bad else None
 
 
 def _make_ready(draft: Draft, target: Target) -> Outlook | None:
@@ -207,15 +211,15 @@ def _make_ready(draft: Draft, target: Target) -> Outlook | None:
         draft.stop(first[0])
         return verify_again(draft, target.version)
     elif target.release is None:
-        return restore(draft, target.version, draft.fact(target.id, "Environment"))
+        return restore(draft, target.version, draft.facts(target.id).environment)
     elif first and draft.seen.unit(first[0]).active == "failed":
         draft.stop(first[0])
-        return start_over(draft, target.release, draft.fact(target.id, "Environment"))
+        return start_over(draft, target.release, draft.facts(target.id).environment)
     else:
         outlook = prepare(draft, target.release)
     if outlook is None and names.slice_unit(draft.name) not in draft.seen.files:
         draft.write(unit_values.slice_(draft.name, target.runtime))
-    if outlook is None and target.release and (environment := draft.fact(target.id, "Environment")):
+    if outlook is None and target.release and (environment := draft.facts(target.id).environment):
         for number, unit in enumerate(target.units(draft.name), 1):
             if unit not in draft.seen.files:
                 draft.write(unit_values.server(target.release, environment, draft.situation.listening, number))
@@ -237,7 +241,7 @@ def _start_next(draft: Draft, target: Target) -> None:
             return
 
 
-def _keep_serving(draft: Draft, active: str, aside: int = 0) -> None:
+def _keep_serving(draft: Draft, active: ReleaseId, aside: int = 0) -> None:
     """What served before goes on serving; the first `aside` of its servers may stand by."""
     servers = draft.servers(active)
     if not servers or draft.is_idle(active):
@@ -248,14 +252,14 @@ def _keep_serving(draft: Draft, active: str, aside: int = 0) -> None:
     seen = {server: draft.seen.unit(server) for server in servers[aside:]}
     draft.resume(seen)
     down = [server for server, unit in seen.items() if unit.is_down and server not in draft.situation.holds]
-    version = names.release_version(active)
+    version = active.version
     if failed := [server for server in down if seen[server].active == "failed"]:
         for server in failed:
             draft.stop(server)
         if not any(draft.running(release) for release in draft.releases()):
             draft.stop(draft.socket)  # it may have lost what it listened on; only a start gives it that again
         verify_again(draft, version)
-    elif down and restore(draft, version, draft.fact(active, "Environment")) is None:
+    elif down and restore(draft, version, draft.facts(active).environment) is None:
         for server in down:
             draft.start(server)
             draft.note_start(server)
@@ -265,7 +269,7 @@ def _keep_serving(draft: Draft, active: str, aside: int = 0) -> None:
 class _Deaf:
     """Why a socket does not listen; without a reason it is on its way."""
 
-    reason: str = ""
+    reason: Reason = Reason.NONE
     why: str = ""
 
 
@@ -285,10 +289,10 @@ def _listen(draft: Draft, target: Target) -> _Deaf | None:
         if port is None:
             first, last = draft.situation.port_range
             why = f"cannot give {draft.name} a port: none of {first}-{last} is free; widen deploy.port_range"
-            return _Deaf("no-free-port", why)
+            return _Deaf(Reason.NO_FREE_PORT, why)
         draft.write(unit_values.socket(draft.name, target.id, target.runtime, port, draft.situation.listening))
     elif draft.socket in draft.situation.holds:
-        return _Deaf("socket-failed", draft.situation.holds[draft.socket])
+        return _Deaf(Reason.SOCKET_FAILED, draft.situation.holds[draft.socket])
     elif draft.active_release != target.id:
         draft.write(unit_values.socket(draft.name, target.id, target.runtime, draft.port, draft.situation.listening))
     draft.start(draft.socket)

@@ -6,6 +6,7 @@ from reconciler.core.planner import actions as act
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.planner.overdue import is_overdue
 from reconciler.core.planner.target import Target
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook
 from reconciler.core.units.failures import is_the_hosts_fault, may_be_the_hosts_fault, why_failed
 from reconciler.core.units.observed import Unit
@@ -21,8 +22,8 @@ def late(draft: Draft, target: Target) -> Outlook | None:
     if not late or not may_be_rejected(draft, target):
         return None
     why = why_failed(replace(late[0], active="failed", result="timeout"))
-    draft.before.append(act.Reject(draft.name, late[0].name, target.id, "start-failed", why, target.asked(draft)))
-    return draft.blocked(target.version, "start-failed", why)
+    draft.before.append(act.Reject(draft.name, late[0].name, target.id, Reason.START_FAILED, why, target.asked(draft)))
+    return draft.blocked(target.version, Reason.START_FAILED, why)
 
 
 def may_be_rejected(draft: Draft, target: Target) -> bool:

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_plan import Draft, Situation
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
+from reconciler.core.units.names import Step
 from reconciler.core.units.observed import Observed
 
-_NEAR_THE_END = ("verify", "build", "fetch")
+_NEAR_THE_END = (Step.VERIFY, Step.BUILD, Step.FETCH)
 
 
 def late(after: Iterable[Action], seen: Observed, situation: Situation) -> dict[str, str]:
@@ -47,7 +49,7 @@ def told(late: dict[str, str], outlooks: Sequence[Outlook], parallel_steps: int)
     waits = {name: f"waits for its turn to {step_of(unit)}" for unit, name in late.items()}
     return [
         one.model_copy(
-            update={"reason": "waiting", "message": f"{waits[one.name]} version {one.desired_version}: {why}"}
+            update={"reason": Reason.WAITING, "message": f"{waits[one.name]} version {one.desired_version}: {why}"}
         )
         if one.name in waits and one.state is State.PREPARING
         else one
@@ -55,14 +57,16 @@ def told(late: dict[str, str], outlooks: Sequence[Outlook], parallel_steps: int)
     ]
 
 
-def step_of(unit: str) -> str:
-    """Name the step that a unit takes; empty for what is no step."""
+def step_of(unit: str) -> Step | None:
+    """Name the step that a unit takes; None for what is no step."""
     step = names.parse_step(unit)
-    return step[0] if step else "build" if names.parse_build(unit) else ""
+    if step:
+        return step.step
+    return Step.BUILD if names.parse_build(unit) else None
 
 
 def _rank(unit: str, situation: Situation) -> tuple[bool, int]:
-    return unit in situation.failed, _NEAR_THE_END.index(step_of(unit))
+    return unit in situation.failed, _NEAR_THE_END.index(step) if (step := step_of(unit)) else len(_NEAR_THE_END)
 
 
 def _brings_back(unit: str, name: str, seen: Observed, situation: Situation) -> bool:
@@ -73,7 +77,7 @@ def _brings_back(unit: str, name: str, seen: Observed, situation: Situation) -> 
         return False
     step, environment = names.parse_step(unit), names.parse_build(unit)
     return any(
-        (step is not None and step[2] == names.release_version(one))
-        or (environment is not None and draft.fact(one, "Environment") == environment)
+        (step is not None and step.version == one.version)
+        or (environment is not None and draft.facts(one).environment == environment)
         for one in served
     )

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from reconciler.core.planner.deployment_plan import Draft
 from reconciler.core.state.release import Release, Rollout
 from reconciler.core.units import names
+from reconciler.core.units.names import ReleaseId
 
 
 @dataclass(frozen=True)
 class Target:
     """A release, as far as bringing it up needs to know it."""
 
-    id: str
+    id: ReleaseId
     runtime: str
     rollout: Rollout
     release: Release | None = None
@@ -20,11 +21,11 @@ class Target:
     @property
     def version(self) -> int:
         """The model version."""
-        return names.release_version(self.id)
+        return self.id.version
 
     def asked(self, draft: Draft) -> str:
         """What of it is not this host's settings; empty where that is not known."""
-        return self.release.asked if self.release else draft.fact(self.id, "Asked") or ""
+        return self.release.asked if self.release else draft.facts(self.id).asked or ""
 
     def units(self, name: str) -> list[str]:
         """Its server units, in the order in which they are started."""
@@ -36,24 +37,24 @@ def of_release(release: Release) -> Target:
     return Target(release.id, release.parameters.runtime, release.rollout, release)
 
 
-def of_files(draft: Draft, release: str) -> Target:
+def of_files(draft: Draft, release: ReleaseId) -> Target:
     """A release that is on this host, run as it was."""
     rollout = replace(
         draft.situation.rollout,
         replicas=max(1, len(draft.servers(release))),
-        strategy="recreate" if draft.fact(release, "Strategy") == "recreate" else "hand-over",
+        strategy="recreate" if draft.facts(release).recreate else "hand-over",
     )
-    return Target(release, draft.fact(release, "Runtime") or "native", rollout)
+    return Target(release, draft.facts(release).runtime or "native", rollout)
 
 
-def as_it_is(draft: Draft, release: str, rollout: Rollout) -> Target:
+def as_it_is(draft: Draft, release: ReleaseId, rollout: Rollout) -> Target:
     """A release that is on this host, brought up as today; its files alone do for no more servers than it has."""
     there = max(1, len(draft.servers(release)))
     rollout = replace(rollout, replicas=min(rollout.replicas, there))
     return replace(of_files(draft, release), rollout=rollout)
 
 
-def fallback(draft: Draft, unwanted: str | None) -> Target | None:
+def fallback(draft: Draft, unwanted: ReleaseId | None) -> Target | None:
     """The release to keep to while the wanted one is out of the question: the active one, else the good one."""
     record, active = draft.record, draft.active_release
     if active and active != unwanted and draft.servers(active) and record.rejection(active) is None:
@@ -62,7 +63,7 @@ def fallback(draft: Draft, unwanted: str | None) -> Target | None:
     return of_files(draft, good) if good and good != unwanted else None
 
 
-def keeps(draft: Draft, target: Target | None) -> list[str]:
+def keeps(draft: Draft, target: Target | None) -> list[ReleaseId]:
     """The releases whose files stay: the target, what is active or good, and some of those that were good before."""
     record = draft.record
     before = [one for one in record.before if draft.servers(one)][: draft.situation.keeping.releases]

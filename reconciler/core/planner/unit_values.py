@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.core.planner.actions import Render, Value
 from reconciler.core.state.release import Release
 from reconciler.core.units import addresses, names, paths
 from reconciler.core.units.addresses import Listening
-from reconciler.core.units.names import HOST_ENVIRONMENT
+from reconciler.core.units.names import HOST_ENVIRONMENT, ReleaseId
+from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 
 TEMP_SIZE = 1024**3
 """Bytes of /tmp, and as many of /dev/shm, of a server whose memory has no limit; else it is a quarter of that."""
@@ -43,13 +44,13 @@ class StepSettings:
 
 
 def _render(
-    deployment: str, unit: str, template: str, values: Mapping[str, Value], facts: Mapping[str, str] | None = None
+    deployment: str, unit: str, template: str, values: Mapping[str, Value], facts: UnitFacts = NO_FACTS
 ) -> Render:
     values = {"unit": unit, **values}
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
-    own = {"Deployment": deployment} if names.deployment_of(unit) else {}
-    return Render(deployment, unit, template, values, {**own, **(facts or {}), "Digest": digest})
+    owner = deployment if names.deployment_of(unit) else ""
+    return Render(deployment, unit, template, values, replace(facts, deployment=owner, digest=digest))
 
 
 def _release_values(release: Release) -> dict[str, Value]:
@@ -68,9 +69,9 @@ def _version_values(name: str, version: int) -> dict[str, Value]:
     }
 
 
-def _about(*what: str) -> dict[str, str]:
-    """A fact that tells for what a step was done: done for something else, it is to be done again."""
-    return {"For": hashlib.sha256("\0".join(what).encode(errors="replace")).hexdigest()[:16]}
+def _digest(*what: str) -> str:
+    """Sixteen hex digits that stand for what a step is done for: done for something else, it is done again."""
+    return hashlib.sha256("\0".join(what).encode(errors="replace")).hexdigest()[:16]
 
 
 def pin(name: str, version: int, source: str) -> str:
@@ -84,7 +85,7 @@ def _pin(name: str, version: int, source: str) -> str:
 
 def source_of(release: Release) -> str:
     """Tell one origin of a version's files from another: a registry may give a number again."""
-    return _about(release.source)["For"]
+    return _digest(release.source)
 
 
 def fetch(release: Release, settings: StepSettings) -> Render:
@@ -109,7 +110,8 @@ def fetch(release: Release, settings: StepSettings) -> Render:
     # A rollout that a person asks for looks everything over again, and takes the product's newer server along.
     again = [str(release.generation)] if release.generation else []
     hashes = ["hashes"] if settings.require_hashes else []
-    facts = {**_about(release.source, release.parameters.environment, *again, *hashes), "Source": source_of(release)}
+    done_for = _digest(release.source, release.parameters.environment, *again, *hashes)
+    facts = UnitFacts(done_for=done_for, source=source_of(release))
     return _render(release.name, unit, "release/fetch.service.j2", values, facts)
 
 
@@ -129,10 +131,8 @@ def build(release: Release, environment: str, settings: StepSettings) -> Render:
         "keep_free": settings.keep_free,
         "pin": f"{paths.PINS}/{environment}",
     }
-    facts = {
-        "Environment": environment,
-        **_about(settings.index_url, *settings.find_links, f"{settings.offline} {settings.allow_source}"),
-    }
+    done_for = _digest(settings.index_url, *settings.find_links, f"{settings.offline} {settings.allow_source}")
+    facts = UnitFacts(environment=environment, done_for=done_for)
     return _render(release.name, names.build_unit(environment), "release/build.service.j2", values, facts)
 
 
@@ -160,12 +160,12 @@ def verify(files: Files, settings: StepSettings) -> Render:
         "verify_command": list(settings.verify_command),
     }
     unit = names.verify_unit(files.name, files.version)
-    facts = {
-        "Source": files.source,
-        "Environment": files.environment,
-        "Check": _about(HANDED_OVER, *settings.verify_command)["For"],
-        **_about(files.source, files.environment, HANDED_OVER, *settings.verify_command),
-    }
+    facts = UnitFacts(
+        source=files.source,
+        environment=files.environment,
+        check=_digest(HANDED_OVER, *settings.verify_command),
+        done_for=_digest(files.source, files.environment, HANDED_OVER, *settings.verify_command),
+    )
     return _render(files.name, unit, "release/verify.service.j2", values, facts)
 
 
@@ -216,17 +216,21 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         # A little longer than it is watched, so that it does not end for want of requests just before it proved itself.
         "soak": release.rollout.soak + 10,
     }
-    facts = {
-        **{"Release": release.id, "Environment": environment, "Runtime": parameters.runtime},
-        **{"Source": source_of(release), "Asked": release.asked},
-        **({"Idle": "yes"} if parameters.idle_timeout else {}),
-        **({"Opened": parameters.opened} if parameters.opened else {}),
-        **({"Strategy": "recreate"} if release.rollout.strategy == "recreate" else {}),
-    }
+    facts = UnitFacts(
+        release=release.id,
+        environment=environment,
+        runtime=parameters.runtime,
+        source=source_of(release),
+        asked=release.asked,
+        may_idle=bool(parameters.idle_timeout),
+        opened=parameters.opened,
+        has_cache=parameters.cache,
+        recreate=release.rollout.strategy == "recreate",
+    )
     return _render(release.name, unit, f"{parameters.runtime}/model.service.j2", values, facts)
 
 
-def socket(name: str, release: str, runtime: str, port: int, listening: Listening) -> Render:
+def socket(name: str, release: ReleaseId, runtime: str, port: int, listening: Listening) -> Render:
     """The socket that all releases of a deployment share, and that names the active one."""
     values: dict[str, Value] = {
         "name": name,
@@ -239,7 +243,7 @@ def socket(name: str, release: str, runtime: str, port: int, listening: Listenin
         "group": listening.socket_group,
         "mode": listening.socket_mode,
     }
-    facts = {"Release": release, "Port": str(port), "Address": listening.address}
+    facts = UnitFacts(release=release, port=port, address=listening.address)
     return _render(name, names.socket_unit(name), f"{runtime}/model.socket.j2", values, facts)
 
 

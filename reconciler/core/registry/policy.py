@@ -6,11 +6,10 @@ from fnmatch import fnmatchcase
 
 from reconciler.core.registry.sandbox_openings import networks_outside
 from reconciler.core.registry.tags import OF_ROLLOUT, TagError, read_tags
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Parameters, Refused, Release, Rollout
 from reconciler.core.state.snapshot import SelectedVersion
 from reconciler.core.text.sizes import human_size
-
-NOT_ALLOWED = "not-allowed"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def wanted_release(
             f"cannot deploy {selected.name}: this host's policy does not allow it; "
             "add the name to policy.names in config.toml"
         )
-        return Refused(selected.name, selected.version, why, NOT_ALLOWED)
+        return Refused(selected.name, selected.version, why, Reason.NOT_ALLOWED)
     try:
         changes = read_tags(selected.settings, policy.tags)
         of_release = {key: value for key, value in changes.items() if key not in OF_ROLLOUT}
@@ -120,5 +119,5 @@ def limit_deployments(
             f"cannot deploy {name}: this host's policy allows {most} deployments and they are taken; "
             "take another model out, or raise policy.max_deployments"
         )
-        wanted[name] = Refused(name, wanted[name].version, why, NOT_ALLOWED)
+        wanted[name] = Refused(name, wanted[name].version, why, Reason.NOT_ALLOWED)
     return wanted

@@ -6,10 +6,9 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from reconciler.core.state.ledger import ReleaseId, Words
+from reconciler.core.state.ledger import Words
 from reconciler.core.text.quote import one_line
-from reconciler.core.units import names
-from reconciler.core.units.names import DeployableName
+from reconciler.core.units.names import DeployableName, ReleaseId, StrictReleaseId
 
 MAX_RUNS = 1000
 MAX_RUNS_OF_ONE = 200
@@ -27,7 +26,7 @@ class Run(_Strict):
     """One release in service, or one that was rejected before it got there."""
 
     name: DeployableName
-    release: ReleaseId
+    release: StrictReleaseId
     version: int
     began: AwareDatetime | None
     """When it was first seen to serve; None when it never did."""
@@ -42,7 +41,7 @@ class History(_Strict):
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     runs: tuple[Run, ...] = ()
-    rejected: dict[DeployableName, tuple[ReleaseId, ...]] = {}
+    rejected: dict[DeployableName, tuple[StrictReleaseId, ...]] = {}
     """Rejections that have been taken note of."""
 
     def of(self, name: str) -> tuple[Run, ...]:
@@ -52,9 +51,9 @@ class History(_Strict):
 
 def observed(
     history: History,
-    active: Mapping[str, str | None],
+    active: Mapping[str, ReleaseId | None],
     why_ended: Mapping[str, str],
-    rejected: Mapping[str, Sequence[tuple[str, str]]],
+    rejected: Mapping[str, Sequence[tuple[ReleaseId, str]]],
     now: datetime,
 ) -> History:
     """Take note of what a pass saw; the same object when that is nothing new.
@@ -79,15 +78,15 @@ def observed(
     return History(schema=1, runs=_capped(runs), rejected=seen)
 
 
-def _run(name: str, release: str, began: datetime | None, ended: datetime | None = None, why: str = "") -> Run:
-    return Run(name=name, release=release, version=names.release_version(release), began=began, ended=ended, why=why)
+def _run(name: str, release: ReleaseId, began: datetime | None, ended: datetime | None = None, why: str = "") -> Run:
+    return Run(name=name, release=release, version=release.version, began=began, ended=ended, why=why)
 
 
 def _followed(
     run: Run,
-    active: Mapping[str, str | None],
+    active: Mapping[str, ReleaseId | None],
     why_ended: Mapping[str, str],
-    reasons: Mapping[tuple[str, str], str],
+    reasons: Mapping[tuple[str, ReleaseId], str],
     now: datetime,
 ) -> Run:
     """What became of a run: it goes on, with or without a reason to end soon, or it has ended."""
@@ -97,12 +96,12 @@ def _followed(
     successor = active.get(run.name)
     if successor == run.release:
         return run if run.why == rejection else run.model_copy(update={"why": rejection})
-    plainly = f"version {names.release_version(successor)} took over" if successor else "it does not serve any more"
+    plainly = f"version {successor.version} took over" if successor else "it does not serve any more"
     why = rejection or run.why or one_line(why_ended.get(run.name, ""), MAX_WHY) or plainly
     return run.model_copy(update={"ended": max(now, run.began), "why": why})
 
 
-def _note_rejection(runs: list[Run], name: str, release: str, why: str, now: datetime) -> None:
+def _note_rejection(runs: list[Run], name: str, release: ReleaseId, why: str, now: datetime) -> None:
     """Give the reason to the run that it ends or has just ended; a release that did not serve gets a row of its own."""
     for number in reversed(range(len(runs))):
         run = runs[number]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from reconciler.core.state.snapshot import Source
-from reconciler.core.units.names import ENVIRONMENT_PATTERN, RELEASE_PATTERN, DeployableName, release_version
+from reconciler.core.units.names import ENVIRONMENT_PATTERN, DeployableName, ReleaseId, StrictReleaseId
 
 MAX_REJECTED = 20
 """Rejected releases that are remembered of one deployment, the latest ones."""
@@ -18,7 +18,6 @@ MAX_KEPT = 100
 MAX_PINS = 1000
 
 EnvironmentId = Annotated[str, StringConstraints(pattern=rf"^{ENVIRONMENT_PATTERN}$")]
-ReleaseId = Annotated[str, StringConstraints(pattern=rf"^{RELEASE_PATTERN}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Pinned = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}\.[0-9a-f]{16}$")]
 """A version and, digested, its source."""
@@ -32,7 +31,7 @@ class _Strict(BaseModel):
 class Rejected(_Strict):
     """A release that failed here, or that a person took out of service."""
 
-    release: ReleaseId
+    release: StrictReleaseId
     reason: Words
     """One word for programs, such as `start-failed`."""
     message: Words
@@ -76,9 +75,9 @@ class Replacement(_Strict):
 class Record(_Strict):
     """What is remembered of one deployment."""
 
-    good: ReleaseId | None = None
+    good: StrictReleaseId | None = None
     """The release that last proved itself: went through its soak, or was the first to get ready."""
-    before: Annotated[tuple[ReleaseId, ...], Field(max_length=MAX_KEPT)] = ()
+    before: Annotated[tuple[StrictReleaseId, ...], Field(max_length=MAX_KEPT)] = ()
     """The good ones before it, the latest first."""
     rejected: Annotated[tuple[Rejected, ...], Field(max_length=MAX_REJECTED)] = ()
     """The latest last."""
@@ -103,11 +102,9 @@ class Record(_Strict):
 
     def rejection_of(self, version: int, asked: str) -> Rejected | None:
         """Why a version is not tried with other settings of this host either; None when it may be."""
-        return next(
-            (one for one in self.rejected if one.asked == asked and release_version(one.release) == version), None
-        )
+        return next((one for one in self.rejected if one.asked == asked and one.release.version == version), None)
 
-    def accept(self, release: str) -> Self:
+    def accept(self, release: ReleaseId) -> Self:
         """Take note that a release proved itself."""
         if release == self.good:
             return self
@@ -123,10 +120,10 @@ class Record(_Strict):
             update |= {"good": before[0] if before else None, "before": before[1:]}
         return self.model_copy(update=update)
 
-    def forgive(self, release: str | None = None) -> Self:
+    def forgive(self, release: ReleaseId | None = None) -> Self:
         """Let a release be tried again, with whatever settings it failed; all of them without a name."""
-        version = release_version(release) if release is not None else None
-        left = tuple(one for one in self.rejected if version is not None and release_version(one.release) != version)
+        version = release.version if release is not None else None
+        left = tuple(one for one in self.rejected if version is not None and one.release.version != version)
         return self.model_copy(update={"rejected": left, "stalled": None})
 
     def forget_deployment(self) -> Self:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.state.backoff import Backoff, Hold, delay
-from reconciler.core.units import addresses, names
+from reconciler.core.units import names
 from reconciler.core.units.observed import Observed
 
 TRIED_PORTS = 8
@@ -104,7 +104,7 @@ def refused_ports(
     """
     found = {port: until for port, until in known.items() if until > now}
     for unit, file in seen.files.items():
-        state, port = seen.unit(unit), addresses.port_of(file.facts)
+        state, port = seen.unit(unit), file.facts.port
         if names.parse_socket(unit) is None or port is None or port in found:
             continue
         often = unit in holds and holds[unit].count > TRIED_PORTS

@@ -5,6 +5,9 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from reconciler.core.state.reason import Reason
+from reconciler.core.units.names import ReleaseId
+
 EnvironmentKind = Literal["model", "host"]
 Strategy = Literal["hand-over", "recreate"]
 
@@ -102,9 +105,9 @@ class Release:
         return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()[:16]
 
     @property
-    def id(self) -> str:
+    def id(self) -> ReleaseId:
         """The release's name, `<version>.<digest8 of the parameters>`."""
-        return f"{self.version}.{self.parameters.digest(self.source, self.generation)}"
+        return ReleaseId(f"{self.version}.{self.parameters.digest(self.source, self.generation)}")
 
 
 @dataclass(frozen=True)
@@ -114,5 +117,5 @@ class Refused:
     name: str
     version: int
     why: str
-    reason: str = "refused"
-    """One word for programs; `not-allowed` when the model is none of this host's at all."""
+    reason: Reason = Reason.REFUSED
+    """`NOT_ALLOWED` when the model is none of this host's at all."""

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from reconciler.core.state.reason import Reason
+
 MAX_STATUS_BYTES = 16 * 1024 * 1024
 
 Text = Annotated[str, StringConstraints(max_length=5000)]
@@ -36,7 +38,7 @@ class Outlook(BaseModel):
     state: State
     desired_version: Text | None = None
     active_version: Text | None = None
-    reason: Text = ""
+    reason: Reason = Reason.NONE
     """One word for programs, such as `fetch-failed`."""
     message: Text = ""
     """One sentence for people."""

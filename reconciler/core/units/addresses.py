@@ -1,7 +1,7 @@
 """Which port a deployment listens on: stable for a name, moved only when somebody holds it."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 SOCKET_DIRECTORY = "/run/models"
@@ -39,12 +39,6 @@ def endpoint(address: str, port: int) -> str:
 def url(port: int, address: str = HOST) -> str:
     """The HTTP address of a deployment on this host."""
     return f"http://{endpoint(address, port)}"
-
-
-def port_of(facts: Mapping[str, str]) -> int | None:
-    """Read the port from a socket's facts; somebody may have edited them."""
-    text = facts.get("Port", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else None
 
 
 def choose_port(name: str, first: int, last: int, taken: Collection[int]) -> int | None:

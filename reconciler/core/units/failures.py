@@ -1,7 +1,7 @@
 """Why a unit failed, in the words of the unit itself or, where it could not speak, in ours."""
 
 from reconciler.core.text.quote import one_line
-from reconciler.core.units import names
+from reconciler.core.units import names, status_lines
 from reconciler.core.units.observed import Unit
 
 MAX_REASON = 1000
@@ -27,10 +27,6 @@ _SETUPS = {
 }
 
 
-_HINTS = ("cannot serve these files: ", "cannot listen: ")
-"""How the check before a start and the server begin to say that the files changed, or that a socket is missing."""
-
-
 def is_the_hosts_fault(unit: Unit) -> bool:
     """Tell whether a server failed for what is no fault of its release: systemd says that it did not even begin."""
     return unit.result == "resources" or unit.set_up is False
@@ -39,13 +35,13 @@ def is_the_hosts_fault(unit: Unit) -> bool:
 def may_be_the_hosts_fault(unit: Unit) -> bool:
     """Tell whether a server says that the host failed it: its process can say so as it likes, so for a few tries."""
     unwitnessed = unit.set_up is None and unit.exit_status in _SETUPS
-    return not unit.ever_active and (unwitnessed or unit.words.startswith(_HINTS))
+    return not unit.ever_active and (unwitnessed or status_lines.blames_the_host(unit.words))
 
 
 def why_failed(unit: Unit) -> str:
     """Say in one sentence why a unit failed. What the unit said is shortened and kept to printable characters."""
     said = one_line(unit.words, MAX_REASON)
-    if said.startswith("cannot ") and unit.result != "timeout":
+    if status_lines.says_why_it_failed(said) and unit.result != "timeout":
         return said
     what = _subject(unit)
     if unit.active == "reloading":
@@ -78,10 +74,10 @@ def _how_often(unit: Unit, reason: str) -> str:
 
 def _subject(unit: Unit) -> str:
     if step := names.parse_step(unit.name):
-        return f"{step[0]} version {step[2]} of {step[1]}"
+        return f"{step.step} version {step.version} of {step.name}"
     if server := names.parse_server(unit.name):
         verb = "keep" if unit.ever_active else "start"
-        return f"{verb} version {names.release_version(server[1])} of {server[0]}"
+        return f"{verb} version {server.release.version} of {server.name}"
     if names.parse_build(unit.name):
         return "build the environment"
     return f"start {unit.name}"

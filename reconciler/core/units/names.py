@@ -1,9 +1,10 @@
 """The names of everything a deployment owns, derived from the model's name and nothing else."""
 
 import re
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import StringConstraints
+from pydantic import PlainValidator, StringConstraints
 
 MAX_NAME = 64
 NAME_PATTERN = r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}"
@@ -13,6 +14,65 @@ HOST_ENVIRONMENT = "host"
 
 DeployableName = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
 
+
+class ReleaseId(str):
+    """The name of a release: `<version>.<digest of its parameters>`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: object) -> Self | None:
+        """Read a release's name; None when it is none."""
+        return cls(text) if isinstance(text, str) and _RELEASE.fullmatch(text) else None
+
+    @property
+    def version(self) -> int:
+        """The model version."""
+        return int(self.partition(".")[0])
+
+
+def _release_id(value: object) -> ReleaseId:
+    if (release := ReleaseId.parse(value)) is None:
+        raise ValueError("should be a release, such as 3.1a2b3c4d")
+    return release
+
+
+StrictReleaseId = Annotated[ReleaseId, PlainValidator(_release_id)]
+"""A release's name in a document."""
+
+
+class Step(StrEnum):
+    """What is done for a release before it can start, each by a unit of its own."""
+
+    FETCH = "fetch"
+    BUILD = "build"
+    VERIFY = "verify"
+
+
+class ServerUnit(NamedTuple):
+    """What the name of a server unit says."""
+
+    name: str
+    release: ReleaseId
+    replica: int
+
+
+class StepUnit(NamedTuple):
+    """What the name of a fetch or verify unit says."""
+
+    step: Step
+    name: str
+    version: int
+
+
+class WatchUnit(NamedTuple):
+    """What the name of a unit says that notices changes of files."""
+
+    name: str
+    version: int
+
+
+_RELEASE = re.compile(RELEASE_PATTERN)
 _NAME = re.compile(NAME_PATTERN)
 MAX_REPLICAS = 99
 _SERVER = re.compile(rf"model-({NAME_PATTERN})@({RELEASE_PATTERN})(?:\.([2-9]|[1-9][0-9]))?\.service")
@@ -100,16 +160,10 @@ def directory_unit(name: str) -> str:
     return f"mlflow-deploy-directory@{name}.service"
 
 
-def parse_server(unit: str) -> tuple[str, str] | None:
-    """Read (name, release) from the name of a server unit, whichever replica it is."""
+def parse_server(unit: str) -> ServerUnit | None:
+    """Read the name of a server unit; None for other units."""
     match = _SERVER.fullmatch(unit)
-    return (match[1], match[2]) if match else None
-
-
-def replica_of(unit: str) -> int:
-    """Read the number of a replica from a server unit's name; 1 for what is no further replica."""
-    match = _SERVER.fullmatch(unit)
-    return int(match[3] or 1) if match else 1
+    return ServerUnit(match[1], ReleaseId(match[2]), int(match[3] or 1)) if match else None
 
 
 def parse_socket(unit: str) -> str | None:
@@ -118,16 +172,16 @@ def parse_socket(unit: str) -> str | None:
     return match[1] if match else None
 
 
-def parse_step(unit: str) -> tuple[str, str, int] | None:
-    """Read (step, name, version) from a fetch or verify unit's name."""
+def parse_step(unit: str) -> StepUnit | None:
+    """Read the name of a fetch or verify unit; None for other units."""
     match = _STEP.fullmatch(unit)
-    return (match[1], match[2], int(match[3])) if match else None
+    return StepUnit(Step(match[1]), match[2], int(match[3])) if match else None
 
 
-def parse_watch(unit: str) -> tuple[str, int] | None:
-    """Read (name, version) from the name of a unit that notices changes."""
+def parse_watch(unit: str) -> WatchUnit | None:
+    """Read the name of a unit that notices changes; None for other units."""
     match = _WATCH.fullmatch(unit)
-    return (match[1], int(match[2])) if match else None
+    return WatchUnit(match[1], int(match[2])) if match else None
 
 
 def parse_slice(unit: str) -> str | None:
@@ -146,9 +200,9 @@ def parse_build(unit: str) -> str | None:
 def deployment_of(unit: str) -> str | None:
     """Read which deployment a unit belongs to; None for what deployments share and for everybody else's units."""
     if server := parse_server(unit):
-        return server[0]
+        return server.name
     if step := parse_step(unit):
-        return step[1]
+        return step.name
     if changes := _WATCH.fullmatch(unit) or _CHANGED.fullmatch(unit):
         return changes[1]
     return parse_socket(unit) or parse_slice(unit)
@@ -157,8 +211,3 @@ def deployment_of(unit: str) -> str | None:
 def is_ours(unit: str) -> bool:
     """Tell whether a unit name is one that the reconciler may own."""
     return deployment_of(unit) is not None or parse_build(unit) is not None
-
-
-def release_version(release: str) -> int:
-    """Read the model version from a release's name."""
-    return int(release.partition(".")[0])

@@ -1,18 +1,13 @@
 """What the file system and systemd show, as values."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from reconciler.core.units import names
+from reconciler.core.units import names, status_lines
+from reconciler.core.units.names import Step
+from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 
-_STANDING_BY = "standing by"
-"""How a server in standby begins its status line; docs/serving.md has the whole of it."""
-_COUNTERS = re.compile(r"; requests=([0-9]{1,15}) errors=([0-9]{1,15})\Z")
-_ENVIRONMENT = re.compile(rf"; environment=({names.ENVIRONMENT_PATTERN}|{names.HOST_ENVIRONMENT})\Z")
-_FILES = re.compile(r"; files=([0-9a-f]{64}); environment=[0-9a-z]+\Z")
-_CONTENT = re.compile(r"; content=([0-9a-f]{64})\Z")
 RESTARTS_THAT_ARE_ENOUGH = 3
 AFTER_SYSTEMD = 5.0
 """Seconds after systemd's own deadline: it comes first, unless a process has had it put off."""
@@ -80,13 +75,12 @@ class Unit:
     @property
     def stands_by(self) -> bool:
         """A server that is loaded and does not accept."""
-        return self.active == "active" and self.status_text.startswith(_STANDING_BY)
+        return self.active == "active" and status_lines.stands_by(self.status_text)
 
     @property
-    def requests_and_errors(self) -> tuple[int, int]:
-        """How many requests a server says it has answered, and how many of them with an error of its own."""
-        match = _COUNTERS.search(self.status_text)
-        return (int(match[1]), int(match[2])) if match else (0, 0)
+    def counters(self) -> status_lines.Counters:
+        """What a server says that it has counted."""
+        return status_lines.read_counters(self.status_text)
 
     @property
     def is_down(self) -> bool:
@@ -116,31 +110,42 @@ class Unit:
     @property
     def environment(self) -> str | None:
         """Which environment a fetch unit says its release needs; its words are not trusted further."""
-        match = _ENVIRONMENT.search(self.status_text)
-        return match[1] if match else None
+        return status_lines.read_environment(self.status_text)
 
     @property
     def files(self) -> str | None:
         """The digest over all files that a fetch unit has fetched."""
-        match = _FILES.search(self.status_text)
-        return match[1] if match else None
+        return status_lines.read_files(self.status_text)
 
     @property
     def content(self) -> str | None:
         """The digest over all files that a build unit has built."""
-        match = _CONTENT.search(self.status_text)
-        return match[1] if match else None
+        return status_lines.read_built(self.status_text)
 
     @property
     def has_failed(self) -> bool:
         """Failed for good, restarting without a chance to get ready, or done without saying what came of it."""
-        starting = self.active == "activating" and not self.ever_active
-        # Whoever let one whole start timeout pass would let the next ones pass, too.
-        hopeless = starting and (self.ends >= RESTARTS_THAT_ARE_ENOUGH or (self._ended and self.result == "timeout"))
+        return self.active == "failed" or self._starts_in_vain or self._ended_without_a_report
+
+    @property
+    def _starts_in_vain(self) -> bool:
+        """It never got ready, and there is no reason to expect it to."""
+        if self.active != "activating" or self.ever_active:
+            return False
+        # Who let one whole start timeout pass lets the next ones pass, too.
+        timed_out = self._ended and self.result == "timeout"
+        return timed_out or self.ends >= RESTARTS_THAT_ARE_ENOUGH
+
+    @property
+    def _ended_without_a_report(self) -> bool:
+        """A step that ended well and did not tell what the steps after it need."""
+        if not self.has_finished_well:
+            return False
         step = names.parse_step(self.name)
-        fetched = step is not None and step[0] == "fetch" and (self.environment is None or self.files is None)
-        silent = self.has_finished_well and (fetched or bool(names.parse_build(self.name) and self.content is None))
-        return self.active == "failed" or hopeless or silent
+        if step is not None and step.step is Step.FETCH:
+            return self.environment is None or self.files is None
+        is_build = names.parse_build(self.name) is not None
+        return is_build and self.content is None
 
 
 @dataclass(frozen=True)
@@ -150,8 +155,8 @@ class File:
     unit: str
     intact: bool = True
     """It is in the unit directory and equals the rendered copy."""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    """What its own section says: Deployment, Release, Environment, Port, Digest."""
+    facts: UnitFacts = NO_FACTS
+    """What its own section says."""
     masked: bool = False
     """Somebody masked it."""
     drop_ins: bool = False

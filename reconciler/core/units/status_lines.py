@@ -1,0 +1,99 @@
+"""The status lines that pass between programs: how each is written, and how it is read back.
+
+A step or a server tells systemd one line, and the reconciler reads it from there. The reader does not trust the writer:
+a line of another form tells nothing. The model server imports nothing of the reconciler and writes its lines itself;
+tests/unit/test_status_lines.py compares them with what is read here.
+"""
+
+import re
+from typing import NamedTuple
+
+from reconciler.core.units.names import ENVIRONMENT_PATTERN, HOST_ENVIRONMENT
+
+STANDING_BY = "standing by"
+"""How a server in standby begins its line; docs/serving.md has the whole of it."""
+CANNOT_LISTEN = "cannot listen: "
+"""How a server begins to say that it was not handed its sockets."""
+CANNOT_SERVE_FILES = "cannot serve these files: "
+"""How the check before a server's start begins to say that the files are not those that were verified."""
+_CANNOT = "cannot "
+_CANNOT_READ_REGISTRY = "cannot read the registry"
+
+_COUNTERS = re.compile(r"; requests=([0-9]{1,15}) errors=([0-9]{1,15})\Z")
+_ENVIRONMENT = re.compile(rf"; environment=({ENVIRONMENT_PATTERN}|{HOST_ENVIRONMENT})\Z")
+_FILES = re.compile(r"; files=([0-9a-f]{64}); environment=[0-9a-z]+\Z")
+_BUILT = re.compile(r"; content=([0-9a-f]{64})\Z")
+
+
+class Counters(NamedTuple):
+    """How many requests a server says it has answered, and how many of them with an error of its own."""
+
+    requests: int = 0
+    errors: int = 0
+
+
+def fetched(words: str, files: str, environment: str) -> str:
+    """Write the line of a fetch that is done.
+
+    `files`: the SHA-256 over all files, in hex. `environment`: the id of the one that the model needs, or `host`.
+    """
+    return f"{words}; files={files}; environment={environment}"
+
+
+def verified(words: str, environment: str) -> str:
+    """Write the line of a verification that is done."""
+    return f"{words}; environment={environment}"
+
+
+def read_files(line: str) -> str | None:
+    """Read the digest over all files that a fetch has fetched; None when it reports none."""
+    match = _FILES.search(line)
+    return match[1] if match else None
+
+
+def read_environment(line: str) -> str | None:
+    """Read which environment a fetch says that the model needs; None when it says nothing of it."""
+    match = _ENVIRONMENT.search(line)
+    return match[1] if match else None
+
+
+def built(words: str, content: str) -> str:
+    """Write the line of a build that is done; `content`: the SHA-256 over all files, in hex."""
+    return f"{words}; content={content}"
+
+
+def read_built(line: str) -> str | None:
+    """Read the digest over all files that a build has built; None when it reports none."""
+    match = _BUILT.search(line)
+    return match[1] if match else None
+
+
+def read_counters(line: str) -> Counters:
+    """Read what a server has counted; zeros when its line has no counters."""
+    match = _COUNTERS.search(line)
+    return Counters(int(match[1]), int(match[2])) if match else Counters()
+
+
+def stands_by(line: str) -> bool:
+    """Whether a server says that it is loaded and accepts no requests."""
+    return line.startswith(STANDING_BY)
+
+
+def says_why_it_failed(line: str) -> bool:
+    """Whether a line is a sentence of ours about a failure: all of them begin in one way."""
+    return line.startswith(_CANNOT)
+
+
+def cannot_read_registry(address: str, why: str) -> str:
+    """Write the line of an agent that could not read the registry."""
+    return f"{_CANNOT_READ_REGISTRY} at {address}: {why}"
+
+
+def is_about_the_registry(line: str) -> bool:
+    """Whether an agent's line is about the registry, and not about this host."""
+    return line.startswith(_CANNOT_READ_REGISTRY)
+
+
+def blames_the_host(line: str) -> bool:
+    """Whether a server says that it failed for something that the host did to it."""
+    return line.startswith((CANNOT_SERVE_FILES, CANNOT_LISTEN))

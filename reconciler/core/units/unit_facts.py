@@ -1,0 +1,99 @@
+"""What a unit file of ours says in its own section: what it was rendered from, read back as values.
+
+Root alone writes these files, but people edit them. A fact that cannot be what it should be counts as missing, so that
+no reader of it has to think of that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.core.units.names import ReleaseId
+
+_YES = "yes"
+_RECREATE = "recreate"
+_CACHE_IN_WORDS = "a cache"
+"""The words for a cache in `Opened`. Units that were rendered before there was a fact `Cache` have only them."""
+
+
+@dataclass(frozen=True)
+class UnitFacts:
+    """The facts of one unit; each kind of unit has some of them."""
+
+    deployment: str = ""
+    """The deployment that the unit belongs to; empty for what deployments share."""
+    release: ReleaseId | None = None
+    """Of a server, the release that it runs; of a socket, the active release."""
+    environment: str | None = None
+    """The id of the environment that a server runs in, that a build makes, or that is verified."""
+    runtime: str | None = None
+    source: str | None = None
+    """Tells one origin of a version's files from another."""
+    asked: str | None = None
+    """What of a server's release is not this host's settings."""
+    port: int | None = None
+    address: str = ""
+    done_for: str | None = None
+    """Digest of what a step is done for: done for something else, it is done again."""
+    check: str | None = None
+    """Digest of the host's own check that files were verified with."""
+    may_idle: bool = False
+    """Whether a server may end when nobody asks it anything."""
+    opened: str = ""
+    """What of a server's sandbox is open, in words."""
+    has_cache: bool = False
+    """Whether a server has a directory that it can write to."""
+    recreate: bool = False
+    """Whether a server's release is started after the one before it has ended."""
+    digest: str = ""
+    """Digest of all values that the unit was rendered from."""
+
+    def write(self) -> dict[str, str]:
+        """The lines of the section, as names and values."""
+        lines = {
+            "Deployment": self.deployment,
+            "Release": self.release,
+            "Environment": self.environment,
+            "Runtime": self.runtime,
+            "For": self.done_for,
+            "Source": self.source,
+            "Asked": self.asked,
+            "Check": self.check,
+            "Port": None if self.port is None else str(self.port),
+            "Address": self.address,
+            "Idle": _YES if self.may_idle else None,
+            "Opened": self.opened,
+            "Cache": _YES if self.has_cache else None,
+            "Strategy": _RECREATE if self.recreate else None,
+            "Digest": self.digest,
+        }
+        return {name: value for name, value in lines.items() if value}
+
+
+NO_FACTS = UnitFacts()
+
+
+def read_facts(lines: Mapping[str, str]) -> UnitFacts:
+    """Read the facts from the lines of a section; names that are not known are passed over."""
+    opened = lines.get("Opened", "")
+    return UnitFacts(
+        deployment=lines.get("Deployment", ""),
+        release=ReleaseId.parse(lines.get("Release", "")),
+        environment=lines.get("Environment"),
+        runtime=lines.get("Runtime"),
+        source=lines.get("Source"),
+        asked=lines.get("Asked"),
+        port=_port(lines.get("Port", "")),
+        address=lines.get("Address", ""),
+        done_for=lines.get("For"),
+        check=lines.get("Check"),
+        may_idle=lines.get("Idle") == _YES,
+        opened=opened,
+        has_cache=lines.get("Cache") == _YES or _CACHE_IN_WORDS in opened,
+        recreate=lines.get("Strategy") == _RECREATE,
+        digest=lines.get("Digest", ""),
+    )
+
+
+def _port(text: str) -> int | None:
+    is_number = text.isascii() and text.isdigit()
+    return int(text) if is_number and len(text) <= 5 else None

@@ -1,0 +1,124 @@
+"""The lines that pass between programs: each reader understands its writer, and takes nothing else for a report."""
+
+import argparse
+
+import pytest
+
+from modelserver import cli
+from modelserver.errors import CannotServeError
+from modelserver.systemd.counters import Counters
+from modelserver.systemd.notify import Notifier
+from modelserver.systemd.standby import Standby
+from modelserver.systemd.status_line import Reports
+from modelserver.systemd.watchdog import Watchdog
+from reconciler.core.units import status_lines
+from reconciler.core.units.names import ReleaseId
+from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts, read_facts
+from reconciler.steps import check_files
+
+FILES, ENVIRONMENT = "a" * 64, "b" * 32
+
+
+class Told(Notifier):
+    """Keeps the lines instead of telling systemd."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.lines: list[str] = []
+
+    def status(self, line: str, *_states: str) -> bool:
+        """Keep a line."""
+        self.lines.append(line)
+        return True
+
+
+@pytest.mark.parametrize("environment", [ENVIRONMENT, "host"])
+def test_what_a_step_reports_is_read_back(environment: str) -> None:
+    """A fetch reports its files and its environment, a build its content; a line of another form reports nothing."""
+    line = status_lines.fetched("fetched 3 files, 1.0 KiB", FILES, environment)
+    assert (status_lines.read_files(line), status_lines.read_environment(line)) == (FILES, environment)
+    assert status_lines.read_environment(status_lines.verified("verified 3 files", environment)) == environment
+    assert status_lines.read_built(status_lines.built("built it", FILES)) == FILES
+    for odd in ("", "fetched 3 files", f"{line} and more", line.replace("=a", "=g"), status_lines.built("x", "a")):
+        assert status_lines.read_files(odd) is None
+        assert status_lines.read_built(odd) is None
+
+
+def test_what_a_server_says_of_itself_is_read_back() -> None:
+    """Whether it stands by and what it has counted: the server writes both itself."""
+    notifier, counters = Told(), Counters()
+    reports = Reports(notifier, counters, "demo@3.0123abcd", "its example was answered", soak=120)
+    reports.ready(0.0, standing_by=False)
+    counters.finished(failed=False)
+    counters.finished(failed=True)
+    reports.change(1.0, standing_by=True)
+    answering, standing_by = notifier.lines
+    assert [status_lines.stands_by(line) for line in (answering, standing_by)] == [False, True]
+    assert status_lines.read_counters(answering) == (0, 0)
+    assert status_lines.read_counters(standing_by) == (2, 1)
+    assert status_lines.read_counters("answering; requests=many errors=0") == (0, 0)
+
+
+def test_what_the_host_did_to_a_server_is_told_from_what_it_did_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing socket and changed files: the server and the check before its start write the words themselves."""
+    monkeypatch.setattr("modelserver.http.sockets.inherited", list)
+    options = argparse.Namespace(bind=None, sockets=2)
+    with pytest.raises(CannotServeError) as missing:
+        cli._serve(options, Standby(), Told(), Watchdog(Told(), 0.0))
+    assert status_lines.blames_the_host(str(missing.value))
+    assert status_lines.says_why_it_failed(str(missing.value))
+    assert status_lines.blames_the_host(check_files.CHANGED)
+    assert not status_lines.blames_the_host("cannot load the model: it is a test")
+
+
+def test_an_agent_that_cannot_read_the_registry_is_told_from_one_with_another_trouble() -> None:
+    """By `reconciler check`, which gives another advice."""
+    line = status_lines.cannot_read_registry("http://registry.example", "no route to host")
+    assert line == "cannot read the registry at http://registry.example: no route to host"
+    assert status_lines.is_about_the_registry(line)
+    assert not status_lines.is_about_the_registry("cannot write /run/x: no space left on device")
+
+
+ALL_FACTS = UnitFacts(
+    deployment="demo",
+    release=ReleaseId("3.0123abcd"),
+    environment=ENVIRONMENT,
+    runtime="native",
+    source="0123456789abcdef",
+    asked="fedcba9876543210",
+    port=20001,
+    address="127.0.0.1",
+    done_for="0000111122223333",
+    check="4444555566667777",
+    may_idle=True,
+    opened="network 10.0.0.0/8; a cache",
+    has_cache=True,
+    recreate=True,
+    digest="c" * 64,
+)
+
+
+@pytest.mark.parametrize("facts", [ALL_FACTS, NO_FACTS])
+def test_the_facts_of_a_unit_are_read_back(facts: UnitFacts) -> None:
+    """All of them, and none: what is not said takes no line."""
+    assert read_facts(facts.write()) == facts
+    assert NO_FACTS.write() == {}
+
+
+@pytest.mark.parametrize(
+    ("lines", "facts"),
+    [
+        ({"Release": "3"}, NO_FACTS),
+        ({"Release": "3.0123abcd "}, NO_FACTS),
+        ({"Port": "-1"}, NO_FACTS),
+        ({"Port": "\N{FULLWIDTH DIGIT ONE}"}, NO_FACTS),
+        ({"Port": "123456"}, NO_FACTS),
+        ({"Idle": "no"}, NO_FACTS),
+        ({"Unheard": "of"}, NO_FACTS),
+        # A unit from before there was a fact for it.
+        ({"Opened": "a cache"}, UnitFacts(opened="a cache", has_cache=True)),
+    ],
+)
+def test_a_fact_that_somebody_edited_counts_as_missing(lines: dict[str, str], facts: UnitFacts) -> None:
+    """Whoever reads it need not think of that."""
+    assert read_facts(lines) == facts
