@@ -353,6 +353,24 @@ def test_no_file_is_shared_with_another_environment_and_no_cache_stays(tmp_path:
     assert alike[1].read_bytes() == before[1]
 
 
+def test_no_build_is_given_what_another_one_made_of_a_source(tmp_path: Path, run: Steps) -> None:
+    """A cache of both would have it, and nobody would look at it again; each is made below its own environment."""
+    own = tmp_path / "house"
+    wheels.server_needs(own)
+    wheels.source(own, "foreign", "1.0", "import os, uuid\nseen = f'{uuid.uuid4()} {os.getcwd()}'\n")
+    seen = []
+    for name in ("one", "other"):
+        state = tmp_path / name / "environment"
+        made = release(tmp_path / name / "release", "foreign")
+        ended = run(state, *arguments(made, own, "--allow-source"))
+        assert ended.code == 0, ended.output
+        (text,) = (path.read_text() for path in state.rglob("foreign/seen"))
+        mark, where = text.split(" ", 1)
+        assert Path(where).is_relative_to(state)
+        seen.append(mark)
+    assert seen[0] != seen[1]
+
+
 @pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_a_build_killed_at_any_action_is_finished_by_the_next(tmp_path: Path, house: Path, stride: int) -> None:
     """SIGKILL before every change that the step makes itself, and before every program that it starts."""
