@@ -86,6 +86,8 @@ def test_a_request_that_takes_too_long_is_answered_with_mlflow_s_status(
             "message": "Request processing time exceeded limit",
         }
         assert httpx.get(f"{url(tcp)}/ping", timeout=PATIENCE).status_code == 200
+        described = httpx.get(f"{url(tcp)}/openapi.json", timeout=PATIENCE).json()["paths"]
+        assert all("504" in described[path]["post"]["responses"] for path in ("/predict", "/invocations"))
         server.wait_for("; requests=1 errors=1")
         assert server.end() == 0
 
