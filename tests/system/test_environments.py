@@ -35,7 +35,11 @@ NEW = ["mlflow-skinny==3.1.4", "numpy==2.2.6", "pandas==2.3.3", "starlette==0.37
 # What hostile code does first that runs as the first module of an interpreter: it tells the host's journal.
 RAN = "hostile code ran"
 TELLS = f"import _socket; _socket.socket(1, 2).sendto(b'MESSAGE={RAN}\\n', '/run/systemd/journal/socket')\n"
-LIMITS = frozenset({f"MemoryMax={2 * 1024**3}", "OOMScoreAdjust=900", "PrivateIPC=yes"})
+MOST_GIB = {"fetch": 1, "build": 2, "verify": 1}
+LIMITS = {
+    step: {frozenset({f"MemoryMax={most * 1024**3}", "OOMScoreAdjust=900", "PrivateIPC=yes"})}
+    for step, most in MOST_GIB.items()
+}
 # What foreign code does that is built here: it goes on in a process of its own, and tells what its unit lets it see.
 BEHIND = "left-behind"
 LEAVES = f"""
@@ -198,12 +202,12 @@ def test_requirements_that_cannot_be_met_are_a_plain_reason(promoted: Site, name
 
 
 def test_a_package_runs_nothing_while_it_is_installed(promoted: Site) -> None:
-    """In the unit that builds, with what its sandbox would let it do; and what that unit may use is bounded."""
+    """In the unit that builds, with what its sandbox would let it do; and what the steps' units may use is bounded."""
     failure(promoted, "hostile", f"cannot build the environment: {REASONS['hostile']}")
     assert RAN not in promoted.host.journal("--output=cat")
     limits = "systemctl show --property=MemoryMax --property=OOMScoreAdjust --property=PrivateIPC"
-    steps = promoted.host.output(f"{limits} 'mlflow-build@*'").split("\n\n")
-    assert {frozenset(one.split()) for one in steps} == {LIMITS}
+    shown = {step: promoted.host.output(f"{limits} 'mlflow-{step}@*.service'") for step in LIMITS}
+    assert {step: {frozenset(one.split()) for one in text.split("\n\n")} for step, text in shown.items()} == LIMITS
 
 
 def test_models_whose_packages_contradict_each_other_and_ours_all_serve(promoted: Site) -> None:

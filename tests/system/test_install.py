@@ -163,6 +163,14 @@ def test_what_others_could_have_changed_is_made_anew(installed: Host) -> None:
         installed.run(["reconciler", "--help"])
 
 
+@pytest.mark.parametrize("left", ["/var/cache/mlflow-deploy", "/var/lib/mlflow-reconciler/requests"])
+def test_what_a_former_version_left_is_removed(installed: Host, left: str) -> None:
+    """A cache that every build could write to, and requests that nobody answers any more."""
+    installed.run(f"install -d -o mlflow-deploy {left} {left}/more; touch {left}/more/evil")
+    installed.run([DEV, "install", "--no-start"], timeout=300)
+    assert installed.run(["test", "-e", left], check=False).returncode == 1
+
+
 def test_a_lock_that_somebody_holds_does_not_hold_up_an_install(installed: Host) -> None:
     """Neither those of today, which others cannot open, nor what a former version left open to all."""
     installed.run(["useradd", "ada"])
