@@ -117,7 +117,7 @@ class Refusal(Exception):  # noqa: N818 - it is a refusal, not an error of the p
 
     def __init__(self, what: str, why: str, remedy: str, code: int = 1) -> None:
         """Take the three parts of the sentence and the exit code."""
-        super().__init__(f"cannot {what}: {why}; do {remedy}")
+        super().__init__(f"cannot {what}: {why}; {remedy}")
         self.code = code
 
 
@@ -857,7 +857,7 @@ def explain(error: BaseException, address: str, seconds: str) -> tuple[str, str]
         return f"no answer within {seconds} seconds", f"try again when it is less busy, or {check}"
     if caused_by(ModuleNotFoundError):
         missing = next(item for item in chain if isinstance(item, ModuleNotFoundError))
-        return f"its artifact store needs {missing.name}", f"pip install {missing.name}"
+        return f"its artifact store needs {missing.name}", f"run pip install {missing.name}"
     return f"{type(chain[-1]).__name__}: {plain(chain[-1])}", f"see what the server's log says, or {check}"
 
 
@@ -1005,7 +1005,7 @@ def pipeline(options: argparse.Namespace, done: Done, noted: Callable[[str, str]
         choose_name(options.name)
     leave_own_folders()
     if importlib.util.find_spec("mlflow") is None or importlib.util.find_spec("dotenv") is None:
-        raise Refusal("start", f"mlflow is not installed for {sys.executable}", "pip install mlflow")
+        raise Refusal("start", f"mlflow is not installed for {sys.executable}", "run pip install mlflow")
     source = find_model(options.model, options.code, options.artifact)
     example = read_example(options.example)
     given = read_requirements(options.requirements) if options.requirements else None
@@ -1018,7 +1018,7 @@ def pipeline(options: argparse.Namespace, done: Done, noted: Callable[[str, str]
     if not options.verbose:
         quiet_mlflow()
     if int(mlflow.__version__.partition(".")[0]) < 3:
-        raise Refusal("start", f"mlflow {mlflow.__version__} is too old", "pip install 'mlflow>=3'")
+        raise Refusal("start", f"mlflow {mlflow.__version__} is too old", "run pip install 'mlflow>=3'")
     mlflow.set_tracking_uri(address)
     mlflow.set_registry_uri(address)
     client = mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
@@ -1084,7 +1084,7 @@ def main(argv: Sequence[str]) -> int:
         return refusal.code
     except OSError as error:
         what = f" {error.filename}" if error.filename else ""
-        sys.stderr.write(redact(f"cannot read or write{what}: {plain(error.strerror or error)}; do check it\n"))
+        sys.stderr.write(redact(f"cannot read or write{what}: {plain(error.strerror or error)}; check it\n"))
         sys.stderr.write(redact(done.summary(place["name"], place["page"])) + "\n")
         return 1
     except KeyboardInterrupt:

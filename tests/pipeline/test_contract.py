@@ -170,7 +170,7 @@ def test_requirements_that_mean_nothing_elsewhere_are_refused(pipeline: ModuleTy
     """The host builds its environment from plain lines."""
     file = tmp_path / "requirements.txt"
     file.write_text(f"# ours\nnumpy>=1.26  # any\n{line}\n")
-    with pytest.raises(pipeline.Refusal, match=r"line 3 is .*; do write one NAME or NAME==VERSION a line"):
+    with pytest.raises(pipeline.Refusal, match=r"line 3 is .*; write one NAME or NAME==VERSION a line"):
         pipeline.read_requirements(file)
 
 

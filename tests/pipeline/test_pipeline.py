@@ -145,7 +145,7 @@ def test_an_existing_name_is_not_updated_without_a_yes(scientist: Account, name:
     MlflowClient(scientist.registry, scientist.registry).create_registered_model(name)
     result = scientist.run("--name", name, "--model", PAUSES, *LIGHT)
     assert result.code == 2
-    assert f"cannot register {name}: the name exists already; do add --update" in result.err
+    assert f"cannot register {name}: the name exists already; add --update" in result.err
     assert "Traceback" not in result.err
     assert versions(scientist.registry, name) == []
 
@@ -171,12 +171,12 @@ def test_a_dry_run_checks_everything_and_writes_nothing(scientist: Account, name
     ("body", "said"),
     [
         ("return [0.1, float('nan')], 'negative'", "number 1 of the list is nan"),
-        ("return {}['weights']", "KeyError: 'weights' (model.py, line 6: return {}['weights']); do correct it"),
-        ("return [len(open('helper.py').read())], 'negative'", "do ship the file with --artifact KEY=PATH"),
+        ("return {}['weights']", "KeyError: 'weights' (model.py, line 6: return {}['weights']); correct it"),
+        ("return [len(open('helper.py').read())], 'negative'", "; ship the file with --artifact KEY=PATH"),
         ("raise SystemExit(0)", "SystemExit: 0 (model.py, line 6"),
         (
             "import helper",
-            "ModuleNotFoundError: No module named 'helper' (model.py, line 6: import helper); do add --code",
+            "ModuleNotFoundError: No module named 'helper' (model.py, line 6: import helper); add --code",
         ),
     ],
     ids=["wrong answer", "raises", "opens a file beside it", "exits", "needs code that is not shipped"],
@@ -203,7 +203,7 @@ def test_a_model_that_answers_differently_each_time_is_warned_about(scientist: A
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((401, "text/plain", "who are you"), "it wants a user name and a password; do set MLFLOW_TRACKING_USERNAME"),
+        ((401, "text/plain", "who are you"), "it wants a user name and a password; set MLFLOW_TRACKING_USERNAME"),
         ((200, "text/html", "<html>please log in</html>"), "what answers there is not MLflow (a web page came back"),
     ],
     ids=["401", "a web page"],
@@ -226,7 +226,7 @@ def test_a_server_that_is_down_is_one_sentence_without_the_password(scientist: A
         place = f"127.0.0.1:{unused.getsockname()[1]}"
         result = scientist.run("--name", name, "--model", PAUSES, "--tracking-uri", f"http://ana:hunter22@{place}")
     assert result.code == 1
-    assert f"cannot reach http://{place}: connection refused; do start the MLflow server" in result.err
+    assert f"cannot reach http://{place}: connection refused; start the MLflow server" in result.err
     assert "hunter22" not in result.out + result.err
     assert "Traceback" not in result.err
 
@@ -310,10 +310,10 @@ def test_a_version_that_does_not_become_ready_is_reported_by_number(
     ("arguments", "said"),
     [
         (("--name", "a b", "--model", PAUSES), "cannot use the name 'a b': only letters"),
-        (("--name=-a", "--model", PAUSES), "cannot use the name '-a': it starts with -"),
-        (("--model", PAUSES), "cannot ask for the model's name: there is nobody to answer; do give --name NAME"),
+        (("--name=-a", "--model", PAUSES), "cannot use the name '-a': it starts with -; choose another"),
+        (("--model", PAUSES), "cannot ask for the model's name: there is nobody to answer; give --name NAME"),
         (("--name", "a", "--model", "nowhere.py:Model"), "nowhere.py is not a Python file"),
-        (("--name", "a", "--model", PAUSES.replace(":Pauses", ":Rests")), "pauses.py has Pauses; do check the CLASS"),
+        (("--name", "a", "--model", PAUSES.replace(":Pauses", ":Rests")), "pauses.py has Pauses; check the CLASS"),
         (("--name", "a", "--model", PAUSES, "--artifact", "replay=x"), "replay is taken by the example"),
         (("--name", "a", "--model", PAUSES, "--example", "nowhere.json"), "cannot use the example nowhere.json"),
         (("--name", "a", "--model", PAUSES, "--tracking-uri", "sqlite:///x"), "not the address of an MLflow server"),
@@ -350,7 +350,7 @@ def test_a_file_named_like_a_module_of_python_is_refused(scientist: Account) -> 
     scientist.write("random.py", MODEL.format(body="return [], 'negative'"))
     result = scientist.run("--name", "a", "--model", "random.py:Model")
     assert result.code == 2
-    assert "Python has a module random of its own; do rename the file" in result.err
+    assert "Python has a module random of its own; rename the file" in result.err
 
 
 def test_a_reader_that_goes_away_does_not_stop_the_registration(scientist: Account, name: str) -> None:
@@ -383,7 +383,7 @@ def test_a_missing_mlflow_is_a_sentence(scientist: Account) -> None:
     )
     assert result.returncode == 1
     assert "mlflow is not installed" in result.stderr
-    assert "do pip install mlflow" in result.stderr
+    assert "; run pip install mlflow" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -81,8 +81,8 @@ def test_what_is_registered_in_a_workspace_is_selected_and_fetched_there(
 @pytest.mark.parametrize(
     ("workspace", "why"),
     [
-        ("nowhere", "it has no workspace nowhere; do check --workspace or MLFLOW_WORKSPACE"),
-        ("No/Such", "names of workspaces have small letters, digits and -; do check --workspace or MLFLOW_WORKSPACE"),
+        ("nowhere", "it has no workspace nowhere; check --workspace or MLFLOW_WORKSPACE"),
+        ("No/Such", "names of workspaces have small letters, digits and -; check --workspace or MLFLOW_WORKSPACE"),
     ],
 )
 def test_a_workspace_that_is_none_is_refused_before_anything_is_sent(
@@ -101,7 +101,7 @@ def test_a_server_without_workspaces_says_so(scientist: Account, tmp_path: Path)
     arguments = ("--name", "free", "--model", PAUSES, *LIGHT, "--workspace", "ward")
     result = scientist.run(*arguments)
     assert result.code != 0
-    assert "it has no workspaces; do leave out --workspace and MLFLOW_WORKSPACE (ward)" in result.err
+    assert "it has no workspaces; leave out --workspace and MLFLOW_WORKSPACE (ward)" in result.err
     with AgentProcess(tmp_path / "ward", SETTINGS.format(uri=scientist.registry, workspace="ward")) as agent:
         agent.wait_for_status("it has no workspaces; leave registry.workspace empty, or have it started with")
         assert not agent.registry_file.exists()
