@@ -17,7 +17,7 @@ from tests.load import Load
 from tests.system.site import SCIENTIST, Site, code
 
 if TYPE_CHECKING:
-    from pipeline import Example
+    from pipeline import ExampleRequest
 
 # ruff: noqa: T201 - it talks to people
 
@@ -155,7 +155,7 @@ def load(site: Site) -> Load:
     return Load({"1": answer, "2": answer, "3": answer}, tcp=("127.0.0.1", port), connections=CONNECTIONS)
 
 
-def seed_example() -> "Example":
+def seed_example() -> "ExampleRequest":
     """The seed's input as pipeline.py has it, with recordings."""
     with warnings.catch_warnings(action="ignore"):  # MLflow would like type hints on the template's predict
         from pipeline import read_example

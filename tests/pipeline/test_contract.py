@@ -101,13 +101,13 @@ def test_an_answer_with_a_failing_repr_is_refused_like_any_other(pipeline: Modul
 @pytest.mark.parametrize("name", ["a", "A-1_b", "_", "x" * 64, "9"])
 def test_names_of_letters_digits_dashes_and_underscores_are_allowed(pipeline: ModuleType, name: str) -> None:
     """The rule that the host applies too."""
-    assert pipeline.check_name(name) is None
+    assert pipeline.name_problem(name) is None
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "a:1", "é", "a\n", "x" * 65, "$(id)", "%i", ".."])
 def test_other_names_are_refused(pipeline: ModuleType, name: str) -> None:
     """MLflow would take most of these; no unit and no path may be made of them."""
-    assert pipeline.check_name(name)
+    assert pipeline.name_problem(name)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_credentials_of_the_file_reach_mlflow_unchanged(pipeline: ModuleType, tm
 @pytest.mark.usefixtures("clean_environment")
 def test_an_address_that_no_host_could_read_is_refused(pipeline: ModuleType, address: str) -> None:
     """A model registered in a local file would be seen by nobody else."""
-    with pytest.raises(pipeline.Refusal, match="not the address of an MLflow server"):
+    with pytest.raises(pipeline.PipelineError, match="not the address of an MLflow server"):
         pipeline.apply_settings(address, {})
 
 
@@ -170,7 +170,7 @@ def test_requirements_that_mean_nothing_elsewhere_are_refused(pipeline: ModuleTy
     """The host builds its environment from plain lines."""
     file = tmp_path / "requirements.txt"
     file.write_text(f"# ours\nnumpy>=1.26  # any\n{line}\n")
-    with pytest.raises(pipeline.Refusal, match=r"line 3 is .*; write one NAME or NAME==VERSION a line"):
+    with pytest.raises(pipeline.PipelineError, match=r"line 3 is .*; write one NAME or NAME==VERSION a line"):
         pipeline.read_requirements(file)
 
 
