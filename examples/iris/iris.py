@@ -1,8 +1,9 @@
-"""A model that has nothing to do with SPIRA: logs a scikit-learn classifier and registers it, by MLflow's own means.
+"""A model that has nothing to do with SPIRA: logs and registers a scikit-learn classifier.
 
     MLFLOW_TRACKING_URI=http://127.0.0.1:5000 python3 examples/iris/iris.py [NAME]
 
-It needs `pip install mlflow`. The input example is what a host replays before it lets a version serve.
+It uses MLflow alone, and needs `pip install mlflow`. A host replays the input example before it
+lets a version serve.
 """
 
 import os
@@ -18,8 +19,8 @@ from mlflow.models import infer_signature
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-# mlflow-skinny serves it (skops reads the file that MLflow writes for scikit-learn); the full mlflow would bring some
-# fifty packages more to every environment on the host.
+# mlflow-skinny serves it (skops reads the file that MLflow writes for scikit-learn); the full
+# mlflow would bring some fifty packages more to every environment on the host.
 NEEDED = ("mlflow-skinny", "pandas", "scikit-learn", "skops")
 
 name = sys.argv[1] if len(sys.argv) > 1 else "iris"

@@ -1,8 +1,8 @@
 """A demonstration, not medicine: how much of a recording is silence, read from the WAV bytes.
 
-It answers four numbers per request: the share of silence in `aceite`, the longest pause in it in seconds, the share of
-silence in `sustentada` (a vowel held on one breath) and how long that vowel is held in seconds. The diagnosis compares
-two of them with thresholds that are made up.
+It answers four numbers per request: the share of silence in `aceite`, the longest pause in it in
+seconds, the share of silence in `sustentada` (a vowel held on one breath) and how long that vowel
+is held in seconds. The diagnosis compares two of them with thresholds that are made up.
 """
 
 import io
@@ -19,13 +19,18 @@ THRESHOLDS = {"silence_share": 0.4, "held_seconds": 1.0, "margin": 0.0}
 
 
 def loudness(content: bytes) -> np.ndarray:
-    """Return the root mean square of each 20 ms of a PCM recording (8, 16 or 32 bits), 1.0 being full scale."""
+    """Return the root mean square of each 20 ms of a PCM recording; 1.0 is full scale.
+
+    Raise ValueError for samples that have not 8, 16 or 32 bits.
+    """
     with wave.open(io.BytesIO(bytes(content))) as recording:
-        width, channels, rate = recording.getsampwidth(), recording.getnchannels(), recording.getframerate()
+        width, channels = recording.getsampwidth(), recording.getnchannels()
+        rate = recording.getframerate()
         raw = recording.readframes(recording.getnframes())
     if width not in (1, 2, 4):
         raise ValueError(f"{8 * width}-bit recordings are not supported")
     samples = np.frombuffer(raw, dtype={1: "u1", 2: "<i2", 4: "<i4"}[width]).astype(np.float64)
+    # WAV keeps 8-bit samples without a sign, 128 being silence, and all others with one.
     samples = (samples - 128 if width == 1 else samples) / 2 ** (8 * width - 1)
     mono = samples.reshape(-1, channels).mean(axis=1)
     frame = max(1, round(rate * FRAME_SECONDS))
@@ -58,9 +63,10 @@ class Pauses(PythonModel):
         if path := context.artifacts.get("thresholds"):
             self.thresholds |= json.loads(Path(path).read_text(encoding="utf-8"))
 
-    # MLflow would derive a schema from a type on model_input, so it has none; the rest of the signature is MLflow's.
+    # MLflow would derive a schema from a type on model_input, so it has none; the rest of the
+    # signature is MLflow's.
     def predict(self, context, model_input) -> tuple[list[float], str]:  # type: ignore  # noqa: ARG002 - see above
-        """Return [silence in aceite, longest pause, silence in sustentada, seconds held] and the diagnosis."""
+        """Return [silence in aceite, longest pause, silence in sustentada, seconds held], diagnosis."""
         _, parts = model_input
         numbers: list[float] = []
         for part in ("aceite", "sustentada"):
@@ -73,9 +79,10 @@ class Pauses(PythonModel):
         return numbers, self.diagnosis(numbers[0], numbers[3])
 
     def diagnosis(self, silence_share: float, held_seconds: float) -> str:
-        """Compare with the thresholds; within the margin of one of them the answer is inconclusive."""
+        """Compare with the thresholds; a share of silence within the margin is inconclusive."""
         limits = self.thresholds
         if abs(silence_share - limits["silence_share"]) < limits["margin"]:
             return "inconclusive"
-        suspicious = silence_share > limits["silence_share"] or held_seconds < limits["held_seconds"]
-        return "positive" if suspicious else "negative"
+        pauses_much = silence_share > limits["silence_share"]
+        breathes_short = held_seconds < limits["held_seconds"]
+        return "positive" if pauses_much or breathes_short else "negative"
