@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tomllib
 import warnings
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,14 @@ EXCEPTION = re.compile(r"#\s*(?:noqa|type:\s*ignore)\b")
 WITH_REASON = re.compile(
     r"# (?:noqa: [A-Z]+\d+(?:, [A-Z]+\d+)* - \S|type: ignore(?:\[[a-z, -]+\])?(?:,? # noqa: [A-Z0-9, ]+ - |  # )\S)"
 )
-TEST_PLACES = {"S": "system", "M": "modelserver", "R": "steps", "U": "unit", "A": "agent", "L": "."}
+WITH_DOCUMENTS = ("docs", "examples", "tests")
+MOST_COLUMNS = 120
+ATTACKS_AT_LEAST = 61
+# An item of a list with all that is indented below it, up to the next item or heading.
+ATTACK = re.compile(r"^- .*?(?=^- |^#|\Z)", re.MULTILINE | re.DOTALL)
+NAMED_TEST = re.compile(r"(\w[\w/]*\.py)?(?:::(\w+)(?:\[\w+\])?)?")
+# A file of the project as documents name it: with a folder, in the short form below `reconciler/` or `tests/`, too.
+NAMED_FILE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|j2|md|toml|lock|catalog|sh))`")
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -41,7 +47,8 @@ def tool(name: str) -> str:
 
 def documents() -> list[Path]:
     """Every Markdown file of the project."""
-    return [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md"), *(CHECKOUT / "examples").rglob("*.md")]
+    below = (path for folder in WITH_DOCUMENTS for path in (CHECKOUT / folder).rglob("*.md"))
+    return sorted([*CHECKOUT.glob("*.md"), *below])
 
 
 def test_ruff_finds_nothing() -> None:
@@ -192,22 +199,41 @@ def test_links_of_the_documents_lead_somewhere(document: Path) -> None:
     assert not broken, f"{document.name} links to what does not exist: {', '.join(broken)}"
 
 
-def test_every_threat_names_a_test_that_exists() -> None:
-    """The table of docs/security.md: each line has one, and it is in the file where it is said to be."""
-    lines = (CHECKOUT / "docs/security.md").read_text().splitlines()
-    start = lines.index("| who | what they try | what stops it | test |")
-    rows = list(takewhile(lambda line: line.startswith("|"), lines[start + 2 :]))
-    assert len(rows) > 20
-    for row in rows:
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_no_line_of_a_document_is_wider_than_the_code(document: Path) -> None:
+    """Tables and examples of output included: they are read in terminals and in reviews."""
+    lines = enumerate(document.read_text().splitlines(), 1)
+    wide = [f"{document.name}:{number}: {len(line)} columns" for number, line in lines if len(line) > MOST_COLUMNS]
+    assert not wide, "\n".join(wide)
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_files_that_a_document_names_exist(document: Path) -> None:
+    """Whoever moves a file finds where it was described."""
+    roots = (CHECKOUT, CHECKOUT / "reconciler", CHECKOUT / "tests", document.parent)
+    named = NAMED_FILE.findall(document.read_text())
+    lost = [name for name in named if not any((root / name).exists() for root in roots)]
+    assert not lost, f"{document.name} names what does not exist: {', '.join(lost)}"
+
+
+def test_every_attack_names_a_test_that_exists() -> None:
+    """docs/security.md: each attack says what stops it, and names tests that are in the files where they should be."""
+    text = (CHECKOUT / "docs/security.md").read_text()
+    section = text.partition("\n## Attacks\n")[2].partition("\n## ")[0]
+    attacks = ATTACK.findall(section)
+    assert len(attacks) >= ATTACKS_AT_LEAST
+    for attack in attacks:
+        what, _, named = attack.partition("\n  - Tests: ")
+        assert re.search(r"\n  - Stopped by: \S", what), attack
         file = None
-        for place, name, test in re.findall(
-            r"`(?:([SMRUAL]) (test_\w+\.py))?(?:::(\w+)(?:\[\w+\])?)?`", row.split("|")[4]
-        ):
-            file = CHECKOUT / "tests" / TEST_PLACES[place] / name if place else file
-            assert file is not None, row
-            assert file.exists(), row
-            assert not test or f"\ndef {test}(" in file.read_text(), f"{file.name} has no {test}"
-        assert file is not None, row
+        for name in re.findall(r"`([^`]+)`", named):
+            parts = NAMED_TEST.fullmatch(name)
+            assert parts, f"{name} is no test: {attack}"
+            file = CHECKOUT / "tests" / parts[1] if parts[1] else file
+            assert file is not None, attack
+            assert file.exists(), f"there is no {file}: {attack}"
+            assert not parts[2] or f"\ndef {parts[2]}(" in file.read_text(), f"{file.name} has no {parts[2]}"
+        assert file is not None, attack
 
 
 def _without_code(text: str) -> str:
