@@ -25,7 +25,7 @@ class Executor:
         match action:
             case act.Render(unit=unit):
                 self._files.write(unit, self._renderer.render(action))
-            case act.Install(unit=unit):
+            case act.RestoreFile(unit=unit):
                 self._files.install(unit)
             case act.RemoveDropIns(unit=unit):
                 self._files.remove_drop_ins(unit)

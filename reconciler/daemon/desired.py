@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from reconciler.core.planner.deployment_plan import Keeping
-from reconciler.core.planner.guard import Wanted
+from reconciler.core.planner.guard import DesiredReleases
+from reconciler.core.planner.inputs import Retention
 from reconciler.core.planner.unit_values import StepSettings
-from reconciler.core.registry.policy import Defaults, Policy, limit_deployments, wanted_release
+from reconciler.core.registry.policy import Defaults, Policy, desired_release, limit_deployments
 from reconciler.core.state.ledger import Ledger, Rules
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Parameters, Refused, Rollout
@@ -15,11 +15,11 @@ from reconciler.core.units.addresses import Listening
 from reconciler.settings.model import Settings
 
 
-def wanted(snapshot: Snapshot, settings: Settings, ledger: Ledger, here: Collection[str]) -> Wanted:
+def desired(snapshot: Snapshot, settings: Settings, ledger: Ledger, here: Collection[str]) -> DesiredReleases:
     """Give each selected version its parameters, or the reason why it gets none; `here`: the deployments there are."""
     usual, allowed = defaults(settings), policy(settings)
     found = {
-        model.name: wanted_release(model, usual, allowed, ledger.record(model.name).generation)
+        model.name: desired_release(model, usual, allowed, ledger.record(model.name).generation)
         for model in snapshot.models
     }
     # What is selected and cannot be deployed is no reason to take down what serves.
@@ -87,14 +87,10 @@ def rollout_settings(settings: Settings) -> Rollout:
     )
 
 
-def keeping(settings: Settings) -> Keeping:
+def retention(settings: Settings) -> Retention:
     """Pick out what is kept, and for how long."""
     deploy = settings.deploy
-    return Keeping(
-        releases=deploy.keep_releases,
-        removal_grace=deploy.removal_grace,
-        verify_interval=deploy.verify_interval,
-    )
+    return Retention(releases=deploy.keep_releases, removal_grace=deploy.removal_grace)
 
 
 def rules(settings: Settings) -> Rules:
@@ -103,12 +99,12 @@ def rules(settings: Settings) -> Rules:
     return Rules(prune_from=rhythm.prune_from, prune_share=rhythm.prune_share, prune_unknown=rhythm.prune_unknown)
 
 
-def not_deployable(snapshot: Snapshot, wanted: Wanted) -> list[Outlook]:
+def not_deployable(snapshot: Snapshot, desired: DesiredReleases) -> list[Outlook]:
     """Report the selected models that no host could deploy and that are not told of otherwise."""
     return [
         Outlook(name=one.name, state=State.NOT_DEPLOYABLE, reason=Reason.NAME_NOT_ALLOWED, message=one.why)
         for one in snapshot.not_deployable
-        if one.name not in wanted
+        if one.name not in desired
     ]
 
 

@@ -99,7 +99,9 @@ class Loop:
             if self._stopping:
                 return 0.0
             if not acted:
-                notify(STATUS=self._reconciler.teller.sentence, WATCHDOG="1", **({} if self._ready else {"READY": "1"}))
+                notify(
+                    STATUS=self._reconciler.publisher.sentence, WATCHDOG="1", **({} if self._ready else {"READY": "1"})
+                )
                 self._ready = True
                 return self._patience()
             self._still_at_it()

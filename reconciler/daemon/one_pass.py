@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from reconciler.apply.execute import Executor
 from reconciler.apply.render import RenderError
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core.operators.requests import Facts, next_expiry
+from reconciler.core.operators.requests import RequestContext, next_expiry
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
-from reconciler.core.planner.deployment_plan import MAX_MESSAGE, Situation
+from reconciler.core.planner.deployment_view import MAX_MESSAGE
 from reconciler.core.planner.evidence import heard
-from reconciler.core.planner.guard import Wanted
-from reconciler.core.planner.overview import facts, serving
+from reconciler.core.planner.guard import DesiredReleases
+from reconciler.core.planner.inputs import PlannerInputs
+from reconciler.core.planner.overview import request_context, serving
 from reconciler.core.planner.plan import Plan, plan, without_snapshot
 from reconciler.core.state import backoff, memory
 from reconciler.core.state.ledger import Ledger
@@ -26,9 +27,17 @@ from reconciler.core.text.quote import one_line
 from reconciler.core.units import status_lines
 from reconciler.core.units.failures import why_failed
 from reconciler.core.units.observed import Observed
-from reconciler.daemon.desired import keeping, listening, not_deployable, rollout_settings, rules, step_settings, wanted
-from reconciler.daemon.operators import People
-from reconciler.daemon.publish import Teller
+from reconciler.daemon.desired import (
+    desired,
+    listening,
+    not_deployable,
+    retention,
+    rollout_settings,
+    rules,
+    step_settings,
+)
+from reconciler.daemon.operators import OperatorDesk
+from reconciler.daemon.publish import StatusPublisher
 from reconciler.files.atomic import in_words
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.snapshot_file import Reading, Snapshots
@@ -45,7 +54,7 @@ def ignore_action(_number: int, _action: Action) -> None:
 
 
 @dataclass(frozen=True)
-class Chance:
+class Clock:
     """Time and randomness, passed in so that tests decide them."""
 
     monotonic: Callable[[], float]
@@ -65,9 +74,9 @@ class Reconciler:
     executor: Executor
     snapshots: Snapshots
     ledger: LedgerFile
-    people: People
-    teller: Teller
-    chance: Chance
+    desk: OperatorDesk
+    publisher: StatusPublisher
+    chance: Clock
     settings: Settings
     after_action: AfterAction = ignore_action
     progress: Callable[[], None] = lambda: None
@@ -90,7 +99,7 @@ class Reconciler:
         self.memory = self._note_failures(seen)
         if reading.snapshot is not None:
             self._note_selection(seen, reading.snapshot)
-        self._listen_to_people(reading, seen)
+        self._serve_operators(reading, seen)
         decided = self.decide(reading, seen)
         self.deadline = decided.deadline
         self.executor.patience = float(self.settings.deploy.hand_over_timeout)
@@ -98,10 +107,10 @@ class Reconciler:
         self._note_mended(decided)
         paused = self.memory.paused(self.chance.monotonic())
         outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
-        self.teller.tell(outlooks, self._registry(reading), self.ledger.problem)
+        self.publisher.tell(outlooks, self._registry(reading), self.ledger.problem)
         deployments = [one.name for one in outlooks if one.state is not State.NOT_DEPLOYABLE]
-        running = serving(deployments, seen, self._situation(None, self.ledger.ledger))
-        self.people.remember(running, outlooks, self.ledger.ledger, self._moment())
+        running = serving(deployments, seen, self._inputs(None, self.ledger.ledger))
+        self.desk.remember(running, outlooks, self.ledger.ledger, self._moment())
         return acted
 
     def observe(self) -> Observed:
@@ -113,20 +122,20 @@ class Reconciler:
     def decide(self, reading: Reading, seen: Observed) -> Plan:
         """Plan from a reading and an observation; without any snapshot nothing is decided about anything."""
         ledger = self.ledger.ledger
-        situation = self._situation(reading.snapshot, ledger)
+        inputs = self._inputs(reading.snapshot, ledger)
         if reading.snapshot is None:
-            return without_snapshot(seen, situation)
-        want = self._wanted(reading.snapshot, ledger, seen)
-        decided = plan(want, seen, situation)
-        return replace(decided, outlooks=(*decided.outlooks, *not_deployable(reading.snapshot, want)))
+            return without_snapshot(seen, inputs)
+        release = self._desired(reading.snapshot, ledger, seen)
+        decided = plan(release, seen, inputs)
+        return replace(decided, outlooks=(*decided.outlooks, *not_deployable(reading.snapshot, release)))
 
-    def _wanted(self, snapshot: Snapshot, ledger: Ledger, seen: Observed) -> Wanted:
-        return wanted(snapshot, self.settings, ledger, seen.by_deployment.keys())
+    def _desired(self, snapshot: Snapshot, ledger: Ledger, seen: Observed) -> DesiredReleases:
+        return desired(snapshot, self.settings, ledger, seen.by_deployment.keys())
 
-    def _situation(self, snapshot: Snapshot | None, ledger: Ledger) -> Situation:
+    def _inputs(self, snapshot: Snapshot | None, ledger: Ledger) -> PlannerInputs:
         """What the planner is told beside the wanted and the observed."""
         now, rhythm = self.chance.monotonic(), self.settings.reconcile
-        return Situation(
+        return PlannerInputs(
             steps=step_settings(self.settings),
             port_range=self.settings.deploy.port_range,
             listening=listening(self.settings),
@@ -136,16 +145,17 @@ class Reconciler:
             known=frozenset(snapshot.known if snapshot else ()),
             rules=rules(self.settings),
             rollout=rollout_settings(self.settings),
-            keeping=keeping(self.settings),
+            retention=retention(self.settings),
+            verify_interval=self.settings.deploy.verify_interval,
             parallel_steps=rhythm.parallel_steps,
             unselected=self.memory.unselected,
             exhausted=self.memory.exhausted(rhythm.mend_budget, now, rhythm.mend_window),
-            holds=self.memory.backoff.active(now),
-            failed=frozenset(self.memory.backoff.holds),
-            refused_ports=frozenset(self.memory.refused_ports),
+            retry_later=self.memory.backoff.active(now),
+            failed=frozenset(self.memory.backoff.retry_later),
+            busy_ports=frozenset(self.memory.busy_ports),
             paused=frozenset(self.memory.paused(now)),
             reload_due=self.memory.reload_due,
-            tries={unit: hold.count for unit, hold in self.memory.backoff.holds.items()},
+            tries={unit: hold.count for unit, hold in self.memory.backoff.retry_later.items()},
             unwritten=self.ledger.unwritten,
             patience=float(self.settings.deploy.hand_over_timeout),
         )
@@ -157,14 +167,14 @@ class Reconciler:
         resume = now + resumes.timestamp() - self.chance.wall() if resumes else None
         return min((one for one in (retry, self.deadline, resume) if one is not None), default=None)
 
-    def _listen_to_people(self, reading: Reading, seen: Observed) -> None:
-        def standing(ledger: Ledger) -> Facts:
+    def _serve_operators(self, reading: Reading, seen: Observed) -> None:
+        def standing(ledger: Ledger) -> RequestContext:
             if reading.snapshot is None:
-                return Facts(None, {})
-            situation = self._situation(reading.snapshot, ledger)
-            return facts(self._wanted(reading.snapshot, ledger, seen), seen, situation)
+                return RequestContext(None, {})
+            inputs = self._inputs(reading.snapshot, ledger)
+            return request_context(self._desired(reading.snapshot, ledger, seen), seen, inputs)
 
-        for name in self.people.listen(self.ledger, standing, self.teller, self._moment()):
+        for name in self.desk.listen(self.ledger, standing, self.publisher, self._moment()):
             self.memory = self.memory.forgive(name, seen.builds_of(name))
 
     def _moment(self) -> datetime:
@@ -190,8 +200,8 @@ class Reconciler:
             rhythm.retry_max,
             self.chance.jitter,
         )
-        refused = memory.refused_ports(seen, self.memory.refused_ports, noted.holds, now)
-        return replace(self.memory, backoff=noted, refused_ports=refused)
+        refused = memory.busy_ports(seen, self.memory.busy_ports, noted.retry_later, now)
+        return replace(self.memory, backoff=noted, busy_ports=refused)
 
     def _apply(self, actions: Sequence[Action]) -> bool:
         """Do one action after the other. One that fails ends the turn of its own deployment, or of the unit it shares.
@@ -215,7 +225,7 @@ class Reconciler:
             try:
                 self.executor.execute(action)
             except SystemdBusyError as error:
-                self.teller.tell_delay(action, error)
+                self.publisher.tell_delay(action, error)
                 failed.add(turn)
                 continue
             except (SystemdError, RenderError, OSError) as error:
@@ -232,7 +242,7 @@ class Reconciler:
             else:
                 worked.add(turn)
             self.done += 1
-            self.teller.tell_action(action)
+            self.publisher.tell_action(action)
             self.after_action(self.done, action)
         self.failed = frozenset(failed)
         for name in worked - failed:
@@ -250,7 +260,7 @@ class Reconciler:
 
     def _note_failed_action(self, turn: str, action: Action, error: Exception) -> None:
         """Pause the deployment; a socket that did not start shows that by itself and may have another port at once."""
-        self.teller.tell_failed_action(action, error)
+        self.publisher.tell_failed_action(action, error)
         if isinstance(action, act.Start) and action.unit.endswith(".socket"):
             return
         rhythm = self.settings.reconcile
@@ -277,7 +287,7 @@ class Reconciler:
         at = None if reading.touched is None else datetime.fromtimestamp(reading.touched, UTC)
         if age is not None and age <= lately:
             return True, at, reading.problem
-        said = self.teller.agent_says()
+        said = self.publisher.agent_says()
         if status_lines.says_why_it_failed(said):
             return False, at, said
         if reading.problem:  # the agent knows of no problem: somebody else touched its file

@@ -4,35 +4,35 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.core.operators.requests import Facts, Verb, expire
+from reconciler.core.operators.requests import RequestContext, Verb, expire
 from reconciler.core.state.history import observed
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.names import ReleaseId
-from reconciler.daemon.publish import Teller
+from reconciler.daemon.publish import StatusPublisher
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_inbox import Requests
 
 
 @dataclass
-class People:
+class OperatorDesk:
     """What they ask and what is kept for them, on disk."""
 
     requests: Requests
     history: HistoryFile
 
     def listen(
-        self, ledger: LedgerFile, facts: Callable[[Ledger], Facts], teller: Teller, now: datetime
+        self, ledger: LedgerFile, facts: Callable[[Ledger], RequestContext], publisher: StatusPublisher, now: datetime
     ) -> Collection[str]:
         """Carry out what was asked, and end suspensions whose time is over; gives the names to try again at once."""
         expired, resumed = expire(ledger.ledger, now)
         if resumed:
             ledger.write(expired)
-            teller.tell_resumed(resumed)
+            publisher.tell_resumed(resumed)
         retried = []
         for done in self.requests.serve(ledger, facts, now):
-            teller.tell_request(done.request.name, done.message)
+            publisher.tell_request(done.request.name, done.message)
             if done.ok and done.request.verb in (Verb.RETRY, Verb.REPLACE) and done.request.name:
                 retried.append(done.request.name)
         return retried

@@ -26,7 +26,7 @@ from reconciler.files.untrusted import UnacceptableFileError, read_own_file
 log = structlog.get_logger()
 
 
-class Teller:
+class StatusPublisher:
     """Remembers what was told, so that only changes are told again."""
 
     def __init__(self, path: Path, wall: Callable[[], float], agent_says: Callable[[], str]) -> None:

@@ -9,9 +9,9 @@ from reconciler.apply.execute import Executor
 from reconciler.apply.render import Renderer, verify_with_systemd
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.units import paths
-from reconciler.daemon.one_pass import AfterAction, Chance, Reconciler, ignore_action
-from reconciler.daemon.operators import People
-from reconciler.daemon.publish import Teller
+from reconciler.daemon.one_pass import AfterAction, Clock, Reconciler, ignore_action
+from reconciler.daemon.operators import OperatorDesk
+from reconciler.daemon.publish import StatusPublisher
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_inbox import Requests
@@ -62,9 +62,9 @@ def reconciler(settings: Settings, after_action: AfterAction = ignore_action) ->
         executor=Executor(systemd, files, renderer(), ledger),
         snapshots=snapshots(),
         ledger=ledger,
-        people=People(Requests(), HistoryFile()),
-        teller=Teller(STATUS_FILE, time.time, agent_says),
-        chance=Chance(time.monotonic, random.random),
+        desk=OperatorDesk(Requests(), HistoryFile()),
+        publisher=StatusPublisher(STATUS_FILE, time.time, agent_says),
+        chance=Clock(time.monotonic, random.random),
         settings=settings,
         after_action=after_action,
     )

@@ -15,7 +15,7 @@ from typing import Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from reconciler.core.operators.requests import Facts, RefusedRequestError, Request, carry_out
+from reconciler.core.operators.requests import RefusedRequestError, Request, RequestContext, carry_out
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import paths
@@ -75,7 +75,7 @@ class Requests:
                 self.answer(path.stem, False, f"cannot tell what the reconciler did: {unknown}")
             _remove(path)
 
-    def serve(self, ledger: LedgerFile, facts: Callable[[Ledger], Facts], now: datetime) -> tuple[Done, ...]:
+    def serve(self, ledger: LedgerFile, facts: Callable[[Ledger], RequestContext], now: datetime) -> tuple[Done, ...]:
         """Carry out what is asked, one after the other, and answer; `facts` are asked for anew each time."""
         done = []
         for identity, request in self.pending(now.timestamp()):

@@ -149,7 +149,7 @@ def file(site: Site) -> Iterator[str]:
         site.serve({"name": "handed", "code": code()}, {"name": "other", "code": code()})
     yield site.host.output(f"find {HANDED} -name '*.py' | head -1")
     site.host.run("systemctl stop holder || true; systemctl start mlflow-reconciler")
-    site.settle()
+    site.take_over_or_finish_soak()
     site.wait_for("handed", "serving", 1)
     assert "negative" in answer(site, "handed")
 

@@ -222,7 +222,7 @@ def test_the_good_version_comes_back_though_a_disk_takes_nothing(site: Site, fau
 
     site.host.wait_for(settled, 60, "the rejections to be written down")
     site.host.run(["systemctl", "restart", "mlflow-reconciler"], timeout=60)
-    site.settle()
+    site.take_over_or_finish_soak()
     for name in both:
         status = site.statuses()[name]
         assert (status["state"], status["active_version"]) == ("degraded", "1")

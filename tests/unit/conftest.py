@@ -16,9 +16,9 @@ from reconciler.apply.render import Renderer
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.state.status import DeploymentStatus, Status
 from reconciler.core.units import names
-from reconciler.daemon.one_pass import Chance, Reconciler
-from reconciler.daemon.operators import People
-from reconciler.daemon.publish import Teller
+from reconciler.daemon.one_pass import Clock, Reconciler
+from reconciler.daemon.operators import OperatorDesk
+from reconciler.daemon.publish import StatusPublisher
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_inbox import Requests
@@ -77,9 +77,9 @@ class World:
             executor=Executor(self.systemd, files, RENDERER, ledger),
             snapshots=snapshots,
             ledger=ledger,
-            people=People(Requests(self.state / "requests", os.getuid()), HistoryFile(self.state / "history.json")),
-            teller=Teller(self.directory / "status.json", lambda: self.now, lambda: ""),
-            chance=Chance(lambda: self.now, lambda: 1.0, lambda: self.now),
+            desk=OperatorDesk(Requests(self.state / "requests", os.getuid()), HistoryFile(self.state / "history.json")),
+            publisher=StatusPublisher(self.directory / "status.json", lambda: self.now, lambda: ""),
+            chance=Clock(lambda: self.now, lambda: 1.0, lambda: self.now),
             settings=self.settings,
         )
         return self.reconciler
@@ -109,7 +109,7 @@ class World:
         """Run passes and let systemd finish its jobs until nothing changes any more."""
         for _ in range(ENOUGH_PASSES):
             acted = self.reconciler.one_pass()
-            self.systemd.settle()
+            self.systemd.take_over_or_finish_soak()
             if not acted and not self.reconciler.one_pass():
                 return
         raise AssertionError(f"still acting after {ENOUGH_PASSES} passes")

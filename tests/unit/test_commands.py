@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from reconciler.cli.main import app
 from reconciler.cli.times import MomentError, after, moment
-from reconciler.core.operators.requests import Facts
-from reconciler.core.operators.rollback import Standing
+from reconciler.core.operators.requests import RequestContext
+from reconciler.core.operators.rollback import DeploymentSummary
 from reconciler.core.state.history import observed
 from reconciler.core.state.ledger import Agreed, Ledger, Record
 from reconciler.core.state.snapshot import Source
@@ -28,7 +28,7 @@ from reconciler.files.request_inbox import Requests
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 R3, R4 = ReleaseId("3.00000003"), ReleaseId("4.00000004")
-OTHER = Standing((R3,), R3, R3, taken="3.0123456789abcdef")
+OTHER = DeploymentSummary((R3,), R3, R3, taken="3.0123456789abcdef")
 ASKING = [["suspend", "x"], ["resume", "x"], ["retry", "x"], ["rollback", "x"], ["rollout", "x"]]
 
 
@@ -43,9 +43,9 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
     requests = Requests(tmp_path / "requests", os.getuid())
     ledger = LedgerFile(tmp_path / "ledger.json")
     ledger.write(Ledger(schema=1).with_record("x", Record(good=R4, before=(R3,))))
-    facts = Facts(
+    facts = RequestContext(
         Agreed(source=Source(registry="http://r")),
-        {"x": Standing((R3, R4), R4, R4), "held": Standing(held=True), "other": OTHER},
+        {"x": DeploymentSummary((R3, R4), R4, R4), "held": DeploymentSummary(held=True), "other": OTHER},
     )
 
     def answer(_seconds: float) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core.operators.rollback import NothingToGoBackToError, Standing, roll_back
-from reconciler.core.planner.actions import Unconfirm
+from reconciler.core.operators.rollback import DeploymentSummary, NothingToGoBackToError, roll_back
+from reconciler.core.planner.actions import WithdrawConfirmation
 from reconciler.core.state.ledger import Record, Stall, Suspension
 from reconciler.core.state.status import State
 from reconciler.core.units import names
@@ -34,7 +34,7 @@ def test_many_removals_at_once_wait_for_a_person(world: World) -> None:
         "d": State.SERVING,
     }
     world.systemd.stop(active(world, "a"))
-    world.systemd.settle()
+    world.systemd.take_over_or_finish_soak()
     world.converge()
     assert len(servers_of(world)) == 4
     world.select(d=1, a=1)
@@ -100,7 +100,7 @@ def test_a_confirmed_removal_is_off_when_the_registry_selects_it_again(world: Wo
     done = []
     world.reconciler.after_action = lambda _number, action: done.append(action)
     world.converge()
-    assert [action.deployment for action in done if isinstance(action, Unconfirm)] == ["a", "b", "c"]
+    assert [action.deployment for action in done if isinstance(action, WithdrawConfirmation)] == ["a", "b", "c"]
     world.select(d=1)
     world.converge()
     assert {one.state for name, one in world.status().items() if name != "d"} == {State.HELD}
@@ -168,7 +168,7 @@ def test_what_was_left_to_a_person_is_removed_all_the_same(world: World) -> None
 def test_nobody_goes_back_to_a_version_of_what_is_being_removed() -> None:
     """Nothing would come of it but a rejection."""
     with pytest.raises(NothingToGoBackToError, match="no longer selects it; promote a version instead"):
-        roll_back(Record(), "demo", Standing(selected=False), None, "it looks wrong")
+        roll_back(Record(), "demo", DeploymentSummary(selected=False), None, "it looks wrong")
 
 
 def _full(_files: UnitFiles, _unit: str) -> None:

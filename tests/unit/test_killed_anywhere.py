@@ -155,7 +155,7 @@ def end(world: World) -> dict[str, Any]:
 
 def history(world: World) -> Iterator[Any]:
     """What ran."""
-    yield from world.reconciler.people.history.history.runs
+    yield from world.reconciler.desk.history.history.runs
 
 
 @pytest.mark.parametrize("name", STORIES)

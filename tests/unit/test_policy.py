@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.core.registry.policy import Defaults, Policy, limit_deployments, wanted_release
+from reconciler.core.registry.policy import Defaults, Policy, desired_release, limit_deployments
 from reconciler.core.registry.sandbox_openings import networks_outside
 from reconciler.core.registry.tags import SETTABLE
 from reconciler.core.state.reason import Reason
@@ -31,7 +31,7 @@ POLICY = Policy(
 def asked(name: str = "demo", **settings: str) -> Release | Refused:
     """What comes of a version with these tags."""
     selected = SelectedVersion(name=name, version=1, source="s", selected_by="stage:Production", settings=settings)
-    return wanted_release(selected, DEFAULTS, POLICY)
+    return desired_release(selected, DEFAULTS, POLICY)
 
 
 @pytest.mark.parametrize("name", ["demo", "spira-net", "spira-"])
@@ -52,15 +52,15 @@ def test_nothing_is_allowed_unless_it_is_listed() -> None:
     """An empty policy refuses everything, and so does a host without settings."""
     assert Settings().policy.names == ()
     selected = SelectedVersion(name="demo", version=1, source="s", selected_by="stage:Production")
-    assert isinstance(wanted_release(selected, DEFAULTS, Policy()), Refused)
-    assert isinstance(wanted_release(selected, DEFAULTS, Policy(names=("*",))), Refused), "no runtime either"
+    assert isinstance(desired_release(selected, DEFAULTS, Policy()), Refused)
+    assert isinstance(desired_release(selected, DEFAULTS, Policy(names=("*",))), Refused), "no runtime either"
 
 
 @pytest.mark.parametrize("key", sorted(SETTABLE))
 def test_a_tag_that_is_not_listed_is_refused_whatever_it_says(key: str) -> None:
     """Every one of them."""
     selected = SelectedVersion(name="demo", version=1, source="s", selected_by="x", settings={key: "1"})
-    refused = wanted_release(selected, DEFAULTS, replace(POLICY, tags=SETTABLE - {key}))
+    refused = desired_release(selected, DEFAULTS, replace(POLICY, tags=SETTABLE - {key}))
     assert isinstance(refused, Refused)
     assert f"deploy.{key}: this host's policy does not allow it" in refused.why
 

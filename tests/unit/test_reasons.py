@@ -107,7 +107,7 @@ def test_a_unit_that_says_why_is_believed_in_printable_characters() -> None:
         Unit(SERVER, active="active", ever_active=True),
         replace(ENDED, restarts=2, result="signal", ever_active=True),
         Unit(SERVER, active="reloading", ever_active=True),
-        Unit(SERVER, active="failed", result="exit-code", has_memory=True),
+        Unit(SERVER, active="failed", result="exit-code", may_repeat_requests=True),
     ],
 )
 @pytest.mark.parametrize("said", ["cannot keep it: Ana Souza 1961", "cannot listen: Ana Souza 1961", "Ana Souza 1961"])
@@ -145,7 +145,7 @@ def test_only_systemd_says_for_certain_that_the_host_failed_a_server(unit: Unit,
 
 
 @pytest.mark.parametrize(
-    ("opened", "record", "active", "has_memory"),
+    ("opened", "record", "active", "may_repeat_requests"),
     [
         ("", Record(good=R3), R3, False),
         ("a cache", Record(), R3, False),
@@ -156,7 +156,7 @@ def test_only_systemd_says_for_certain_that_the_host_failed_a_server(unit: Unit,
     ],
 )
 def test_a_server_with_a_directory_of_its_own_remembers_over_a_boot(
-    opened: str, record: Record, active: str, has_memory: bool
+    opened: str, record: Record, active: str, may_repeat_requests: bool
 ) -> None:
     """Once it had the address, and something before it proved itself, it may have written down what it was sent."""
     files = {
@@ -164,4 +164,4 @@ def test_a_server_with_a_directory_of_its_own_remembers_over_a_boot(
         "model-demo.socket": File("model-demo.socket", facts=read_facts({"Release": active})),
     }
     seen = heard(Observed({SERVER: STARTING}, files), Ledger(schema=1, records={"demo": record}))
-    assert seen.units[SERVER].has_memory is has_memory
+    assert seen.units[SERVER].may_repeat_requests is may_repeat_requests

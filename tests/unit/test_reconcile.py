@@ -88,7 +88,7 @@ def test_the_old_version_serves_until_the_new_one_is_ready(world: World) -> None
         world.reconciler.one_pass()
         seen.append((server(world, "demo"), tuple(running_servers(world))))
         assert server(world, "demo") in running_servers(world)
-        world.systemd.settle()
+        world.systemd.take_over_or_finish_soak()
     assert seen[0][0] == first != seen[-1][0]
 
 
@@ -157,7 +157,7 @@ def test_an_unacceptable_snapshot_changes_nothing(world: World, document: object
 def test_the_status_says_what_is_wrong_with_the_snapshot(world: World, agent: str, told: str) -> None:
     """The agent's own word counts when it knows of a problem, what is wrong with its file otherwise."""
     world.select(demo=1)
-    world.reconciler.teller.agent_says = lambda: agent
+    world.reconciler.publisher.agent_says = lambda: agent
     world.reconciler.one_pass()
     world.write_snapshot({"schema": 2})
     world.reconciler.one_pass()
@@ -177,7 +177,7 @@ def test_the_status_says_what_is_wrong_with_the_snapshot(world: World, agent: st
 def test_a_snapshot_that_grows_old_is_not_called_fresh(world: World, agent: str, told: str) -> None:
     """It stays in force, and the status says where to look."""
     world.select(demo=1)
-    world.reconciler.teller.agent_says = lambda: agent
+    world.reconciler.publisher.agent_says = lambda: agent
     world.now = (world.directory / "registry.json").stat().st_mtime + 3600
     world.reconciler.one_pass()
     document = Status.model_validate_json((world.directory / "status.json").read_bytes())
@@ -366,7 +366,7 @@ def test_a_stopped_server_is_started_again(world: World) -> None:
     world.select(demo=1)
     world.converge()
     world.systemd.stop(server(world, "demo"))
-    world.systemd.settle()
+    world.systemd.take_over_or_finish_soak()
     world.converge()
     assert running_servers(world) == [server(world, "demo")]
 
@@ -376,7 +376,7 @@ def test_a_stopped_socket_listens_again(world: World) -> None:
     world.select(demo=1)
     world.converge()
     world.systemd.stop("model-demo.socket")
-    world.systemd.settle()
+    world.systemd.take_over_or_finish_soak()
     world.converge()
     assert world.systemd.units()["model-demo.socket"].active == "active"
     assert running_servers(world) == [server(world, "demo")]
@@ -483,7 +483,7 @@ def test_drift_of_the_serving_version_is_mended_while_the_next_one_is_given_up(w
     world.converge()
     (world.etc / good).unlink()
     world.systemd.stop("model-demo.socket")
-    world.systemd.settle()
+    world.systemd.take_over_or_finish_soak()
     world.converge()
     assert (world.etc / good).exists()
     assert world.systemd.units()["model-demo.socket"].active == "active"

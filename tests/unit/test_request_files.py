@@ -11,8 +11,8 @@ from unittest import mock
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.core.operators.requests import Facts, Request, Verb
-from reconciler.core.operators.rollback import Standing
+from reconciler.core.operators.requests import Request, RequestContext, Verb
+from reconciler.core.operators.rollback import DeploymentSummary
 from reconciler.core.state.ledger import Agreed, Ledger, Record
 from reconciler.core.state.snapshot import Source
 from reconciler.core.units.names import ReleaseId
@@ -26,9 +26,11 @@ WANTED = ReleaseId("4.00000004")
 ROLLOUT = Request(verb=Verb.ROLLOUT, name="x", by="jane")
 
 
-def facts(_ledger: Ledger) -> Facts:
+def facts(_ledger: Ledger) -> RequestContext:
     """A host with one deployment."""
-    return Facts(Agreed(source=Source(registry="http://r")), {"x": Standing((WANTED,), WANTED, WANTED)})
+    return RequestContext(
+        Agreed(source=Source(registry="http://r")), {"x": DeploymentSummary((WANTED,), WANTED, WANTED)}
+    )
 
 
 @dataclass

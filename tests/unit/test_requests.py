@@ -7,8 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from reconciler.core.operators.requests import Facts, RefusedRequestError, Request, Verb, carry_out, expire, next_expiry
-from reconciler.core.operators.rollback import Standing
+from reconciler.core.operators.requests import (
+    RefusedRequestError,
+    Request,
+    RequestContext,
+    Verb,
+    carry_out,
+    expire,
+    next_expiry,
+)
+from reconciler.core.operators.rollback import DeploymentSummary
 from reconciler.core.state.ledger import Agreed, Ledger, Record, Rejected, Replacement, Stall, Suspension
 from reconciler.core.state.snapshot import Source
 from reconciler.core.units.names import ReleaseId
@@ -31,21 +39,21 @@ def rejected(release: ReleaseId, reason: str = "start-failed", message: str = "c
     return Rejected(release=release, reason=reason, message=message)
 
 
-def facts(standing: Standing | None = None, **others: Standing) -> Facts:
+def facts(summary: DeploymentSummary | None = None, **others: DeploymentSummary) -> RequestContext:
     """A host with the deployment x, and what else is said."""
-    return Facts(NEW, {"x": standing or Standing((R3, R4), R4, R4), **others})
+    return RequestContext(NEW, {"x": summary or DeploymentSummary((R3, R4), R4, R4), **others})
 
 
-def asked(record: Record, asked_for: Request, standing: Standing | None = None) -> tuple[Record, str]:
+def asked(record: Record, asked_for: Request, summary: DeploymentSummary | None = None) -> tuple[Record, str]:
     """What is remembered of x afterwards, and what the person is told."""
-    ledger, said = carry_out(Ledger(schema=1).with_record("x", record), asked_for, facts(standing), NOW)
+    ledger, said = carry_out(Ledger(schema=1).with_record("x", record), asked_for, facts(summary), NOW)
     return ledger.record("x"), said
 
 
-def refusal(record: Record, asked_for: Request, standing: Standing | None = None) -> str:
+def refusal(record: Record, asked_for: Request, summary: DeploymentSummary | None = None) -> str:
     """What the person is told instead."""
     with pytest.raises(RefusedRequestError) as refused:
-        asked(record, asked_for, standing)
+        asked(record, asked_for, summary)
     return str(refused.value)
 
 
@@ -83,7 +91,7 @@ def test_only_the_suspended_can_be_resumed() -> None:
 @pytest.mark.parametrize("verb", [verb for verb in Verb if verb not in (Verb.CONFIRM_PRUNE, Verb.CONFIRM_REGISTRY)])
 def test_an_unknown_deployment_is_refused_with_what_may_be_meant(verb: Verb) -> None:
     """The nearest name that there is."""
-    known = Facts(NEW, {"pauses": Standing()})
+    known = RequestContext(NEW, {"pauses": DeploymentSummary()})
     with pytest.raises(RefusedRequestError) as refused:
         carry_out(Ledger(schema=1), request(verb, "pausse"), known, NOW)
     assert str(refused.value) == (f"cannot {verb.words} pausse: there is no such deployment; did you mean pauses?")
@@ -102,16 +110,18 @@ def test_what_is_remembered_of_a_removed_deployment_can_be_changed() -> None:
 def test_files_are_replaced_by_those_of_the_version_that_was_spoken_of() -> None:
     """It is tried though it was rejected; the rest of the record goes when the files go."""
     before = Record(good=R3, rejected=(rejected(R3), rejected(R4)))
-    record, said = asked(before, request(Verb.REPLACE), Standing((R3,), R3, R4, taken="4.0123456789abcdef"))
+    record, said = asked(before, request(Verb.REPLACE), DeploymentSummary((R3,), R3, R4, taken="4.0123456789abcdef"))
     assert record.replacing == Replacement(origin="4.0123456789abcdef", by="jane")
     assert (record.good, record.rejected) == (R3, (rejected(R3),))
     assert said.startswith("x is taken out of service and its files are removed; what the registry has under number 4")
 
 
-@pytest.mark.parametrize("standing", [Standing((R4,), R4, R4), Standing((R4,), R4, None, selected=False)])
-def test_files_are_not_replaced_where_the_number_is_its_own(standing: Standing) -> None:
+@pytest.mark.parametrize(
+    "summary", [DeploymentSummary((R4,), R4, R4), DeploymentSummary((R4,), R4, None, selected=False)]
+)
+def test_files_are_not_replaced_where_the_number_is_its_own(summary: DeploymentSummary) -> None:
     """There is another word for that."""
-    why = refusal(Record(), request(Verb.REPLACE), standing)
+    why = refusal(Record(), request(Verb.REPLACE), summary)
     assert why == (
         "cannot replace the files of x: what the registry selects has a number of its own here; reconciler rollout x "
         "rolls it out anew, files that changed under their number need a new version"
@@ -156,7 +166,7 @@ def test_a_rollout_makes_another_release_of_the_same_version() -> None:
 
 def test_a_rollout_of_nothing_is_refused() -> None:
     """A deployment that is going, or that this host refuses."""
-    why = refusal(Record(), request(Verb.ROLLOUT), Standing((R4,), R4, None))
+    why = refusal(Record(), request(Verb.ROLLOUT), DeploymentSummary((R4,), R4, None))
     assert why == "cannot roll out x: the registry selects no version that this host would run; promote one"
 
 
@@ -168,80 +178,80 @@ def rolled_back(release: ReleaseId, why: str = "rolled back by jane: slow") -> R
 PROVEN = Record(good=R4, before=(R3, R2))
 RETRY = "not tried before reconciler retry x"
 # What is remembered, where it stands, the version asked for; what is remembered then, and what is said.
-ROLLBACKS: Mapping[str, tuple[Record, Standing, int | None, Record, str]] = {
+ROLLBACKS: Mapping[str, tuple[Record, DeploymentSummary, int | None, Record, str]] = {
     "to the one before": (
         PROVEN,
-        Standing((R2, R3, R4), R4, R4),
+        DeploymentSummary((R2, R3, R4), R4, R4),
         None,
         Record(good=R3, before=(R2,), rejected=(rolled_back(R4),)),
         f"x goes back to version 3; version 4 is {RETRY}",
     ),
     "to the latest that is kept": (
         PROVEN,
-        Standing((R2, R4), R4, R4),
+        DeploymentSummary((R2, R4), R4, R4),
         None,
         Record(good=R2, before=(R3,), rejected=(rolled_back(R4),)),
         f"x goes back to version 2; version 4 is {RETRY}",
     ),
     "to a version": (
         PROVEN,
-        Standing((R2, R3, R4), R4, R4),
+        DeploymentSummary((R2, R3, R4), R4, R4),
         2,
         Record(good=R2, before=(R3,), rejected=(rolled_back(R4),)),
         f"x goes back to version 2; version 4 is {RETRY}",
     ),
     "to another release of the same version": (
         Record(good=R4_ANEW, before=(R4, R3)),
-        Standing((R3, R4, R4_ANEW), R4_ANEW, R4_ANEW),
+        DeploymentSummary((R3, R4, R4_ANEW), R4_ANEW, R4_ANEW),
         4,
         Record(good=R4, before=(R3,), rejected=(rolled_back(R4_ANEW),)),
         f"x goes back to release {R4}; release {R4_ANEW} is {RETRY}",
     ),
     "in a soak": (
         Record(good=R3, before=(R2,)),
-        Standing((R2, R3, R4), R4, R4),
+        DeploymentSummary((R2, R3, R4), R4, R4),
         None,
         Record(good=R3, before=(R2,), rejected=(rolled_back(R4),)),
         f"x goes back to version 3; version 4 is {RETRY}",
     ),
     "before the hand-over": (
         Record(good=R3, before=(R2,)),
-        Standing((R2, R3), R3, R4),
+        DeploymentSummary((R2, R3), R3, R4),
         None,
         Record(good=R3, before=(R2,), rejected=(rolled_back(R4),)),
         f"x stays with version 3; version 4 is {RETRY}",
     ),
     "of two that did not prove themselves": (
         Record(good=R2),
-        Standing((R2, R3), R3, R4),
+        DeploymentSummary((R2, R3), R3, R4),
         None,
         Record(good=R2, rejected=(rolled_back(R4), rolled_back(R3))),
         f"x goes back to version 2; version 4 and version 3 are {RETRY}",
     ),
     "further, when the wanted one failed": (
         Record(good=R3, before=(R2,), rejected=(rejected(R4),)),
-        Standing((R2, R3), R3, R4),
+        DeploymentSummary((R2, R3), R3, R4),
         None,
         Record(good=R2, rejected=(rejected(R4), rolled_back(R3))),
         f"x goes back to version 2; version 3 is {RETRY}",
     ),
     "while the registry wants nothing that could run": (
         PROVEN,
-        Standing((R3, R4), R4, None),
+        DeploymentSummary((R3, R4), R4, None),
         None,
         Record(good=R3, before=(R2,), rejected=(rolled_back(R4),)),
         f"x goes back to version 3; version 4 is {RETRY}",
     ),
     "of a stalled deployment": (
         Record(good=R4, before=(R3,), stalled=Stall(release=R4, message="…")),
-        Standing((R3, R4), R4, R4),
+        DeploymentSummary((R3, R4), R4, R4),
         None,
         Record(good=R3, rejected=(rolled_back(R4),)),
         f"x goes back to version 3; version 4 is {RETRY}",
     ),
     "to the wanted one, which was rejected": (
         Record(good=R3, before=(R2,), rejected=(rejected(R5), rolled_back(R4))),
-        Standing((R2, R3), R3, R4),
+        DeploymentSummary((R2, R3), R3, R4),
         4,
         Record(good=R3, before=(R2,), rejected=(rejected(R5),)),
         "version 4 of x is tried again",
@@ -252,8 +262,8 @@ ROLLBACKS: Mapping[str, tuple[Record, Standing, int | None, Record, str]] = {
 @pytest.mark.parametrize("kind", list(ROLLBACKS))
 def test_a_rollback_goes(kind: str) -> None:
     """The release to go back to is the good one, and what it is to replace is not tried again."""
-    before, standing, version, expected, expected_words = ROLLBACKS[kind]
-    record, said = asked(before, request(Verb.ROLLBACK, version=version, why="slow"), standing)
+    before, summary, version, expected, expected_words = ROLLBACKS[kind]
+    record, said = asked(before, request(Verb.ROLLBACK, version=version, why="slow"), summary)
     assert record == expected
     assert said == expected_words
 
@@ -264,41 +274,41 @@ def test_a_rollback_without_a_reason_says_who() -> None:
     assert record.rejected == (rolled_back(R4, "rolled back by jane"),)
 
 
-NO_ROLLBACKS: Mapping[str, tuple[Record, Standing, int | None, str]] = {
+NO_ROLLBACKS: Mapping[str, tuple[Record, DeploymentSummary, int | None, str]] = {
     "nothing before": (
         Record(good=R4),
-        Standing((R4,), R4, R4),
+        DeploymentSummary((R4,), R4, R4),
         None,
         "nothing that served before is kept beside version 4; promote another version instead",
     ),
     "nothing kept": (
         PROVEN,
-        Standing((R4,), R4, R4),
+        DeploymentSummary((R4,), R4, R4),
         None,
         "nothing that served before is kept beside version 4; promote another version instead",
     ),
     "nothing at all": (
         Record(),
-        Standing(),
+        DeploymentSummary(),
         None,
         "nothing that served before is kept; promote another version instead",
     ),
     "not here": (
         PROVEN,
-        Standing((R3, R4), R4, R4),
+        DeploymentSummary((R3, R4), R4, R4),
         7,
         "version 7 of x is not on this host, there is version 4, version 3; promote it instead",
     ),
     "not here, nor others": (
         Record(),
-        Standing(),
+        DeploymentSummary(),
         7,
         "version 7 of x is not on this host, no other is either; promote it instead",
     ),
-    "active": (PROVEN, Standing((R3, R4), R4, R4), 4, "version 4 is active already; see reconciler status"),
+    "active": (PROVEN, DeploymentSummary((R3, R4), R4, R4), 4, "version 4 is active already; see reconciler status"),
     "under way": (
         Record(good=R3),
-        Standing((R3,), R3, R4),
+        DeploymentSummary((R3,), R3, R4),
         4,
         "version 4 is being rolled out already; see reconciler status",
     ),
@@ -308,14 +318,14 @@ NO_ROLLBACKS: Mapping[str, tuple[Record, Standing, int | None, str]] = {
 @pytest.mark.parametrize("kind", list(NO_ROLLBACKS))
 def test_a_rollback_is_refused_when_there_is(kind: str) -> None:
     """With what to do instead."""
-    before, standing, version, why = NO_ROLLBACKS[kind]
-    assert refusal(before, request(Verb.ROLLBACK, version=version), standing) == f"cannot roll back x: {why}"
+    before, summary, version, why = NO_ROLLBACKS[kind]
+    assert refusal(before, request(Verb.ROLLBACK, version=version), summary) == f"cannot roll back x: {why}"
 
 
 def test_confirming_a_removal_names_what_is_held_and_agrees_to_nothing_else() -> None:
     """Nothing that is held later is confirmed by it, and no other registry."""
     before = Ledger(schema=1, agreed=OLD, prune_confirmed=frozenset({"earlier"}))
-    known = facts(b=Standing(held=True), a=Standing(held=True))
+    known = facts(b=DeploymentSummary(held=True), a=DeploymentSummary(held=True))
     ledger, said = carry_out(before, request(Verb.CONFIRM_PRUNE, None), known, NOW)
     assert ledger == Ledger(schema=1, agreed=OLD, prune_confirmed=frozenset({"a", "b"}))
     assert said == "removing what the registry no longer selects: a, b"
@@ -323,7 +333,7 @@ def test_confirming_a_removal_names_what_is_held_and_agrees_to_nothing_else() ->
 
 def test_agreeing_to_another_registry_names_what_follows() -> None:
     """What waits because of it, and what else may still wait."""
-    known = facts(b=Standing(held=True), a=Standing(waits=True))
+    known = facts(b=DeploymentSummary(held=True), a=DeploymentSummary(waits=True))
     ledger, said = carry_out(Ledger(schema=1, agreed=OLD), request(Verb.CONFIRM_REGISTRY, None), known, NOW)
     assert ledger.agreed == NEW
     assert said == (
@@ -341,7 +351,7 @@ def test_a_registry_that_is_agreed_to_needs_no_yes() -> None:
 
 def test_what_waits_for_that_cannot_be_rolled_out_one_by_one() -> None:
     """It would be a yes to something that was not shown."""
-    waits = Standing((R3,), R3, R4, waits=True, taken="4.0123456789abcdef")
+    waits = DeploymentSummary((R3,), R3, R4, waits=True, taken="4.0123456789abcdef")
     for verb, cannot in ((Verb.ROLLOUT, "cannot roll out x"), (Verb.REPLACE, "cannot replace the files of x")):
         why = refusal(Record(), request(verb), waits)
         assert why.startswith(f"{cannot}: the registry or the selectors of this host changed")

@@ -117,7 +117,7 @@ def test_the_signals_of_all_deployments_come_before_anything_else(world: World) 
     (world.etc / "model-a.socket").write_text("edited")
     world.systemd.serve(active(world), 20, 20)
     world.reconciler.one_pass()
-    assert [type(one) for one in done[:4]] == [act.Resume, act.StandBy, act.Reject, act.Install]
+    assert [type(one) for one in done[:4]] == [act.Resume, act.StandBy, act.Reject, act.RestoreFile]
 
 
 def test_a_signal_that_cannot_be_sent_keeps_no_other_from_it(world: World) -> None:
@@ -139,7 +139,7 @@ def test_who_answers_is_told_of_a_rollout_that_hangs_half_done(world: World, fil
     world.select(demo=2)
     while "2.1" not in servers(world):
         world.reconciler.one_pass()
-        world.systemd.settle()
+        world.systemd.take_over_or_finish_soak()
     with refused(world, *files):
         world.converge()
         assert servers(world) == {"1.1": "stands by", "2.1": "serves"}
@@ -160,11 +160,11 @@ def test_what_cannot_be_written_down_is_told_once_and_in_every_status(world: Wor
     why = f"{world.state}/ledger.json: No space left on device; make room there"
     told = [line["event"] for line in lines if why in line["event"]]
     assert len(told) == 1
-    assert f"cannot write down what must not be forgotten: {why}" in world.reconciler.teller.sentence
+    assert f"cannot write down what must not be forgotten: {why}" in world.reconciler.publisher.sentence
     assert why in (world.directory / "status.json").read_text()
     world.reconciler.one_pass()
     assert world.reconciler.ledger.problem == ""
-    assert why not in world.reconciler.teller.sentence
+    assert why not in world.reconciler.publisher.sentence
     assert LedgerFile(world.state / "ledger.json").ledger == world.reconciler.ledger.ledger
 
 

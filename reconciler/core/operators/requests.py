@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from reconciler.core.operators.rollback import NothingToGoBackToError, Standing, roll_back
+from reconciler.core.operators.rollback import DeploymentSummary, NothingToGoBackToError, roll_back
 from reconciler.core.state.ledger import Agreed, Ledger, Record, Replacement, Suspension
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import DeployableName, ReleaseId
@@ -82,12 +82,12 @@ class Request(BaseModel):
 
 
 @dataclass(frozen=True)
-class Facts:
+class RequestContext:
     """What is seen and wanted when requests are carried out."""
 
     agreed: Agreed | None
     """The source of the snapshot and the rules of now; None without one."""
-    deployments: Mapping[str, Standing]
+    deployments: Mapping[str, DeploymentSummary]
     """Every deployment that is seen or wanted."""
 
 
@@ -95,33 +95,33 @@ class RefusedRequestError(Exception):
     """A request that cannot be carried out; the message begins with `cannot` and says what to do instead."""
 
 
-def carry_out(ledger: Ledger, request: Request, facts: Facts, now: datetime) -> tuple[Ledger, str]:
+def carry_out(ledger: Ledger, request: Request, context: RequestContext, now: datetime) -> tuple[Ledger, str]:
     """Change the ledger as a person asked, and give the sentence to tell that person. Raises RefusedRequestError."""
     if request.name is None:
-        return (_confirm_prune if request.verb is Verb.CONFIRM_PRUNE else _confirm_registry)(ledger, facts)
+        return (_confirm_prune if request.verb is Verb.CONFIRM_PRUNE else _confirm_registry)(ledger, context)
     name = request.name
-    if name not in facts.deployments and facts.agreed is None:
+    if name not in context.deployments and context.agreed is None:
         raise RefusedRequestError(
             f"{request.cannot}: no snapshot of the registry was accepted yet; see reconciler status"
         )
-    if name not in facts.deployments and name not in ledger.records:
-        raise RefusedRequestError(f"{request.cannot}: there is no such deployment; {_hint(name, facts)}")
-    record, standing = ledger.record(name), facts.deployments.get(name, Standing())
+    if name not in context.deployments and name not in ledger.records:
+        raise RefusedRequestError(f"{request.cannot}: there is no such deployment; {_hint(name, context)}")
+    record, summary = ledger.record(name), context.deployments.get(name, DeploymentSummary())
     match request.verb:
         case Verb.SUSPEND:
             record, said = _suspend(record, request, now)
         case Verb.RESUME:
             record, said = _resume(record, request)
         case Verb.RETRY:
-            record, said = _retry(record, name, standing.wanted)
+            record, said = _retry(record, name, summary.desired)
         case Verb.ROLLOUT:
-            record, said = _roll_out(record, name, standing)
+            record, said = _roll_out(record, name, summary)
         case Verb.REPLACE:
-            record, said = _replace(record, request, standing)
+            record, said = _replace(record, request, summary)
         case _:
             why = one_line(f"rolled back by {request.by}{': ' if request.why else ''}{request.why}", MAX_WHY)
             try:
-                record, said = roll_back(record, name, standing, request.version, why)
+                record, said = roll_back(record, name, summary, request.version, why)
             except NothingToGoBackToError as error:
                 raise RefusedRequestError(f"{request.cannot}: {error}") from error
     if record.suspended is not None and request.verb is not Verb.SUSPEND:
@@ -146,8 +146,8 @@ def next_expiry(ledger: Ledger) -> datetime | None:
     return min(ends, default=None)
 
 
-def _hint(name: str, facts: Facts) -> str:
-    close = difflib.get_close_matches(name, facts.deployments, n=1)
+def _hint(name: str, context: RequestContext) -> str:
+    close = difflib.get_close_matches(name, context.deployments, n=1)
     return f"did you mean {close[0]}?" if close else "reconciler status lists those that there are"
 
 
@@ -169,9 +169,9 @@ def _resume(record: Record, request: Request) -> tuple[Record, str]:
     return record.model_copy(update={"suspended": None}), f"{request.name} is looked after again"
 
 
-def _retry(record: Record, name: str, wanted: ReleaseId | None) -> tuple[Record, str]:
-    if wanted and record.rejection(wanted):
-        said = f"version {wanted.version} of {name} is tried again"
+def _retry(record: Record, name: str, desired: ReleaseId | None) -> tuple[Record, str]:
+    if desired and record.rejection(desired):
+        said = f"version {desired.version} of {name} is tried again"
     elif record.stalled:
         said = f"{name} is mended again"
     elif record.rejected:
@@ -181,61 +181,61 @@ def _retry(record: Record, name: str, wanted: ReleaseId | None) -> tuple[Record,
     return record.forgive(), said
 
 
-def _roll_out(record: Record, name: str, standing: Standing) -> tuple[Record, str]:
-    _refuse_what_waits(f"cannot roll out {name}", standing)
-    wanted = standing.wanted
-    if wanted is None:
+def _roll_out(record: Record, name: str, summary: DeploymentSummary) -> tuple[Record, str]:
+    _refuse_what_waits(f"cannot roll out {name}", summary)
+    desired = summary.desired
+    if desired is None:
         raise RefusedRequestError(
             f"cannot roll out {name}: the registry selects no version that this host would run; promote one"
         )
-    record = record.forgive(wanted).model_copy(update={"generation": record.generation + 1})
-    return record, f"version {wanted.version} of {name} is rolled out anew"
+    record = record.forgive(desired).model_copy(update={"generation": record.generation + 1})
+    return record, f"version {desired.version} of {name} is rolled out anew"
 
 
-def _refuse_what_waits(cannot: str, standing: Standing) -> None:
-    if standing.waits:
+def _refuse_what_waits(cannot: str, summary: DeploymentSummary) -> None:
+    if summary.waits:
         raise RefusedRequestError(
             f"{cannot}: the registry or the selectors of this host changed and nobody agreed to that; "
             "reconciler apply says what waits"
         )
 
 
-def _replace(record: Record, request: Request, standing: Standing) -> tuple[Record, str]:
+def _replace(record: Record, request: Request, summary: DeploymentSummary) -> tuple[Record, str]:
     """Have another model's files take the place of those that have its number, for which those go first."""
-    _refuse_what_waits(request.cannot, standing)
-    name, wanted = request.name, standing.wanted
-    if wanted is None or standing.taken is None:
+    _refuse_what_waits(request.cannot, summary)
+    name, desired = request.name, summary.desired
+    if desired is None or summary.taken is None:
         raise RefusedRequestError(
             f"{request.cannot}: what the registry selects has a number of its own here; "
             f"reconciler rollout {name} rolls it out anew, files that changed under their number need a new version"
         )
-    said = Replacement(origin=standing.taken, by=one_line(request.by, MAX_WHO))
-    record = record.forgive(wanted).model_copy(update={"replacing": said})
-    version = wanted.version
+    said = Replacement(origin=summary.taken, by=one_line(request.by, MAX_WHO))
+    record = record.forgive(desired).model_copy(update={"replacing": said})
+    version = desired.version
     return record, (
         f"{name} is taken out of service and its files are removed; what the registry has under number {version} now "
         "takes their place, and until it serves requests are refused"
     )
 
 
-def _confirm_prune(ledger: Ledger, facts: Facts) -> tuple[Ledger, str]:
-    held = sorted(name for name, standing in facts.deployments.items() if standing.held)
+def _confirm_prune(ledger: Ledger, context: RequestContext) -> tuple[Ledger, str]:
+    held = sorted(name for name, summary in context.deployments.items() if summary.held)
     if not held:
         raise RefusedRequestError("cannot confirm a removal: none is held back; see reconciler status")
     confirmed = ledger.model_copy(update={"prune_confirmed": frozenset(held)})
     return confirmed, f"removing what the registry no longer selects: {_listed(held)}"
 
 
-def _confirm_registry(ledger: Ledger, facts: Facts) -> tuple[Ledger, str]:
+def _confirm_registry(ledger: Ledger, context: RequestContext) -> tuple[Ledger, str]:
     """Go by the source of now: what it selects takes the place of what serves, what it does not select is removed."""
-    if facts.agreed is None or ledger.agreed is None or facts.agreed.source == ledger.agreed.source:
+    if context.agreed is None or ledger.agreed is None or context.agreed.source == ledger.agreed.source:
         raise RefusedRequestError("cannot agree to another source: none waits for that; see reconciler status")
-    replaced = sorted(name for name, standing in facts.deployments.items() if standing.waits)
-    removed = sorted(name for name, standing in facts.deployments.items() if standing.held)
-    said = [f"this host goes by {facts.agreed.source.words}"]
+    replaced = sorted(name for name, summary in context.deployments.items() if summary.waits)
+    removed = sorted(name for name, summary in context.deployments.items() if summary.held)
+    said = [f"this host goes by {context.agreed.source.words}"]
     said += [f"replacing {_listed(replaced)}"] if replaced else []
     said += [f"removing {_listed(removed)}, unless the registry does not show them or they are many"] if removed else []
-    return ledger.model_copy(update={"agreed": facts.agreed}), "; ".join(said)
+    return ledger.model_copy(update={"agreed": context.agreed}), "; ".join(said)
 
 
 def _listed(found: Sequence[str]) -> str:

@@ -9,15 +9,15 @@ from reconciler.core.units.names import ReleaseId
 
 
 @dataclass(frozen=True)
-class Standing:
+class DeploymentSummary:
     """Where one deployment stands when something is asked of it."""
 
     releases: Collection[ReleaseId] = ()
     """Those that are on this host: they have a server unit."""
     active: ReleaseId | None = None
-    wanted: ReleaseId | None = None
+    desired: ReleaseId | None = None
     """The release that the registry wants; None when it wants none, or one that this host refuses."""
-    wanted_asked: str = ""
+    desired_asked: str = ""
     """What of that one is not this host's settings."""
     selected: bool = True
     """Whether the registry selects it at all."""
@@ -35,26 +35,28 @@ class NothingToGoBackToError(Exception):
     """There is no such release; the message says why, and what to do."""
 
 
-def roll_back(record: Record, name: str, standing: Standing, version: int | None, why: str) -> tuple[Record, str]:
+def roll_back(
+    record: Record, name: str, summary: DeploymentSummary, version: int | None, why: str
+) -> tuple[Record, str]:
     """Have an earlier release serve, and keep the registry from undoing that. Raises NothingToGoBackToError.
 
     While a release is being rolled out, that one is taken back and what it was to replace stays.
     """
-    if not standing.selected and not standing.held:
+    if not summary.selected and not summary.held:
         raise NothingToGoBackToError("the registry no longer selects it; promote a version instead")
-    active, wanted = standing.active, standing.wanted
-    tried = [one for one in (wanted, active) if one and not record.rejection(one)]
+    active, desired = summary.active, summary.desired
+    tried = [one for one in (desired, active) if one and not record.rejection(one)]
     current = tried[0] if tried else None
-    target = _target(record, name, standing, version, current)
+    target = _target(record, name, summary, version, current)
     if target == current:
         already = "is active already" if target == active else "is being rolled out already"
         raise NothingToGoBackToError(f"version {target.version} {already}; see reconciler status")
-    if target == wanted:
+    if target == desired:
         return record.forgive(target), f"{_called(target, None)} of {name} is tried again"
     record = record.forgive(target)
     left = [one for one in dict.fromkeys(tried) if one != target]
     for release in left:
-        asked = standing.asked.get(release) or (standing.wanted_asked if release == wanted else "")
+        asked = summary.asked.get(release) or (summary.desired_asked if release == desired else "")
         record = record.reject(Rejected(release=release, reason=Reason.ROLLED_BACK, message=why, asked=asked))
     if target != active:
         record = record.accept(target)
@@ -65,16 +67,18 @@ def roll_back(record: Record, name: str, standing: Standing, version: int | None
     return record, f"{said}; {which} not tried before reconciler retry {name}"
 
 
-def _target(record: Record, name: str, standing: Standing, version: int | None, current: ReleaseId | None) -> ReleaseId:
+def _target(
+    record: Record, name: str, summary: DeploymentSummary, version: int | None, current: ReleaseId | None
+) -> ReleaseId:
     """Choose the latest release that proved itself, or that has the version, other than the current one."""
-    proven = [one for one in (record.good, *record.before) if one and one in standing.releases]
+    proven = [one for one in (record.good, *record.before) if one and one in summary.releases]
     if version is None:
         others = [one for one in proven if one != current]
         if not others:
             beside = f" beside {_called(current, None)}" if current else ""
             raise NothingToGoBackToError(f"nothing that served before is kept{beside}; promote another version instead")
         return others[0]
-    kept = dict.fromkeys([*proven, *(one for one in (standing.active, standing.wanted) if one)])
+    kept = dict.fromkeys([*proven, *(one for one in (summary.active, summary.desired) if one)])
     found = [one for one in kept if one.version == version]
     if not found:
         here = sorted({one.version for one in proven}, reverse=True)

@@ -36,7 +36,7 @@ class Render(Action):
 
 
 @dataclass(frozen=True)
-class Install(Action):
+class RestoreFile(Action):
     """Put the rendered copy back where somebody changed or removed it."""
 
     verb = "restore"
@@ -147,7 +147,7 @@ class Note(Action):
 
 
 @dataclass(frozen=True)
-class Accept(Note):
+class MarkProven(Note):
     """Take note that a release proved itself."""
 
     release: ReleaseId
@@ -181,7 +181,7 @@ class Reject(Note):
 
 
 @dataclass(frozen=True)
-class GiveUpMending(Note):
+class StallDeployment(Note):
     """Take note that a deployment was mended too often, and leave it to a person."""
 
     release: str
@@ -198,7 +198,7 @@ class GiveUpMending(Note):
 
 
 @dataclass(frozen=True)
-class Forget(Note):
+class ForgetDeployment(Note):
     """Forget what proved itself of a deployment that is gone."""
 
     def __str__(self) -> str:
@@ -237,7 +237,7 @@ class KeepFiles(Note):
 
 
 @dataclass(frozen=True)
-class Unconfirm(Note):
+class WithdrawConfirmation(Note):
     """Take note that a deployment whose removal was confirmed is selected again before it was removed."""
 
     def __str__(self) -> str:
@@ -313,7 +313,7 @@ class EndStall(Note):
         return ledger.with_record(self.deployment, record)
 
 
-CHANGES_FILES = (Render, Install, Remove, RemoveDropIns)
+CHANGES_FILES = (Render, RestoreFile, Remove, RemoveDropIns)
 SAFETY = (Signal, Reject)
 """What needs neither a disk nor luck: it is done also where another action failed, and before all others."""
 _ORDER = (Kill, Resume, StandBy)

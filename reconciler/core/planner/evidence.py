@@ -18,5 +18,5 @@ def heard(seen: Observed, ledger: Ledger) -> Observed:
         active = socket.facts.release if socket else None
         proved_itself = server.release in (record.good, *record.before)
         if proved_itself or (record.good is not None and server.release == active):
-            marked[unit] = replace(state, has_memory=True)
+            marked[unit] = replace(state, may_repeat_requests=True)
     return replace(seen, units={**seen.units, **marked}) if marked else seen

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.core.planner import unit_values
-from reconciler.core.planner.deployment_plan import Situation
+from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.state.ledger import Agreed, Ledger
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.snapshot import Source
 from reconciler.core.units import names
 from reconciler.core.units.observed import File, Observed
 
-Wanted = Mapping[str, Release | Refused]
+DesiredReleases = Mapping[str, Release | Refused]
 
 CONFIRM_PRUNE = "reconciler apply --confirm-prune removes it, promoting it again keeps it"
 CONFIRM_REGISTRY = "reconciler apply --confirm-registry agrees to that, putting the settings back keeps it"
@@ -31,41 +31,41 @@ class Wait:
     """Whether it would be removed; else it would be replaced."""
 
 
-def waiting(wanted: Wanted, seen: Observed, situation: Situation) -> dict[str, Wait]:
+def waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> dict[str, Wait]:
     """Tell which deployments stay as they are until a person confirms what would become of them.
 
     Suspended ones count where many would go at once, and are not in the answer: they say so themselves.
     """
     return {
         name: wait
-        for name, wait in _waiting(wanted, seen, situation).items()
-        if situation.ledger.record(name).suspended is None
+        for name, wait in _waiting(desired, seen, inputs).items()
+        if inputs.ledger.record(name).suspended is None
     }
 
 
-def agreement(wanted: Wanted, seen: Observed, situation: Situation) -> Agreed | None:
+def agreement(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> Agreed | None:
     """Give the source and the rules to go by from here on, if they changed and nothing waits because of it."""
-    if situation.source is None:
+    if inputs.source is None:
         return None
-    now = Agreed(source=situation.source, rules=situation.rules)
-    if situation.ledger.agreed == now or _waiting(wanted, seen, situation):
+    now = Agreed(source=inputs.source, rules=inputs.rules)
+    if inputs.ledger.agreed == now or _waiting(desired, seen, inputs):
         return None
     return now
 
 
-def _waiting(wanted: Wanted, seen: Observed, situation: Situation) -> dict[str, Wait]:
-    ledger, now = situation.ledger, situation.source
+def _waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> dict[str, Wait]:
+    ledger, now = inputs.ledger, inputs.source
     live = _live(seen)
-    gone = sorted(live.keys() - wanted.keys() - ledger.prune_confirmed)
+    gone = sorted(live.keys() - desired.keys() - ledger.prune_confirmed)
     # What was agreed before counts: a change of the rules is no answer to what waits by the former ones.
-    rules = ledger.agreed.rules if ledger.agreed else situation.rules
+    rules = ledger.agreed.rules if ledger.agreed else inputs.rules
     before = _agreed_source(ledger)
     if now is not None and before is not None and _is_another(before, now):
         moved = {name: Wait(_moved(before, now), removal=True) for name in gone}
         others = {
-            name: Wait(f"{_called(want)} would replace what serves: {_elsewhere(before, now)}", removal=False)
-            for name, want in wanted.items()
-            if name in live and _is_replaced(live[name], seen, want)
+            name: Wait(f"{_called(release)} would replace what serves: {_elsewhere(before, now)}", removal=False)
+            for name, release in desired.items()
+            if name in live and _is_replaced(live[name], seen, release)
         }
         return {**moved, **others}
     if len(gone) >= rules.prune_from and 100 * len(gone) > rules.prune_share * len(live):
@@ -77,7 +77,7 @@ def _waiting(wanted: Wanted, seen: Observed, situation: Situation) -> dict[str, 
         "the registry no longer shows a model of that name: it was deleted, or this host may no longer see it, or the "
         f"registry was set up anew; {CONFIRM_PRUNE}"
     )
-    return {name: Wait(why, removal=True) for name in gone if name not in situation.known}
+    return {name: Wait(why, removal=True) for name in gone if name not in inputs.known}
 
 
 def _live(seen: Observed) -> dict[str, File]:
@@ -111,18 +111,18 @@ def _elsewhere(before: Source, now: Source) -> str:
     return f"it is selected by {now.words}, and what serves came from {before.words}; {CONFIRM_REGISTRY}"
 
 
-def _called(want: Release | Refused) -> str:
-    return f"version {want.version}" if want.version else "another version"
+def _called(release: Release | Refused) -> str:
+    return f"version {release.version}" if release.version else "another version"
 
 
-def _is_replaced(socket: File, seen: Observed, want: Release | Refused) -> bool:
+def _is_replaced(socket: File, seen: Observed, release: Release | Refused) -> bool:
     """Whether another version, or other files of the same number, would take the place of the active release.
 
     One that this host refuses would, too, as soon as it no longer does.
     """
     active = socket.facts.release
-    server = seen.files.get(names.server_unit(want.name, active)) if active else None
+    server = seen.files.get(names.server_unit(release.name, active)) if active else None
     if active is None or server is None:
         return False
-    source, wanted = server.facts.source, unit_values.source_of(want) if isinstance(want, Release) else None
-    return active.version != want.version or (None not in (source, wanted) and source != wanted)
+    source, desired = server.facts.source, unit_values.source_of(release) if isinstance(release, Release) else None
+    return active.version != release.version or (None not in (source, desired) and source != desired)

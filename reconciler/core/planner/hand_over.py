@@ -2,8 +2,8 @@
 
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
-from reconciler.core.planner.deployment_plan import Draft
-from reconciler.core.planner.reverify import look_after
+from reconciler.core.planner.deployment_plan import DeploymentPlan
+from reconciler.core.planner.reverify import reverify_when_due
 from reconciler.core.planner.target import Target
 from reconciler.core.state.reason import FAILED, Reason
 from reconciler.core.state.status import Outlook, State
@@ -13,35 +13,35 @@ MANY = 10
 """How many versions a sentence names."""
 
 
-def settle(draft: Draft, target: Target) -> Outlook:
+def take_over_or_finish_soak(deployment: DeploymentPlan, target: Target) -> Outlook:
     """All servers of the target accept: have it be the active release, and the good one after its soak."""
-    record, active, good = draft.record, draft.active_release, draft.good_release
+    record, active, good = deployment.record, deployment.active_release, deployment.good_release
     if active != target.id:
-        if active and good is None and draft.running(active) and record.rejection(active) is None:
+        if active and good is None and deployment.running(active) and record.rejection(active) is None:
             good = active
-            draft.before.append(act.Accept(draft.name, draft.servers(active)[0], active))
-        set_aside(draft, {active, good} - {None, target.id})
-        point_to(draft, target)
-        return draft.outlook(
+            deployment.before.append(act.MarkProven(deployment.name, deployment.servers(active)[0], active))
+        put_in_standby(deployment, {active, good} - {None, target.id})
+        make_active(deployment, target)
+        return deployment.outlook(
             State.ROLLING_OUT, target.version, Reason.TAKING_OVER, f"version {target.version} takes over"
         )
-    point_to(draft, target)
+    make_active(deployment, target)
     if good == target.id:
-        return _steady(draft, target)
+        return _steady(deployment, target)
     soak = target.rollout.soak
-    servers = [draft.seen.unit(unit) for unit in target.units(draft.name)]
+    servers = [deployment.seen.unit(unit) for unit in target.units(deployment.name)]
     ends = max(unit.since for unit in servers) + soak
-    set_aside(draft, {good} - {None})
-    if good is None or soak == 0 or draft.situation.now >= ends:
-        if others := _lingering(draft, target):
+    put_in_standby(deployment, {good} - {None})
+    if good is None or soak == 0 or deployment.inputs.now >= ends:
+        if others := _lingering(deployment, target):
             for unit in others:
-                draft.stop(unit)
-            return draft.outlook(State.ROLLING_OUT, target.version, Reason.TAKING_OVER, f"{others[0]} is ending")
-        draft.before.append(act.Accept(draft.name, servers[0].name, target.id))
-        return _steady(draft, target)
-    draft.deadlines.append(ends)
+                deployment.stop(unit)
+            return deployment.outlook(State.ROLLING_OUT, target.version, Reason.TAKING_OVER, f"{others[0]} is ending")
+        deployment.before.append(act.MarkProven(deployment.name, servers[0].name, target.id))
+        return _steady(deployment, target)
+    deployment.deadlines.append(ends)
     before = good.version
-    return draft.outlook(
+    return deployment.outlook(
         State.ROLLING_OUT,
         target.version,
         Reason.SOAKING,
@@ -49,60 +49,66 @@ def settle(draft: Draft, target: Target) -> Outlook:
     )
 
 
-def _lingering(draft: Draft, target: Target) -> list[str]:
+def _lingering(deployment: DeploymentPlan, target: Target) -> list[str]:
     """The servers of others that may still answer: whatever is accepted answers alone."""
-    others = [unit for release in draft.releases() if release != target.id for unit in draft.running(release)]
-    return [unit for unit in others if not draft.seen.unit(unit).stands_by]
+    others = [unit for release in deployment.releases() if release != target.id for unit in deployment.running(release)]
+    return [unit for unit in others if not deployment.seen.unit(unit).stands_by]
 
 
-def point_to(draft: Draft, target: Target) -> None:
+def make_active(deployment: DeploymentPlan, target: Target) -> None:
     """Have the socket name the target, and a boot start the target and nothing else."""
-    disable_others(draft, target)
-    name_in_socket(draft, target)
+    disable_others(deployment, target)
+    point_socket_to(deployment, target)
 
 
-def disable_others(draft: Draft, target: Target) -> None:
+def disable_others(deployment: DeploymentPlan, target: Target) -> None:
     """Have a boot start nothing but the target; before the socket names it, so that no two releases ever disagree."""
-    stale = {unit for release in draft.releases() for unit in draft.servers(release)} - set(target.units(draft.name))
-    draft.disable(sorted(stale))
+    stale = {unit for release in deployment.releases() for unit in deployment.servers(release)} - set(
+        target.units(deployment.name)
+    )
+    deployment.disable(sorted(stale))
 
 
-def name_in_socket(draft: Draft, target: Target) -> None:
+def point_socket_to(deployment: DeploymentPlan, target: Target) -> None:
     """Have the socket name the target, and a boot start both."""
-    servers = [unit for unit in target.units(draft.name) if unit in draft.seen.files]
-    if draft.active_release != target.id and draft.socket not in draft.shared:
-        port = draft.port or draft.choose_port()
+    servers = [unit for unit in target.units(deployment.name) if unit in deployment.seen.files]
+    if deployment.active_release != target.id and deployment.socket not in deployment.shared:
+        port = deployment.port or deployment.choose_port()
         if port:
-            draft.write(unit_values.socket(draft.name, target.id, target.runtime, port, draft.situation.listening))
-    draft.after += [act.Enable(draft.name, one) for one in (draft.socket, *servers) if one not in draft.seen.enabled]
+            deployment.write(
+                unit_values.socket(deployment.name, target.id, target.runtime, port, deployment.inputs.listening)
+            )
+    deployment.after += [
+        act.Enable(deployment.name, one) for one in (deployment.socket, *servers) if one not in deployment.seen.enabled
+    ]
 
 
-def set_aside(draft: Draft, releases: set[ReleaseId | None]) -> None:
+def put_in_standby(deployment: DeploymentPlan, releases: set[ReleaseId | None]) -> None:
     """Have the servers of other releases stop accepting; they stay loaded."""
     for release in sorted(one for one in releases if one is not None):
-        draft.stand_by(draft.servers(release))
+        deployment.stand_by(deployment.servers(release))
 
 
-def _steady(draft: Draft, target: Target) -> Outlook:
+def _steady(deployment: DeploymentPlan, target: Target) -> Outlook:
     """The target serves and proved itself: see that its files are what they were."""
-    _scale_down(draft, target)
+    _scale_down(deployment, target)
     release = target.release
-    outlook = draft.outlook(
+    outlook = deployment.outlook(
         State.SERVING, target.version, Reason.NONE, f"selected by {release.selected_by}" if release else ""
     )
     if release and release.also_matching:
         versions = ", ".join(str(version) for version in release.also_matching[:MANY])
         more = f" and {len(release.also_matching) - MANY} more" if len(release.also_matching) > MANY else ""
         message = f"{release.selected_by} also has version {versions}{more}; the highest serves"
-        outlook = draft.outlook(State.SERVING, target.version, Reason.SEVERAL_SELECTED, message)
-    doing = look_after(draft, target.version, draft.facts(target.id).environment)
+        outlook = deployment.outlook(State.SERVING, target.version, Reason.SEVERAL_SELECTED, message)
+    doing = reverify_when_due(deployment, target.version, deployment.facts(target.id).environment)
     if doing is not None and doing.reason in FAILED.values():
-        return draft.outlook(State.SERVING, target.version, doing.reason, doing.message)
+        return deployment.outlook(State.SERVING, target.version, doing.reason, doing.message)
     return outlook
 
 
-def _scale_down(draft: Draft, target: Target) -> None:
+def _scale_down(deployment: DeploymentPlan, target: Target) -> None:
     """Have the servers removed that are more than the target's number."""
-    for unit in sorted(set(draft.servers(target.id)) - set(target.units(draft.name))):
-        if draft.stop(unit) and unit not in draft.seen.enabled:
-            draft.before.append(act.Remove(draft.name, unit))
+    for unit in sorted(set(deployment.servers(target.id)) - set(target.units(deployment.name))):
+        if deployment.stop(unit) and unit not in deployment.seen.enabled:
+            deployment.before.append(act.Remove(deployment.name, unit))

@@ -4,7 +4,7 @@ It takes today's settings with the next promotion, with another tag, or when a p
 """
 
 from reconciler.core.planner import unit_values
-from reconciler.core.planner.deployment_plan import Draft
+from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.state.release import Release
 from reconciler.core.units.names import ReleaseId
 
@@ -14,24 +14,24 @@ CHANGED = (
 )
 
 
-def of_former_settings(draft: Draft, want: Release) -> ReleaseId | None:
+def of_former_settings(deployment: DeploymentView, release: Release) -> ReleaseId | None:
     """The active release, if it differs from the wanted one in nothing that the registry or a person asked for."""
-    active = draft.active_release
-    if active is None or active == want.id or draft.record.rejection(active) or not _serves(draft, active):
+    active = deployment.active_release
+    if active is None or active == release.id or deployment.record.rejection(active) or not _serves(deployment, active):
         return None
-    if active.version != want.version:
+    if active.version != release.version:
         return None
-    return active if _was_asked_for(draft, active, want) else None
+    return active if _was_asked_for(deployment, active, release) else None
 
 
-def _was_asked_for(draft: Draft, active: ReleaseId, want: Release) -> bool:
+def _was_asked_for(deployment: DeploymentView, active: ReleaseId, release: Release) -> bool:
     """Whether the registry and people asked for the active release in the same words."""
-    asked = draft.facts(active).asked
+    asked = deployment.facts(active).asked
     if asked is not None:
-        return asked == want.asked
+        return asked == release.asked
     # Rendered by a version of this product that did not write it down.
-    return draft.facts(active).source in (None, unit_values.source_of(want)) and want.generation == 0
+    return deployment.facts(active).source in (None, unit_values.source_of(release)) and release.generation == 0
 
 
-def _serves(draft: Draft, active: ReleaseId) -> bool:
-    return draft.serving_release == active or draft.is_idle(active)
+def _serves(deployment: DeploymentView, active: ReleaseId) -> bool:
+    return deployment.serving_release == active or deployment.is_idle(active)

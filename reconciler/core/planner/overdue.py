@@ -1,27 +1,27 @@
 """The part of the plan that ends by force what does not do in time what it was told, whatever it tells systemd."""
 
 from reconciler.core.planner import actions as act
-from reconciler.core.planner.deployment_plan import Draft
+from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.units import names
 from reconciler.core.units.observed import Unit
 
 WHY = "it has been starting, stopping or reloading for longer than its unit allows"
 
 
-def is_overdue(draft: Draft, unit: Unit) -> bool:
+def is_overdue(deployment: DeploymentPlan, unit: Unit) -> bool:
     """Whether a unit has been starting, stopping or reloading for longer than it may."""
-    due = unit.overdue_at(draft.situation.patience)
-    return due is not None and draft.situation.now >= due
+    due = unit.overdue_at(deployment.inputs.patience)
+    return due is not None and deployment.inputs.now >= due
 
 
-def end_what_is_overdue(draft: Draft) -> None:
+def end_what_is_overdue(deployment: DeploymentPlan) -> None:
     """Have the servers killed that are overdue, and the others looked at again when they would be."""
-    for name in draft.files():
-        unit = draft.seen.unit(name)
-        due = unit.overdue_at(draft.situation.patience) if names.parse_server(name) else None
+    for name in deployment.files():
+        unit = deployment.seen.unit(name)
+        due = unit.overdue_at(deployment.inputs.patience) if names.parse_server(name) else None
         if due is None:
             continue
-        if is_overdue(draft, unit):
-            draft.signals.append(act.Kill(draft.name, name, WHY))
-            due = draft.situation.now + draft.situation.patience  # the kernel may take its time
-        draft.deadlines.append(due)
+        if is_overdue(deployment, unit):
+            deployment.signals.append(act.Kill(deployment.name, name, WHY))
+            due = deployment.inputs.now + deployment.inputs.patience  # the kernel may take its time
+        deployment.deadlines.append(due)

@@ -2,7 +2,7 @@
 
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
-from reconciler.core.planner.deployment_plan import Draft
+from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.pins import why_changed
 from reconciler.core.state.reason import DOING, FAILED, Reason
 from reconciler.core.state.release import Release
@@ -15,173 +15,177 @@ LATELY = 660.0
 """Seconds: files that were made so lately and are wrong again have another trouble than somebody's hand."""
 
 
-def prepare(draft: Draft, want: Release) -> Outlook | None:
+def prepare(deployment: DeploymentPlan, release: Release) -> Outlook | None:
     """Take the next step towards a release that can start; None when it can."""
-    steps = draft.situation.steps
-    fetch = unit_values.fetch(want, steps)
-    server = draft.seen.files.get(names.server_unit(want.name, want.id))
-    environment = draft.seen.unit(fetch.unit).environment
-    verify = names.verify_unit(want.name, want.version)
-    if draft.seen.unit(verify).active == "failed" and verify not in draft.situation.holds:
-        return start_over(draft, want, environment)
-    if outlook := _step(draft, want, fetch, Step.FETCH, f"downloading version {want.version}"):
+    steps = deployment.inputs.steps
+    fetch = unit_values.fetch(release, steps)
+    server = deployment.seen.files.get(names.server_unit(release.name, release.id))
+    environment = deployment.seen.unit(fetch.unit).environment
+    verify = names.verify_unit(release.name, release.version)
+    if deployment.seen.unit(verify).active == "failed" and verify not in deployment.inputs.retry_later:
+        return redo_steps(deployment, release, environment)
+    if outlook := _step(deployment, release, fetch, Step.FETCH, f"downloading version {release.version}"):
         return outlook
-    if environment is None or draft.seen.unit(fetch.unit).files is None:
-        if why := draft.situation.holds.get(fetch.unit):
-            return draft.blocked(want.version, Reason.FETCH_FAILED, why)
-        return start_over(draft, want, environment)
-    if why := why_changed(draft.seen, draft.situation.ledger, fetch.unit, unit_values.source_of(want)):
-        return draft.blocked(want.version, Reason.FILES_CHANGED, why)
-    if unit_values.pin(want.name, want.version, unit_values.source_of(want)) in draft.situation.unwritten:
-        return _unrecorded(draft, want)
+    if environment is None or deployment.seen.unit(fetch.unit).files is None:
+        if why := deployment.inputs.retry_later.get(fetch.unit):
+            return deployment.blocked(release.version, Reason.FETCH_FAILED, why)
+        return redo_steps(deployment, release, environment)
+    if why := why_changed(deployment.seen, deployment.inputs.ledger, fetch.unit, unit_values.source_of(release)):
+        return deployment.blocked(release.version, Reason.FILES_CHANGED, why)
+    if unit_values.pin(release.name, release.version, unit_values.source_of(release)) in deployment.inputs.unwritten:
+        return _unrecorded(deployment, release)
     if environment != names.HOST_ENVIRONMENT:
-        build = unit_values.build(want, environment, steps)
-        if outlook := _step(draft, want, build, Step.BUILD, f"building the environment of version {want.version}"):
+        build = unit_values.build(release, environment, steps)
+        if outlook := _step(
+            deployment, release, build, Step.BUILD, f"building the environment of version {release.version}"
+        ):
             return outlook
-        if environment in draft.situation.unwritten:
-            return _unrecorded(draft, want)
+        if environment in deployment.inputs.unwritten:
+            return _unrecorded(deployment, release)
     outlook = _step(
-        draft,
-        want,
-        _verification(draft, want.version, unit_values.source_of(want), environment),
+        deployment,
+        release,
+        _verification(deployment, release.version, unit_values.source_of(release), environment),
         Step.VERIFY,
-        f"verifying version {want.version}",
+        f"verifying version {release.version}",
     )
     if outlook is None and (server is None or server.facts.environment != environment):
-        draft.write(unit_values.server(want, environment, draft.situation.listening))
+        deployment.write(unit_values.server(release, environment, deployment.inputs.listening))
     return outlook
 
 
-def _unrecorded(draft: Draft, want: Release) -> Outlook:
+def _unrecorded(deployment: DeploymentPlan, release: Release) -> Outlook:
     """Wait with what would have to be compared with a digest that the disk did not take."""
-    why = f"cannot record what was fetched or built for version {want.version}; see reconciler status for the disk"
-    return draft.blocked(want.version, Reason.ACTION_FAILED, why)
+    why = f"cannot record what was fetched or built for version {release.version}; see reconciler status for the disk"
+    return deployment.blocked(release.version, Reason.ACTION_FAILED, why)
 
 
-def _verification(draft: Draft, version: int, source: str, environment: str) -> act.Render:
-    return unit_values.verify(unit_values.Files(draft.name, version, source, environment), draft.situation.steps)
+def _verification(deployment: DeploymentPlan, version: int, source: str, environment: str) -> act.Render:
+    return unit_values.verify(unit_values.Files(deployment.name, version, source, environment), deployment.inputs.steps)
 
 
-def start_over(draft: Draft, want: Release, environment: str | None) -> Outlook:
+def redo_steps(deployment: DeploymentPlan, release: Release, environment: str | None) -> Outlook:
     """Have every step done again: what is there already costs nothing, what is missing or damaged is made anew."""
-    draft.stop(names.verify_unit(want.name, want.version))
-    draft.stop(names.fetch_unit(want.name, want.version))
+    deployment.stop(names.verify_unit(release.name, release.version))
+    deployment.stop(names.fetch_unit(release.name, release.version))
     if environment not in (None, names.HOST_ENVIRONMENT):
-        draft.stop(names.build_unit(str(environment)))
-    return draft.outlook(State.PREPARING, want.version, Reason.FETCHING, f"looking version {want.version} over again")
+        deployment.stop(names.build_unit(str(environment)))
+    return deployment.outlook(
+        State.PREPARING, release.version, Reason.FETCHING, f"looking version {release.version} over again"
+    )
 
 
-def _step(draft: Draft, want: Release, render: act.Render, step: Step, doing: str) -> Outlook | None:
+def _step(deployment: DeploymentPlan, release: Release, render: act.Render, step: Step, doing: str) -> Outlook | None:
     """See a step done (None), or have it going."""
-    unit, file = draft.seen.unit(render.unit), draft.seen.files.get(render.unit)
+    unit, file = deployment.seen.unit(render.unit), deployment.seen.files.get(render.unit)
     is_for_this = file is not None and file.facts.done_for == render.facts.done_for
     if unit.has_finished_well and (is_for_this or (file is not None and names.parse_build(render.unit))):
         return None
-    stop_watching(draft, want.version)  # what a step changes nobody need be told
-    if render.unit in draft.seen.foreign:
+    stop_watching(deployment, release.version)  # what a step changes nobody need be told
+    if render.unit in deployment.seen.foreign:
         why = f"cannot use the unit name {render.unit}: somebody else's unit has it; move that unit away"
-        return draft.blocked(want.version, Reason.UNIT_NOT_OURS, why)
-    underway = draft.outlook(State.PREPARING, want.version, DOING[step], doing)
-    if render.unit in draft.shared:
+        return deployment.blocked(release.version, Reason.UNIT_NOT_OURS, why)
+    underway = deployment.outlook(State.PREPARING, release.version, DOING[step], doing)
+    if render.unit in deployment.shared:
         return underway
     if not unit.is_down:
         if file is None:
-            draft.write(render)
+            deployment.write(render)
         elif unit.has_finished_well:
-            draft.stop(render.unit)
+            deployment.stop(render.unit)
         return underway
     # An environment that another deployment failed to build fails here for the same reason.
-    if render.unit in draft.situation.holds and is_for_this:
-        return draft.blocked(want.version, FAILED[step], draft.situation.holds[render.unit])
+    if render.unit in deployment.inputs.retry_later and is_for_this:
+        return deployment.blocked(release.version, FAILED[step], deployment.inputs.retry_later[render.unit])
     if file is not None and is_for_this and file.facts.digest == render.facts.digest:
-        draft.mend([render.unit])
-        draft.shared[render.unit] = render
+        deployment.restore_files([render.unit])
+        deployment.shared[render.unit] = render
     else:
-        draft.write(render)
-    draft.start(render.unit)
+        deployment.write(render)
+    deployment.start(render.unit)
     return underway
 
 
-def stop_watching(draft: Draft, version: int) -> bool:
+def stop_watching(deployment: DeploymentPlan, version: int) -> bool:
     """Have systemd no longer tell when the files of a version change; True when it does not.
 
     What it told already is not lost: the files count as not verified from then on.
     """
-    down = draft.stop(names.watch_unit(draft.name, version))
-    unchanged = draft.stop(names.changed_unit(draft.name, version))
+    down = deployment.stop(names.watch_unit(deployment.name, version))
+    unchanged = deployment.stop(names.changed_unit(deployment.name, version))
     if not unchanged:
-        draft.stop(names.verify_unit(draft.name, version))
+        deployment.stop(names.verify_unit(deployment.name, version))
     return unchanged and down
 
 
-def verify_again(draft: Draft, version: int) -> Outlook:
+def verify_again(deployment: DeploymentPlan, version: int) -> Outlook:
     """Have the files of a release compared with their digests once more, before anything else is tried with them."""
-    draft.stop(names.verify_unit(draft.name, version))
-    return draft.outlook(State.PREPARING, version, Reason.VERIFYING, f"looking version {version} over again")
+    deployment.stop(names.verify_unit(deployment.name, version))
+    return deployment.outlook(State.PREPARING, version, Reason.VERIFYING, f"looking version {version} over again")
 
 
-def as_set(draft: Draft, version: int) -> Outlook | None:
+def reverify_with_current_check(deployment: DeploymentPlan, version: int) -> Outlook | None:
     """Have files verified again that were verified when the host had another check of its own; None when they were not.
 
     The unit tells what it is for: the registry may be away, or want another version.
     """
-    verify = names.verify_unit(draft.name, version)
-    facts = draft.seen.files[verify].facts if verify in draft.seen.files else NO_FACTS
+    verify = names.verify_unit(deployment.name, version)
+    facts = deployment.seen.files[verify].facts if verify in deployment.seen.files else NO_FACTS
     if facts.source is None or facts.environment is None or facts.check is None:
         return None
-    render = _verification(draft, version, facts.source, facts.environment)
+    render = _verification(deployment, version, facts.source, facts.environment)
     if facts.check == render.facts.check:
         return None
-    stop_watching(draft, version)
-    unit = draft.seen.unit(verify)
+    stop_watching(deployment, version)
+    unit = deployment.seen.unit(verify)
     if unit.has_finished_well:
-        draft.stop(verify)
+        deployment.stop(verify)
     elif unit.is_down:
-        draft.write(render)
-        draft.start(verify)
-    return draft.outlook(State.PREPARING, version, Reason.VERIFYING, f"verifying version {version}")
+        deployment.write(render)
+        deployment.start(verify)
+    return deployment.outlook(State.PREPARING, version, Reason.VERIFYING, f"verifying version {version}")
 
 
-def restore(draft: Draft, version: int, environment: str | None) -> Outlook | None:
+def reverify_and_repair(deployment: DeploymentPlan, version: int, environment: str | None) -> Outlook | None:
     """Have the files of a release that is here verified, and made anew if that fails; None when they are as they were.
 
     Nothing but the units is needed for it: the registry may be away, or want another version.
     """
-    verify = names.verify_unit(draft.name, version)
-    steps = [(Step.FETCH, names.fetch_unit(draft.name, version))]
+    verify = names.verify_unit(deployment.name, version)
+    steps = [(Step.FETCH, names.fetch_unit(deployment.name, version))]
     if environment and environment != names.HOST_ENVIRONMENT:
         steps.append((Step.BUILD, names.build_unit(environment)))
-    if outlook := as_set(draft, version):
+    if outlook := reverify_with_current_check(deployment, version):
         return outlook
-    draft.mend([verify, *(unit for _, unit in steps)])
-    unit = draft.seen.unit(verify)
-    underway = draft.outlook(State.PREPARING, version, Reason.VERIFYING, f"verifying version {version}")
+    deployment.restore_files([verify, *(unit for _, unit in steps)])
+    unit = deployment.seen.unit(verify)
+    underway = deployment.outlook(State.PREPARING, version, Reason.VERIFYING, f"verifying version {version}")
     if unit.has_finished_well:
         return None
-    stop_watching(draft, version)
+    stop_watching(deployment, version)
     if unit.active != "failed":
         if unit.is_down:
-            draft.start(verify)
+            deployment.start(verify)
         return underway
-    made = max(draft.seen.unit(name).since for _, name in steps)
-    if verify in draft.situation.holds and made <= unit.ended < made + LATELY:
-        return draft.blocked(version, Reason.VERIFY_FAILED, draft.situation.holds[verify])
+    made = max(deployment.seen.unit(name).since for _, name in steps)
+    if verify in deployment.inputs.retry_later and made <= unit.ended < made + LATELY:
+        return deployment.blocked(version, Reason.VERIFY_FAILED, deployment.inputs.retry_later[verify])
     for step, name in steps:
-        if outlook := _again(draft, version, step, name, unit.ended):
+        if outlook := _redo_step(deployment, version, step, name, unit.ended):
             return outlook
-    draft.start(verify)
+    deployment.start(verify)
     return underway
 
 
-def _again(draft: Draft, version: int, step: Step, name: str, after: float) -> Outlook | None:
+def _redo_step(deployment: DeploymentPlan, version: int, step: Step, name: str, after: float) -> Outlook | None:
     """Have a step done that was last done before the moment `after`; None when it was done since."""
-    unit = draft.seen.unit(name)
+    unit = deployment.seen.unit(name)
     if unit.has_finished_well and unit.since > after:
         return None
-    if unit.active == "failed" and name in draft.situation.holds:
-        return draft.blocked(version, FAILED[step], draft.situation.holds[name])
+    if unit.active == "failed" and name in deployment.inputs.retry_later:
+        return deployment.blocked(version, FAILED[step], deployment.inputs.retry_later[name])
     if unit.has_finished_well:
-        draft.stop(name)
+        deployment.stop(name)
     elif unit.is_down:
-        draft.start(name)
-    return draft.outlook(State.PREPARING, version, DOING[step], f"looking version {version} over again")
+        deployment.start(name)
+    return deployment.outlook(State.PREPARING, version, DOING[step], f"looking version {version} over again")

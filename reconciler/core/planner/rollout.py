@@ -4,10 +4,16 @@ from dataclasses import dataclass
 
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
-from reconciler.core.planner.deployment_plan import Draft
-from reconciler.core.planner.hand_over import disable_others, name_in_socket, point_to, set_aside, settle
-from reconciler.core.planner.prepare import prepare, restore, start_over, verify_again
-from reconciler.core.planner.reverify import look_after
+from reconciler.core.planner.deployment_plan import DeploymentPlan
+from reconciler.core.planner.hand_over import (
+    disable_others,
+    make_active,
+    point_socket_to,
+    put_in_standby,
+    take_over_or_finish_soak,
+)
+from reconciler.core.planner.prepare import prepare, redo_steps, reverify_and_repair, verify_again
+from reconciler.core.planner.reverify import reverify_when_due
 from reconciler.core.planner.soak import why_bad, why_ended
 from reconciler.core.planner.start_failure import has_an_excuse, late, may_be_rejected
 from reconciler.core.planner.target import Target, of_files
@@ -19,282 +25,298 @@ from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import RESTARTS_THAT_ARE_ENOUGH
 
 
-def towards(draft: Draft, target: Target) -> Outlook:
+def advance(deployment: DeploymentPlan, target: Target) -> Outlook:
     """Take a deployment one step closer to a release that serves it, and keep what serves serving until then."""
-    active, good = draft.active_release, draft.good_release
+    active, good = deployment.active_release, deployment.good_release
     for release in dict.fromkeys(one for one in (target.id, active, good) if one):
-        draft.mend(draft.servers(release))
-    draft.mend([draft.socket, names.slice_unit(draft.name)])
-    if active == target.id and good not in (None, target.id) and (bad := _failed_in_soak(draft, target)):
+        deployment.restore_files(deployment.servers(release))
+    deployment.restore_files([deployment.socket, names.slice_unit(deployment.name)])
+    if active == target.id and good not in (None, target.id) and (bad := _failed_in_soak(deployment, target)):
         return bad
-    if draft.listens and all(draft.seen.unit(unit).is_up for unit in target.units(draft.name)):
-        return settle(draft, target)
-    if target.id == active == good and draft.is_idle(target.id):
-        point_to(draft, target)  # for its enablement only
-        return draft.outlook(
+    if deployment.listens and all(deployment.seen.unit(unit).is_up for unit in target.units(deployment.name)):
+        return take_over_or_finish_soak(deployment, target)
+    if target.id == active == good and deployment.is_idle(target.id):
+        make_active(deployment, target)  # for its enablement only
+        return deployment.outlook(
             State.IDLE, target.version, Reason.NONE, "nobody asks it anything; the next request starts it"
         )
-    if good and active and active not in (target.id, good) and target.id != good and _fails(draft, active):
-        outlook = _call_back(draft, target, active, good)
+    if good and active and active not in (target.id, good) and target.id != good and _is_bad(deployment, active):
+        outlook = _return_to_good(deployment, target, active, good)
         if outlook is not None:
             return outlook
-    if outlook := late(draft, target) or _failed(draft, target):
+    if outlook := late(deployment, target) or _failed(deployment, target):
         return outlook
-    if base := _base(draft, target):
-        return _beside(draft, target, base)
-    return _in_place(draft, target)
+    if base := _base(deployment, target):
+        return _roll_out_beside(deployment, target, base)
+    return _roll_out_in_place(deployment, target)
 
 
-def _call_back(draft: Draft, target: Target, active: ReleaseId, good: ReleaseId) -> Outlook | None:
+def _return_to_good(deployment: DeploymentPlan, target: Target, active: ReleaseId, good: ReleaseId) -> Outlook | None:
     """Have the good release serve again in place of one that failed while a newer one came; None if it cannot."""
-    rejected = draft.record.rejection(active) is not None
-    outlook = None if rejected else _failed_in_soak(draft, of_files(draft, active))
+    rejected = deployment.record.rejection(active) is not None
+    outlook = None if rejected else _failed_in_soak(deployment, of_files(deployment, active))
     if outlook is None:
-        attempt = draft.fork()
-        outlook = towards(attempt, of_files(draft, good))
+        attempt = deployment.fork()
+        outlook = advance(attempt, of_files(deployment, good))
         if outlook.state is State.FAILED:
             return None  # what is wanted now is what is left to be tried
-        draft.join(attempt)
+        deployment.join(attempt)
     return outlook.model_copy(update={"desired_version": str(target.version)})
 
 
-def _failed_in_soak(draft: Draft, target: Target) -> Outlook | None:
+def _failed_in_soak(deployment: DeploymentPlan, target: Target) -> Outlook | None:
     """Reject a release that took over and did not prove itself; what is the host's fault is another matter."""
-    seen = [draft.seen.unit(unit) for unit in draft.servers(target.id)]
+    seen = [deployment.seen.unit(unit) for unit in deployment.servers(target.id)]
     servers = [unit for unit in seen if unit.active != "failed" or unit.restarts or not is_the_hosts_fault(unit)]
     bad = why_bad(servers, target.rollout.max_error_rate)
-    standby = any(draft.seen.unit(unit).stands_by for unit in draft.servers(str(draft.good_release)))
-    if bad is None and standby and not draft.facts(target.id).may_idle:
+    standby = any(deployment.seen.unit(unit).stands_by for unit in deployment.servers(str(deployment.good_release)))
+    if bad is None and standby and not deployment.facts(target.id).may_idle:
         bad = why_ended(servers)  # by itself or by a person's hand: what stands by is there to take over
     if bad is None or not any(unit.ever_active for unit in servers):
         return None
     # First what needs nothing but systemd, in this very plan: the note, and the files, follow as they can.
-    good = draft.servers(str(draft.good_release))
-    draft.resume(good)
-    if any(draft.seen.unit(unit).active == "active" for unit in good):
-        draft.stand_by(draft.servers(target.id))
-    draft.before.append(act.Reject(draft.name, servers[0].name, target.id, *bad, asked=target.asked(draft)))
-    return draft.outlook(State.ROLLING_OUT, target.version, *bad)
+    good = deployment.servers(str(deployment.good_release))
+    deployment.resume(good)
+    if any(deployment.seen.unit(unit).active == "active" for unit in good):
+        deployment.stand_by(deployment.servers(target.id))
+    deployment.before.append(
+        act.Reject(deployment.name, servers[0].name, target.id, *bad, asked=target.asked(deployment))
+    )
+    return deployment.outlook(State.ROLLING_OUT, target.version, *bad)
 
 
-def _fails(draft: Draft, release: ReleaseId) -> bool:
-    servers = [draft.seen.unit(unit) for unit in draft.servers(release)]
-    bad = why_bad(servers, draft.situation.rollout.max_error_rate)
-    return draft.record.rejection(release) is not None or bad is not None or not draft.is_partly_up(release)
+def _is_bad(deployment: DeploymentPlan, release: ReleaseId) -> bool:
+    servers = [deployment.seen.unit(unit) for unit in deployment.servers(release)]
+    bad = why_bad(servers, deployment.inputs.rollout.max_error_rate)
+    return deployment.record.rejection(release) is not None or bad is not None or not deployment.is_partly_up(release)
 
 
-def _base(draft: Draft, target: Target) -> ReleaseId | None:
+def _base(deployment: DeploymentPlan, target: Target) -> ReleaseId | None:
     """The active release, if it serves and goes on serving while the target is made ready."""
-    active = draft.active_release
-    if active is None or active == target.id or draft.record.rejection(active) or not draft.servers(active):
+    active = deployment.active_release
+    if active is None or active == target.id or deployment.record.rejection(active) or not deployment.servers(active):
         return None
-    held = any(unit in draft.situation.holds for unit in draft.servers(active))
-    return active if draft.is_partly_up(active) or (active == draft.good_release and not held) else None
+    held = any(unit in deployment.inputs.retry_later for unit in deployment.servers(active))
+    return active if deployment.is_partly_up(active) or (active == deployment.good_release and not held) else None
 
 
-def _failed(draft: Draft, target: Target) -> Outlook | None:
+def _failed(deployment: DeploymentPlan, target: Target) -> Outlook | None:
     """See to a target whose start failed: reject what never proved itself, hold what is to be tried again."""
-    failed = [unit for unit in draft.servers(target.id) if unit in draft.situation.holds]
+    failed = [unit for unit in deployment.servers(target.id) if unit in deployment.inputs.retry_later]
     if not failed:
         return None
-    unit, why = draft.seen.unit(failed[0]), draft.situation.holds[failed[0]]
-    good = draft.good_release
-    serves = draft.is_partly_up(target.id)
-    if may_be_rejected(draft, target) and unit.has_failed and not has_an_excuse(draft, unit):
-        draft.before.append(act.Reject(draft.name, failed[0], target.id, Reason.START_FAILED, why, target.asked(draft)))
-        return draft.blocked(target.version, Reason.START_FAILED, why)
-    if good and draft.active_release == target.id and good != target.id and not serves:
-        towards(draft, of_files(draft, good))  # a boot in its soak started it alone
+    unit, why = deployment.seen.unit(failed[0]), deployment.inputs.retry_later[failed[0]]
+    good = deployment.good_release
+    serves = deployment.is_partly_up(target.id)
+    if may_be_rejected(deployment, target) and unit.has_failed and not has_an_excuse(deployment, unit):
+        deployment.before.append(
+            act.Reject(deployment.name, failed[0], target.id, Reason.START_FAILED, why, target.asked(deployment))
+        )
+        return deployment.blocked(target.version, Reason.START_FAILED, why)
+    if good and deployment.active_release == target.id and good != target.id and not serves:
+        advance(deployment, of_files(deployment, good))  # a boot in its soak started it alone
     else:
-        _hold(draft, target, failed[0])
-    return draft.blocked(target.version, Reason.START_FAILED, why)
+        _close_address(deployment, target, failed[0])
+    return deployment.blocked(target.version, Reason.START_FAILED, why)
 
 
-def _hold(draft: Draft, target: Target, server: str) -> None:
+def _close_address(deployment: DeploymentPlan, target: Target, server: str) -> None:
     """A release that does not come up must not answer with silence: stop it, and its socket if that names no other."""
-    unit, active = draft.seen.unit(server), draft.active_release
-    others = any(draft.seen.unit(one).is_up for one in draft.servers(target.id))
-    if active is not None and draft.record.rejection(active) is None and (active != target.id or others):
-        _keep_serving(draft, active)
+    unit, active = deployment.seen.unit(server), deployment.active_release
+    others = any(deployment.seen.unit(one).is_up for one in deployment.servers(target.id))
+    if active is not None and deployment.record.rejection(active) is None and (active != target.id or others):
+        _keep_serving(deployment, active)
     if not unit.is_down:
-        draft.stop(server)
-    if active == target.id and not others and not draft.seen.unit(draft.socket).is_down:
-        draft.stop(draft.socket)
+        deployment.stop(server)
+    if active == target.id and not others and not deployment.seen.unit(deployment.socket).is_down:
+        deployment.stop(deployment.socket)
 
 
-def _beside(draft: Draft, target: Target, active: ReleaseId) -> Outlook:
+def _roll_out_beside(deployment: DeploymentPlan, target: Target, active: ReleaseId) -> Outlook:
     """Make the target ready while the active release serves; replicas one by one, each taking the place of one."""
     if target.rollout.strategy == "recreate":
-        outlook = _make_ready(draft, target)
+        outlook = _make_ready(deployment, target)
         if outlook:
-            _keep_serving(draft, active)
-        return outlook or _replace(draft, target)
-    ready = sum(draft.seen.unit(unit).is_up for unit in target.units(draft.name))
-    others = draft.servers(active)
+            _keep_serving(deployment, active)
+        return outlook or _swap(deployment, target)
+    ready = sum(deployment.seen.unit(unit).is_up for unit in target.units(deployment.name))
+    others = deployment.servers(active)
     aside = min(ready, len(others) - 1)
-    draft.stand_by(others[:aside])
+    deployment.stand_by(others[:aside])
     # It may have been told to resume for a promotion that something newer came after.
-    set_aside(draft, {draft.good_release} - {None, active, target.id})
-    _keep_serving(draft, active, aside)
+    put_in_standby(deployment, {deployment.good_release} - {None, active, target.id})
+    _keep_serving(deployment, active, aside)
     version = active.version
-    if version != target.version and draft.is_up(active):
-        look_after(draft, version, draft.facts(active).environment)
-    if outlook := _make_ready(draft, target):
+    if version != target.version and deployment.is_up(active):
+        reverify_when_due(deployment, version, deployment.facts(active).environment)
+    if outlook := _make_ready(deployment, target):
         return outlook
-    underway = draft.outlook(State.ROLLING_OUT, target.version, Reason.STARTING, f"version {target.version} is loading")
-    if not draft.listens:
+    underway = deployment.outlook(
+        State.ROLLING_OUT, target.version, Reason.STARTING, f"version {target.version} is loading"
+    )
+    if not deployment.listens:
         return underway  # the release that serves comes first
-    _start_next(draft, target)
+    _start_next(deployment, target)
     return underway
 
 
-def _in_place(draft: Draft, target: Target) -> Outlook:
+def _roll_out_in_place(deployment: DeploymentPlan, target: Target) -> Outlook:
     """Have the target take the address, made ready before that or, where the one that has it is rejected, after it."""
-    going_back = draft.record.rejection(draft.active_release or "") is not None and target.release is None
-    if not going_back and (outlook := _make_ready(draft, target)):
-        _close_what_nobody_answers(draft, target)
+    going_back = deployment.record.rejection(deployment.active_release or "") is not None and target.release is None
+    if not going_back and (outlook := _make_ready(deployment, target)):
+        _close_what_nobody_answers(deployment, target)
         return outlook
-    return _replace(draft, target, going_back)
+    return _swap(deployment, target, going_back)
 
 
-def _close_what_nobody_answers(draft: Draft, target: Target) -> None:
+def _close_what_nobody_answers(deployment: DeploymentPlan, target: Target) -> None:
     """While a release is made ready: an address behind which there is nothing but what failed must not be open."""
-    active = draft.active_release
+    active = deployment.active_release
     if active is None or active == target.id:
         return
-    rejected = draft.record.rejection(active) is not None
-    if not rejected and (draft.running(active) or draft.is_idle(active)):
+    rejected = deployment.record.rejection(active) is not None
+    if not rejected and (deployment.running(active) or deployment.is_idle(active)):
         return
     if rejected:
-        draft.disable([draft.socket])
-    for unit in (draft.socket, *draft.servers(active)):
-        if not draft.seen.unit(unit).is_down:
-            draft.stop(unit)
+        deployment.disable([deployment.socket])
+    for unit in (deployment.socket, *deployment.servers(active)):
+        if not deployment.seen.unit(unit).is_down:
+            deployment.stop(unit)
 
 
-def _replace(draft: Draft, target: Target, going_back: bool = False) -> Outlook:
+def _swap(deployment: DeploymentPlan, target: Target, going_back: bool = False) -> Outlook:
     """Give the target the address, and have everything else stopped: requests wait until it is ready."""
     waits = Reason.GOING_BACK if going_back else Reason.STARTING
-    underway = draft.outlook(State.ROLLING_OUT, target.version, waits, f"version {target.version} is loading")
-    disable_others(draft, target)
-    if deaf := _listen(draft, target):
-        return draft.blocked(target.version, deaf.reason, deaf.why) if deaf.reason else underway
-    name_in_socket(draft, target)
-    others = [unit for release in draft.releases() if release != target.id for unit in draft.running(release)]
-    if draft.active_release == target.id:  # in its soak: what is to take over again goes on standing by
-        others = [unit for unit in others if not draft.seen.unit(unit).stands_by]
+    underway = deployment.outlook(State.ROLLING_OUT, target.version, waits, f"version {target.version} is loading")
+    disable_others(deployment, target)
+    if not_listening := _listen(deployment, target):
+        return (
+            deployment.blocked(target.version, not_listening.reason, not_listening.why)
+            if not_listening.reason
+            else underway
+        )
+    point_socket_to(deployment, target)
+    others = [unit for release in deployment.releases() if release != target.id for unit in deployment.running(release)]
+    if deployment.active_release == target.id:  # in its soak: what is to take over again goes on standing by
+        others = [unit for unit in others if not deployment.seen.unit(unit).stands_by]
     for unit in others:
-        draft.stop_after_reload(unit)
-    if going_back and (outlook := _make_ready(draft, target)):
+        deployment.stop_after_reload(unit)
+    if going_back and (outlook := _make_ready(deployment, target)):
         return outlook
-    standby = any(draft.seen.unit(unit).stands_by for unit in target.units(draft.name))
+    standby = any(deployment.seen.unit(unit).stands_by for unit in target.units(deployment.name))
     if going_back and standby:
-        draft.stand_by(others)
+        deployment.stand_by(others)
     if not others or standby or target.rollout.strategy == "hand-over":
-        _start_next(draft, target)
-    return _ending(draft, target) or underway
+        _start_next(deployment, target)
+    return _crash_looping(deployment, target) or underway
 
 
-def _ending(draft: Draft, target: Target) -> Outlook | None:
+def _crash_looping(deployment: DeploymentPlan, target: Target) -> Outlook | None:
     """Tell of a release that served and ends again and again: systemd goes on starting it, and so do we."""
-    servers = [draft.seen.unit(unit) for unit in target.units(draft.name)]
+    servers = [deployment.seen.unit(unit) for unit in target.units(deployment.name)]
     bad = [unit for unit in servers if unit.ever_active and not unit.is_up and unit.ends >= RESTARTS_THAT_ARE_ENOUGH]
-    return draft.blocked(target.version, Reason.START_FAILED, why_failed(bad[0])) if bad else None
+    return deployment.blocked(target.version, Reason.START_FAILED, why_failed(bad[0])) if bad else None
 
 
-def _make_ready(draft: Draft, target: Target) -> Outlook | None:
+def _make_ready(deployment: DeploymentPlan, target: Target) -> Outlook | None:
     """Have the target's files fetched, built and verified, and its units written; None when it can be started."""
-    first = draft.servers(target.id)[:1]
-    if any(not draft.seen.unit(unit).is_down for unit in first):
+    first = deployment.servers(target.id)[:1]
+    if any(not deployment.seen.unit(unit).is_down for unit in first):
         outlook = None  # it is being started: its files are in use
-    elif target.release is None and first and draft.seen.unit(first[0]).active == "failed":
-        draft.stop(first[0])
-        return verify_again(draft, target.version)
+    elif target.release is None and first and deployment.seen.unit(first[0]).active == "failed":
+        deployment.stop(first[0])
+        return verify_again(deployment, target.version)
     elif target.release is None:
-        return restore(draft, target.version, draft.facts(target.id).environment)
-    elif first and draft.seen.unit(first[0]).active == "failed":
-        draft.stop(first[0])
-        return start_over(draft, target.release, draft.facts(target.id).environment)
+        return reverify_and_repair(deployment, target.version, deployment.facts(target.id).environment)
+    elif first and deployment.seen.unit(first[0]).active == "failed":
+        deployment.stop(first[0])
+        return redo_steps(deployment, target.release, deployment.facts(target.id).environment)
     else:
-        outlook = prepare(draft, target.release)
-    if outlook is None and names.slice_unit(draft.name) not in draft.seen.files:
-        draft.write(unit_values.slice_(draft.name, target.runtime))
-    if outlook is None and target.release and (environment := draft.facts(target.id).environment):
-        for number, unit in enumerate(target.units(draft.name), 1):
-            if unit not in draft.seen.files:
-                draft.write(unit_values.server(target.release, environment, draft.situation.listening, number))
+        outlook = prepare(deployment, target.release)
+    if outlook is None and names.slice_unit(deployment.name) not in deployment.seen.files:
+        deployment.write(unit_values.slice_(deployment.name, target.runtime))
+    if outlook is None and target.release and (environment := deployment.facts(target.id).environment):
+        for number, unit in enumerate(target.units(deployment.name), 1):
+            if unit not in deployment.seen.files:
+                deployment.write(unit_values.server(target.release, environment, deployment.inputs.listening, number))
     return outlook
 
 
-def _start_next(draft: Draft, target: Target) -> None:
+def _start_next(deployment: DeploymentPlan, target: Target) -> None:
     """Start the first of the target's servers that is not ready, or have it accept again."""
-    known = {*draft.seen.files, *draft.shared}
-    for server in target.units(draft.name):
-        unit = draft.seen.unit(server)
+    known = {*deployment.seen.files, *deployment.shared}
+    for server in target.units(deployment.name):
+        unit = deployment.seen.unit(server)
         if unit.stands_by:
-            draft.resume([server])
+            deployment.resume([server])
         elif not unit.is_up:
             if unit.is_down and server in known:
-                draft.start(server)
-                if draft.active_release == draft.good_release == target.id:
-                    draft.note_start(server)
+                deployment.start(server)
+                if deployment.active_release == deployment.good_release == target.id:
+                    deployment.note_start(server)
             return
 
 
-def _keep_serving(draft: Draft, active: ReleaseId, aside: int = 0) -> None:
+def _keep_serving(deployment: DeploymentPlan, active: ReleaseId, aside: int = 0) -> None:
     """What served before goes on serving; the first `aside` of its servers may stand by."""
-    servers = draft.servers(active)
-    if not servers or draft.is_idle(active):
+    servers = deployment.servers(active)
+    if not servers or deployment.is_idle(active):
         return
-    draft.mend([*servers, draft.socket, names.slice_unit(draft.name)])
-    if _listen(draft, of_files(draft, active)) is not None:
+    deployment.restore_files([*servers, deployment.socket, names.slice_unit(deployment.name)])
+    if _listen(deployment, of_files(deployment, active)) is not None:
         return
-    seen = {server: draft.seen.unit(server) for server in servers[aside:]}
-    draft.resume(seen)
-    down = [server for server, unit in seen.items() if unit.is_down and server not in draft.situation.holds]
+    seen = {server: deployment.seen.unit(server) for server in servers[aside:]}
+    deployment.resume(seen)
+    down = [server for server, unit in seen.items() if unit.is_down and server not in deployment.inputs.retry_later]
     version = active.version
     if failed := [server for server in down if seen[server].active == "failed"]:
         for server in failed:
-            draft.stop(server)
-        if not any(draft.running(release) for release in draft.releases()):
-            draft.stop(draft.socket)  # it may have lost what it listened on; only a start gives it that again
-        verify_again(draft, version)
-    elif down and restore(draft, version, draft.facts(active).environment) is None:
+            deployment.stop(server)
+        if not any(deployment.running(release) for release in deployment.releases()):
+            deployment.stop(deployment.socket)  # it may have lost what it listened on; only a start gives it that again
+        verify_again(deployment, version)
+    elif down and reverify_and_repair(deployment, version, deployment.facts(active).environment) is None:
         for server in down:
-            draft.start(server)
-            draft.note_start(server)
+            deployment.start(server)
+            deployment.note_start(server)
 
 
 @dataclass(frozen=True)
-class _Deaf:
+class _NotListening:
     """Why a socket does not listen; without a reason it is on its way."""
 
     reason: Reason = Reason.NONE
     why: str = ""
 
 
-def _listen(draft: Draft, target: Target) -> _Deaf | None:
+def _listen(deployment: DeploymentPlan, target: Target) -> _NotListening | None:
     """Have the socket listen for a release; None when it does, or will once this plan is carried out."""
-    if draft.listens:
+    if deployment.listens:
         return None
-    running = [unit for release in draft.releases() for unit in draft.running(release)]
-    if running and draft.name in draft.situation.exhausted:
-        draft.note(draft.socket, "started")  # counted now: to give up after they were stopped would leave nobody
+    running = [unit for release in deployment.releases() for unit in deployment.running(release)]
+    if running and deployment.name in deployment.inputs.exhausted:
+        deployment.note_repair(
+            deployment.socket, "started"
+        )  # counted now: to give up after they were stopped would leave nobody
     if running:  # systemd refuses to start a socket whose service runs
         for unit in running:
-            draft.stop(unit)
-        return _Deaf()
-    if draft.port is None or draft.port in draft.situation.refused_ports:
-        port = draft.choose_port()
+            deployment.stop(unit)
+        return _NotListening()
+    if deployment.port is None or deployment.port in deployment.inputs.busy_ports:
+        port = deployment.choose_port()
         if port is None:
-            first, last = draft.situation.port_range
-            why = f"cannot give {draft.name} a port: none of {first}-{last} is free; widen deploy.port_range"
-            return _Deaf(Reason.NO_FREE_PORT, why)
-        draft.write(unit_values.socket(draft.name, target.id, target.runtime, port, draft.situation.listening))
-    elif draft.socket in draft.situation.holds:
-        return _Deaf(Reason.SOCKET_FAILED, draft.situation.holds[draft.socket])
-    elif draft.active_release != target.id:
-        draft.write(unit_values.socket(draft.name, target.id, target.runtime, draft.port, draft.situation.listening))
-    draft.start(draft.socket)
-    draft.note_start(draft.socket)
+            first, last = deployment.inputs.port_range
+            why = f"cannot give {deployment.name} a port: none of {first}-{last} is free; widen deploy.port_range"
+            return _NotListening(Reason.NO_FREE_PORT, why)
+        deployment.write(
+            unit_values.socket(deployment.name, target.id, target.runtime, port, deployment.inputs.listening)
+        )
+    elif deployment.socket in deployment.inputs.retry_later:
+        return _NotListening(Reason.SOCKET_FAILED, deployment.inputs.retry_later[deployment.socket])
+    elif deployment.active_release != target.id:
+        deployment.write(
+            unit_values.socket(deployment.name, target.id, target.runtime, deployment.port, deployment.inputs.listening)
+        )
+    deployment.start(deployment.socket)
+    deployment.note_start(deployment.socket)
     return None

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
-from reconciler.core.planner.deployment_plan import Draft, Situation
+from reconciler.core.planner.deployment_view import DeploymentView
+from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
@@ -14,7 +15,7 @@ from reconciler.core.units.observed import Observed
 _NEAR_THE_END = (Step.VERIFY, Step.BUILD, Step.FETCH)
 
 
-def late(after: Iterable[Action], seen: Observed, situation: Situation) -> dict[str, str]:
+def late(after: Iterable[Action], seen: Observed, inputs: PlannerInputs) -> dict[str, str]:
     """Find the steps that are not started yet, each with the deployment that it is for.
 
     What brings back something that served and is down does not wait for anything else. Of the others those come first
@@ -22,12 +23,12 @@ def late(after: Iterable[Action], seen: Observed, situation: Situation) -> dict[
     """
     starts = {one.unit: one.deployment for one in after if isinstance(one, act.Start) and step_of(one.unit)}
     running = [unit for unit, state in seen.units.items() if state.active == "activating" and step_of(unit)]
-    urgent = {unit for unit, name in starts.items() if _brings_back(unit, name, seen, situation)}
-    urgent |= {unit for unit in running if _brings_back(unit, names.deployment_of(unit) or "", seen, situation)}
-    places = {True: situation.parallel_steps - len(urgent & set(running)), False: situation.parallel_steps}
+    urgent = {unit for unit, name in starts.items() if _brings_back(unit, name, seen, inputs)}
+    urgent |= {unit for unit in running if _brings_back(unit, names.deployment_of(unit) or "", seen, inputs)}
+    places = {True: inputs.parallel_steps - len(urgent & set(running)), False: inputs.parallel_steps}
     places[False] -= len(running)
     waiting = {}
-    for unit in sorted(starts, key=lambda unit: (unit not in urgent, *_rank(unit, situation))):
+    for unit in sorted(starts, key=lambda unit: (unit not in urgent, *_rank(unit, inputs))):
         if places[unit in urgent] <= 0:
             waiting[unit] = starts[unit]
         else:
@@ -65,19 +66,19 @@ def step_of(unit: str) -> Step | None:
     return Step.BUILD if names.parse_build(unit) else None
 
 
-def _rank(unit: str, situation: Situation) -> tuple[bool, int]:
-    return unit in situation.failed, _NEAR_THE_END.index(step) if (step := step_of(unit)) else len(_NEAR_THE_END)
+def _rank(unit: str, inputs: PlannerInputs) -> tuple[bool, int]:
+    return unit in inputs.failed, _NEAR_THE_END.index(step) if (step := step_of(unit)) else len(_NEAR_THE_END)
 
 
-def _brings_back(unit: str, name: str, seen: Observed, situation: Situation) -> bool:
+def _brings_back(unit: str, name: str, seen: Observed, inputs: PlannerInputs) -> bool:
     """Whether a step is for a release that served, and nothing of its deployment answers."""
-    draft = Draft(name, seen, situation, {})
-    served = [one for one in (draft.active_release, draft.good_release) if one]
-    if any(draft.is_partly_up(one) for one in served):
+    deployment = DeploymentView(name, seen, inputs)
+    served = [one for one in (deployment.active_release, deployment.good_release) if one]
+    if any(deployment.is_partly_up(one) for one in served):
         return False
     step, environment = names.parse_step(unit), names.parse_build(unit)
     return any(
         (step is not None and step.version == one.version)
-        or (environment is not None and draft.facts(one).environment == environment)
+        or (environment is not None and deployment.facts(one).environment == environment)
         for one in served
     )

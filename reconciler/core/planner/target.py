@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from reconciler.core.planner.deployment_plan import Draft
+from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.state.release import Release, Rollout
 from reconciler.core.units import names
 from reconciler.core.units.names import ReleaseId
@@ -23,9 +23,9 @@ class Target:
         """The model version."""
         return self.id.version
 
-    def asked(self, draft: Draft) -> str:
+    def asked(self, deployment: DeploymentView) -> str:
         """What of it is not this host's settings; empty where that is not known."""
-        return self.release.asked if self.release else draft.facts(self.id).asked or ""
+        return self.release.asked if self.release else deployment.facts(self.id).asked or ""
 
     def units(self, name: str) -> list[str]:
         """Its server units, in the order in which they are started."""
@@ -37,35 +37,35 @@ def of_release(release: Release) -> Target:
     return Target(release.id, release.parameters.runtime, release.rollout, release)
 
 
-def of_files(draft: Draft, release: ReleaseId) -> Target:
+def of_files(deployment: DeploymentView, release: ReleaseId) -> Target:
     """A release that is on this host, run as it was."""
     rollout = replace(
-        draft.situation.rollout,
-        replicas=max(1, len(draft.servers(release))),
-        strategy="recreate" if draft.facts(release).recreate else "hand-over",
+        deployment.inputs.rollout,
+        replicas=max(1, len(deployment.servers(release))),
+        strategy="recreate" if deployment.facts(release).recreate else "hand-over",
     )
-    return Target(release, draft.facts(release).runtime or "native", rollout)
+    return Target(release, deployment.facts(release).runtime or "native", rollout)
 
 
-def as_it_is(draft: Draft, release: ReleaseId, rollout: Rollout) -> Target:
+def as_it_is(deployment: DeploymentView, release: ReleaseId, rollout: Rollout) -> Target:
     """A release that is on this host, brought up as today; its files alone do for no more servers than it has."""
-    there = max(1, len(draft.servers(release)))
+    there = max(1, len(deployment.servers(release)))
     rollout = replace(rollout, replicas=min(rollout.replicas, there))
-    return replace(of_files(draft, release), rollout=rollout)
+    return replace(of_files(deployment, release), rollout=rollout)
 
 
-def fallback(draft: Draft, unwanted: ReleaseId | None) -> Target | None:
+def fallback(deployment: DeploymentView, unwanted: ReleaseId | None) -> Target | None:
     """The release to keep to while the wanted one is out of the question: the active one, else the good one."""
-    record, active = draft.record, draft.active_release
-    if active and active != unwanted and draft.servers(active) and record.rejection(active) is None:
-        return of_files(draft, active)
-    good = draft.good_release
-    return of_files(draft, good) if good and good != unwanted else None
+    record, active = deployment.record, deployment.active_release
+    if active and active != unwanted and deployment.servers(active) and record.rejection(active) is None:
+        return of_files(deployment, active)
+    good = deployment.good_release
+    return of_files(deployment, good) if good and good != unwanted else None
 
 
-def keeps(draft: Draft, target: Target | None) -> list[ReleaseId]:
+def releases_to_keep(deployment: DeploymentView, target: Target | None) -> list[ReleaseId]:
     """The releases whose files stay: the target, what is active or good, and some of those that were good before."""
-    record = draft.record
-    before = [one for one in record.before if draft.servers(one)][: draft.situation.keeping.releases]
-    found = [target.id if target else None, draft.active_release, draft.good_release, *before]
+    record = deployment.record
+    before = [one for one in record.before if deployment.servers(one)][: deployment.inputs.retention.releases]
+    found = [target.id if target else None, deployment.active_release, deployment.good_release, *before]
     return [one for one in dict.fromkeys(found) if one is not None]

@@ -41,7 +41,7 @@ class Defaults:
     rollout: Rollout
 
 
-def wanted_release(
+def desired_release(
     selected: SelectedVersion, defaults: Defaults, policy: Policy, generation: int = 0
 ) -> Release | Refused:
     """Apply a version's `deploy.` tags to the host's defaults, as far as the host's policy allows them."""
@@ -108,16 +108,17 @@ def _beyond(asked: str, allowed: str, key: str) -> TagError:
 
 
 def limit_deployments(
-    wanted: dict[str, Release | Refused], here: Collection[str], most: int
+    desired: dict[str, Release | Refused], here: Collection[str], most: int
 ) -> dict[str, Release | Refused]:
     """Refuse what would be one deployment too many: those that are here keep their places, others come by name."""
     deployable = sorted(
-        (name for name, want in wanted.items() if isinstance(want, Release)), key=lambda name: (name not in here, name)
+        (name for name, release in desired.items() if isinstance(release, Release)),
+        key=lambda name: (name not in here, name),
     )
     for name in deployable[most:] if most else ():
         why = (
             f"cannot deploy {name}: this host's policy allows {most} deployments and they are taken; "
             "take another model out, or raise policy.max_deployments"
         )
-        wanted[name] = Refused(name, wanted[name].version, why, Reason.NOT_ALLOWED)
-    return wanted
+        desired[name] = Refused(name, desired[name].version, why, Reason.NOT_ALLOWED)
+    return desired

@@ -21,15 +21,15 @@ class Hold:
 class Backoff:
     """Which units are held back, and why."""
 
-    holds: Mapping[str, Hold] = field(default_factory=dict)
+    retry_later: Mapping[str, Hold] = field(default_factory=dict)
 
     def active(self, now: float) -> dict[str, str]:
         """The units that must not be tried yet, with the reason of their last failure."""
-        return {unit: hold.why for unit, hold in self.holds.items() if hold.not_before > now}
+        return {unit: hold.why for unit, hold in self.retry_later.items() if hold.not_before > now}
 
     def next_deadline(self, now: float) -> float | None:
         """When the next hold ends, on the monotonic clock; None when nothing is held."""
-        return min((hold.not_before for hold in self.holds.values() if hold.not_before > now), default=None)
+        return min((hold.not_before for hold in self.retry_later.values() if hold.not_before > now), default=None)
 
 
 def delay(count: int, shortest: float, longest: float, jitter: float) -> float:
@@ -52,14 +52,14 @@ def update(
 
     systemd unloads a unit that was stopped; its hold stays as long as its file does.
     """
-    holds = {name: hold for name, hold in backoff.holds.items() if name not in units and name in files}
+    retry_later = {name: hold for name, hold in backoff.retry_later.items() if name not in units and name in files}
     for name, unit in units.items():
-        held = backoff.holds.get(name)
+        held = backoff.retry_later.get(name)
         if unit.has_failed:
             if held is None or held.invocation != unit.invocation:
                 count = held.count + 1 if held else 1
                 held = Hold(unit.invocation, count, now + delay(count, shortest, longest, jitter()), why(unit))
-            holds[name] = held
+            retry_later[name] = held
         elif held is not None and unit.active != "active":
-            holds[name] = held
-    return Backoff(holds)
+            retry_later[name] = held
+    return Backoff(retry_later)

@@ -30,7 +30,7 @@ class Memory:
     backoff: Backoff = field(default_factory=Backoff)
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     """By deployment, or by unit for what deployments share."""
-    refused_ports: Mapping[int, float] = field(default_factory=dict)
+    busy_ports: Mapping[int, float] = field(default_factory=dict)
     """Ports that somebody else holds, and until when, in seconds on the monotonic clock, they are left alone."""
     reload_due: bool = True
     """Nobody knows what happened before the first pass."""
@@ -75,14 +75,14 @@ class Memory:
 
     def forgive(self, name: str, shared: Collection[str] = ()) -> "Memory":
         """Let everything of a deployment be tried at once, and the units that it shares with others."""
-        holds = {
+        retry_later = {
             unit: hold
-            for unit, hold in self.backoff.holds.items()
+            for unit, hold in self.backoff.retry_later.items()
             if names.deployment_of(unit) != name and unit not in shared
         }
         pauses = {key: pause for key, pause in self.pauses.items() if key != name and key not in shared}
         mended = {key: at for key, at in self.mended.items() if key != name}
-        return replace(self, backoff=Backoff(holds), pauses=pauses, mended=mended)
+        return replace(self, backoff=Backoff(retry_later), pauses=pauses, mended=mended)
 
     def without_reload(self) -> "Memory":
         """For looking only: whether systemd has read its files is not seen from outside the daemon."""
@@ -95,8 +95,8 @@ class Memory:
         return replace(self, pauses={key: value for key, value in self.pauses.items() if key != name})
 
 
-def refused_ports(
-    seen: Observed, known: Mapping[int, float], holds: Mapping[str, Hold], now: float
+def busy_ports(
+    seen: Observed, known: Mapping[int, float], retry_later: Mapping[str, Hold], now: float
 ) -> dict[int, float]:
     """Find the ports that systemd could not bind: from inside, a host's other listeners cannot be seen.
 
@@ -107,7 +107,7 @@ def refused_ports(
         state, port = seen.unit(unit), file.facts.port
         if names.parse_socket(unit) is None or port is None or port in found:
             continue
-        often = unit in holds and holds[unit].count > TRIED_PORTS
+        often = unit in retry_later and retry_later[unit].count > TRIED_PORTS
         if state.active == "failed" and state.result == "resources" and not often:
             found[port] = now + REFUSED_FOR
     return found

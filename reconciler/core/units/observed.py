@@ -45,7 +45,7 @@ class Unit:
     """When its state last changed, on the same clock; 0 when nobody need know."""
     allowed: float = 0.0
     """Seconds that its unit gives it for the state it is in; 0 for ever, or as long as it is in no hurry."""
-    has_memory: bool = False
+    may_repeat_requests: bool = False
     """It may have served before, and has a place to keep what it was sent then."""
 
     @property
@@ -55,7 +55,7 @@ class Unit:
         A process that was sent something could pass it on as its status; one that was not has only itself to speak of.
         """
         is_server = names.parse_server(self.name) is not None
-        return "" if is_server and (self.ever_active or self.has_memory) else self.status_text
+        return "" if is_server and (self.ever_active or self.may_repeat_requests) else self.status_text
 
     def overdue_at(self, patience: float) -> float | None:
         """When it is to be ended by force, on the same clock; None while it need not hurry.
