@@ -2,23 +2,30 @@
 
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.deployment_plan import DeploymentPlan
+from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.units import names
 from reconciler.core.units.observed import Unit
 
 WHY = "it has been starting, stopping or reloading for longer than its unit allows"
 
 
-def is_overdue(deployment: DeploymentPlan, unit: Unit) -> bool:
+def is_overdue(view: DeploymentView, unit: Unit) -> bool:
     """Whether a unit has been starting, stopping or reloading for longer than it may."""
-    due = unit.overdue_at(deployment.inputs.patience)
-    return due is not None and deployment.inputs.now >= due
+    due = unit.overdue_at(view.inputs.patience)
+    return due is not None and view.inputs.now >= due
 
 
 def end_what_is_overdue(deployment: DeploymentPlan) -> None:
-    """Have the servers killed that are overdue, and the others looked at again when they would be."""
+    """Plan that servers which are overdue are killed, and that the others are looked at again when they would be.
+
+    Only servers: a process of a model may have systemd's deadlines put off for ever. The steps run our own programs.
+    """
     for name in deployment.files():
+        is_server = names.parse_server(name) is not None
+        if not is_server:
+            continue
         unit = deployment.seen.unit(name)
-        due = unit.overdue_at(deployment.inputs.patience) if names.parse_server(name) else None
+        due = unit.overdue_at(deployment.inputs.patience)
         if due is None:
             continue
         if is_overdue(deployment, unit):

@@ -1,44 +1,140 @@
 """A new release's first minutes under traffic: what counts against it, and when it has proved itself."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.flooding import WHY
+from reconciler.core.planner.target import Target
 from reconciler.core.state.reason import Reason
 from reconciler.core.units import names
-from reconciler.core.units.failures import why_failed
+from reconciler.core.units.failures import is_the_hosts_fault, why_failed
+from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import Unit
 
 ENOUGH_ANSWERS = 20
 """Fewer say nothing about the share of errors."""
 
 
-def why_bad(units: Iterable[Unit], max_error_rate: int) -> tuple[Reason, str] | None:
-    """Say what counts against the servers of a release, as a word and a sentence; None when nothing does."""
-    requests = errors = 0
+class Fault(NamedTuple):
+    """What counts against a release."""
+
+    reason: Reason
+    why: str
+    """One sentence for people."""
+
+
+def release_on_trial(view: DeploymentView) -> ReleaseId | None:
+    """Return the active release if another one is the good release.
+
+    It is in its soak, or was when a newer promotion pre-empted it, or it failed there and is still named by the socket.
+    None without a good release: there is no trial when there is nothing to go back to.
+    """
+    good = view.good_release
+    if good is None or view.active_release == good:
+        return None
+    return view.active_release
+
+
+def has_failed_in_soak(view: DeploymentView, target: Target) -> bool:
+    """Whether something counts against a release on trial."""
+    return why_failed_in_soak(view, target) is not None
+
+
+def why_failed_in_soak(view: DeploymentView, target: Target) -> Fault | None:
+    """Say what counts against a release on trial; None when nothing does.
+
+    None, too, for a release that never got ready: its start has failed, which `start_failure` judges.
+    """
+    servers = servers_that_count(view, target.id)
+    has_served = any(unit.ever_active for unit in servers)
+    if not has_served:
+        return None
+    fault = why_bad(servers, target.rollout.max_error_rate)
+    if fault is None and _must_keep_running(view, target.id):
+        fault = why_ended(servers)
+    return fault
+
+
+def servers_that_count(view: DeploymentView, release: ReleaseId) -> list[Unit]:
+    """List the servers by which a release is judged, in the order of their numbers.
+
+    Left out is a server that the host failed at its first start. One that systemd started again ended before, and that
+    counts whatever came of the restart.
+    """
+    found: list[Unit] = []
+    for name in view.servers(release):
+        unit = view.seen.unit(name)
+        ended_before = unit.restarts > 0
+        failed_by_host = unit.active == "failed" and is_the_hosts_fault(unit)
+        if ended_before or not failed_by_host:
+            found.append(unit)
+    return found
+
+
+def _must_keep_running(view: DeploymentView, release: ReleaseId) -> bool:
+    """Whether an end without an error counts, too, be it by itself or by a person's hand.
+
+    It does while the good release stands by: that one is loaded so that it can take over. A release that may be idle
+    ends without a request, which is no fault.
+    """
+    good = view.good_release
+    good_servers = view.servers(good) if good else []
+    good_stands_by = any(view.seen.unit(unit).stands_by for unit in good_servers)
+    return good_stands_by and not view.facts(release).may_idle
+
+
+def is_bad(view: DeploymentView, release: ReleaseId) -> bool:
+    """Whether a pre-empted candidate should not go on: it is rejected, is down, or something counts against it.
+
+    This is wider than `why_failed_in_soak`: it decides who serves meanwhile, not who is rejected.
+    """
+    is_rejected = view.record.rejection(release) is not None
+    if is_rejected or not view.is_partly_up(release):
+        return True
+    servers = [view.seen.unit(unit) for unit in view.servers(release)]
+    return why_bad(servers, view.inputs.rollout.max_error_rate) is not None
+
+
+def why_bad(units: Sequence[Unit], max_error_rate: int) -> Fault | None:
+    """Say what counts against the servers of a release; None when nothing does.
+
+    `max_error_rate`: percent of all their answers that may be errors of their own.
+    """
     for unit in units:
         if unit.floods:
-            return Reason.FAILED_IN_SOAK, f"cannot keep {_release([unit])}: {WHY}"
-        if unit.active in ("failed", "reloading") or unit.ends:
-            return Reason.FAILED_IN_SOAK, why_failed(unit)
-        answered, of_them_errors = unit.counters
-        requests, errors = requests + answered, errors + of_them_errors
-    if requests >= ENOUGH_ANSWERS and errors * 100 > max_error_rate * requests:
-        name = _release(units)
-        return Reason.ERRORS_IN_SOAK, (
-            f"cannot keep {name}: {errors} of its first {requests} answers were errors of its own, "
-            f"more than {max_error_rate} %; see journalctl for what it raised"
-        )
+            return Fault(Reason.FAILED_IN_SOAK, f"cannot keep {_release(unit)}: {WHY}")
+        # Our server never reloads: a model's process says so to have systemd's deadlines put off.
+        has_failed = unit.active in ("failed", "reloading")
+        if has_failed or unit.ends:
+            return Fault(Reason.FAILED_IN_SOAK, why_failed(unit))
+    return _why_too_many_errors(units, max_error_rate)
+
+
+def _why_too_many_errors(units: Sequence[Unit], max_error_rate: int) -> Fault | None:
+    """Count the answers of all servers together: each may have had few, as they share the requests."""
+    requests = sum(unit.counters.requests for unit in units)
+    errors = sum(unit.counters.errors for unit in units)
+    is_over_limit = errors * 100 > max_error_rate * requests
+    if requests < ENOUGH_ANSWERS or not is_over_limit:
+        return None
+    why = (
+        f"cannot keep {_release(units[0])}: {errors} of its first {requests} answers were errors of its own, "
+        f"more than {max_error_rate} %; see journalctl for what it raised"
+    )
+    return Fault(Reason.ERRORS_IN_SOAK, why)
+
+
+def why_ended(units: Sequence[Unit]) -> Fault | None:
+    """Say which server of a release ended as if it had been told to, or is about to; None when none is."""
+    for unit in units:
+        is_ending = unit.active in ("inactive", "deactivating")
+        if unit.ever_active and is_ending:
+            return Fault(Reason.FAILED_IN_SOAK, why_failed(unit))
     return None
 
 
-def why_ended(units: Iterable[Unit]) -> tuple[Reason, str] | None:
-    """Say which server of a release ended as if it had been told to, or is about to; None when none is."""
-    ended = (unit for unit in units if unit.ever_active and unit.active in ("inactive", "deactivating"))
-    return next(((Reason.FAILED_IN_SOAK, why_failed(unit)) for unit in ended), None)
-
-
-def _release(units: Iterable[Unit]) -> str:
-    for unit in units:
-        if server := names.parse_server(unit.name):
-            return f"version {server.release.version} of {server.name}"
-    return "the release"
+def _release(unit: Unit) -> str:
+    """Name the release of a server in words."""
+    server = names.parse_server(unit.name)
+    return f"version {server.release.version} of {server.name}" if server else "the release"

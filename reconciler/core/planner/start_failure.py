@@ -1,13 +1,10 @@
 """Whether a release whose start failed is rejected, by what systemd knows of it; its own word only delays that."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from reconciler.core.planner import actions as act
-from reconciler.core.planner.deployment_plan import DeploymentPlan
+from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.overdue import is_overdue
 from reconciler.core.planner.target import Target
-from reconciler.core.state.reason import Reason
-from reconciler.core.state.status import Outlook
 from reconciler.core.units.failures import is_the_hosts_fault, may_be_the_hosts_fault, why_failed
 from reconciler.core.units.observed import Unit
 
@@ -15,27 +12,71 @@ MOST_TRIES = 3
 """How often a release is tried whose server says that the host failed it."""
 
 
-def late(deployment: DeploymentPlan, target: Target) -> Outlook | None:
-    """Reject a target that had systemd put off its start timeout; whatever is late is ended by force besides."""
-    seen = [deployment.seen.unit(unit) for unit in deployment.servers(target.id)]
-    late = [unit for unit in seen if unit.active == "activating" and is_overdue(deployment, unit)]
-    if not late or not may_be_rejected(deployment, target):
+@dataclass(frozen=True)
+class StartFailure:
+    """A server that did not start."""
+
+    server: str
+    why: str
+    """One sentence for people."""
+
+
+def why_to_reject(view: DeploymentView, target: Target) -> StartFailure | None:
+    """Say why a target is to be rejected for the way in which it starts; None when it is not.
+
+    It is rejected when a server is late, or has failed and has no excuse that still counts.
+    """
+    if not _may_be_rejected(view, target):
         return None
-    why = why_failed(replace(late[0], active="failed", result="timeout"))
-    deployment.before.append(
-        act.Reject(deployment.name, late[0].name, target.id, Reason.START_FAILED, why, target.asked(deployment))
-    )
-    return deployment.blocked(target.version, Reason.START_FAILED, why)
+    late = _late_server(view, target)
+    if late is not None:
+        # systemd does not call it a time-out: the server had it put off again and again.
+        timed_out = replace(late, active="failed", result="timeout")
+        return StartFailure(late.name, why_failed(timed_out))
+    failures = servers_to_retry(view, target)
+    if not failures:
+        return None
+    # The first server is the only one that is judged: the next one is started when this one is ready.
+    unit = view.seen.unit(failures[0].server)
+    if not unit.has_failed or _has_an_excuse(view, unit):
+        return None
+    return failures[0]
 
 
-def may_be_rejected(deployment: DeploymentPlan, target: Target) -> bool:
-    """Whether it never proved itself, and there is something better than some servers of a first release."""
-    proven = target.id in (deployment.record.good, *deployment.record.before)
-    first = deployment.good_release is None and deployment.active_release in (None, target.id)
-    return not proven and not (first and deployment.is_partly_up(target.id))
+def servers_to_retry(view: DeploymentView, target: Target) -> list[StartFailure]:
+    """List the target's servers that failed and must not be started yet, in the order of their numbers."""
+    waits = view.inputs.retry_later
+    return [StartFailure(unit, waits[unit]) for unit in view.servers(target.id) if unit in waits]
 
 
-def has_an_excuse(deployment: DeploymentPlan, unit: Unit) -> bool:
+def _late_server(view: DeploymentView, target: Target) -> Unit | None:
+    """Find a server that is still starting though it had systemd put off its start timeout.
+
+    `overdue.end_what_is_overdue` ends it by force besides, whether its release is rejected or not.
+    """
+    for name in view.servers(target.id):
+        unit = view.seen.unit(name)
+        if unit.active == "activating" and is_overdue(view, unit):
+            return unit
+    return None
+
+
+def _may_be_rejected(view: DeploymentView, target: Target) -> bool:
+    """Whether a target never proved itself, and a rejection leaves the deployment better off.
+
+    Of a first release some servers may accept requests although another one does not start. They are all that there is,
+    so such a release is tried for ever.
+    """
+    has_proved_itself = target.id in (view.record.good, *view.record.before)
+    if has_proved_itself:
+        return False
+    is_first = view.good_release is None and view.active_release in (None, target.id)
+    return not (is_first and view.is_partly_up(target.id))
+
+
+def _has_an_excuse(view: DeploymentView, unit: Unit) -> bool:
     """Whether the host failed a server. What may be its own word for that is taken a few times, not for ever."""
-    tries = deployment.inputs.tries.get(unit.name, 1)
-    return is_the_hosts_fault(unit) or (may_be_the_hosts_fault(unit) and tries < MOST_TRIES)
+    if is_the_hosts_fault(unit):
+        return True
+    tries = view.inputs.tries.get(unit.name, 1)
+    return may_be_the_hosts_fault(unit) and tries < MOST_TRIES

@@ -1,4 +1,4 @@
-"""What a deployment is to be brought to: the wanted release, or one of which only the files are known."""
+"""The release that the reconciler works towards: the desired one, or one of which only the files are known."""
 
 from dataclasses import dataclass, replace
 
@@ -16,56 +16,84 @@ class Target:
     runtime: str
     rollout: Rollout
     release: Release | None = None
-    """None for one that is no longer wanted: what it was made from is not known any more, its files are."""
+    """None for one that the registry does not select: what it was made from is not known any more, its files are."""
 
     @property
     def version(self) -> int:
         """The model version."""
         return self.id.version
 
-    def asked(self, deployment: DeploymentView) -> str:
-        """What of it is not this host's settings; empty where that is not known."""
-        return self.release.asked if self.release else deployment.facts(self.id).asked or ""
+    def asked(self, view: DeploymentView) -> str:
+        """Return the digest of everything in it that is not this host's settings; empty where that is not known."""
+        if self.release:
+            return self.release.asked
+        return view.facts(self.id).asked or ""
 
     def units(self, name: str) -> list[str]:
-        """Its server units, in the order in which they are started."""
+        """List the server units that it should have, in the order in which they are started; some may have no file."""
         return [names.server_unit(name, self.id, number) for number in range(1, self.rollout.replicas + 1)]
 
 
 def of_release(release: Release) -> Target:
-    """The release that the registry wants."""
+    """Return the release that the registry selects, as a target."""
     return Target(release.id, release.parameters.runtime, release.rollout, release)
 
 
-def of_files(deployment: DeploymentView, release: ReleaseId) -> Target:
-    """A release that is on this host, run as it was."""
+def of_files(view: DeploymentView, release: ReleaseId) -> Target:
+    """Return a release that is on this host, to be run as it was: with as many servers and the same strategy.
+
+    Its soak and its limit of errors are those of this host's settings: its unit files do not say them.
+    """
+    facts = view.facts(release)
     rollout = replace(
-        deployment.inputs.rollout,
-        replicas=max(1, len(deployment.servers(release))),
-        strategy="recreate" if deployment.facts(release).recreate else "hand-over",
+        view.inputs.rollout,
+        replicas=_servers_on_host(view, release),
+        strategy="recreate" if facts.recreate else "hand-over",
     )
-    return Target(release, deployment.facts(release).runtime or "native", rollout)
+    return Target(release, facts.runtime or "native", rollout)
 
 
-def as_it_is(deployment: DeploymentView, release: ReleaseId, rollout: Rollout) -> Target:
-    """A release that is on this host, brought up as today; its files alone do for no more servers than it has."""
-    there = max(1, len(deployment.servers(release)))
-    rollout = replace(rollout, replicas=min(rollout.replicas, there))
-    return replace(of_files(deployment, release), rollout=rollout)
+def as_it_is(view: DeploymentView, release: ReleaseId, rollout: Rollout) -> Target:
+    """Return a release that is on this host, to be brought up with today's rollout settings.
+
+    It never has more servers than now: a server unit is rendered from what the registry says, which is not known here.
+    """
+    replicas = min(rollout.replicas, _servers_on_host(view, release))
+    return replace(of_files(view, release), rollout=replace(rollout, replicas=replicas))
 
 
-def fallback(deployment: DeploymentView, unwanted: ReleaseId | None) -> Target | None:
-    """The release to keep to while the wanted one is out of the question: the active one, else the good one."""
-    record, active = deployment.record, deployment.active_release
-    if active and active != unwanted and deployment.servers(active) and record.rejection(active) is None:
-        return of_files(deployment, active)
-    good = deployment.good_release
-    return of_files(deployment, good) if good and good != unwanted else None
+def _servers_on_host(view: DeploymentView, release: ReleaseId) -> int:
+    """Count the server units of a release; 1 without any, because a target always has a server."""
+    return max(1, len(view.servers(release)))
 
 
-def releases_to_keep(deployment: DeploymentView, target: Target | None) -> list[ReleaseId]:
-    """The releases whose files stay: the target, what is active or good, and some of those that were good before."""
-    record = deployment.record
-    before = [one for one in record.before if deployment.servers(one)][: deployment.inputs.retention.releases]
-    found = [target.id if target else None, deployment.active_release, deployment.good_release, *before]
-    return [one for one in dict.fromkeys(found) if one is not None]
+def fallback(view: DeploymentView, unwanted: ReleaseId | None) -> Target | None:
+    """Return the release to keep to while the desired one is out of the question; None when there is none.
+
+    The active release comes first, even one in its soak, because it serves; then the good one. `unwanted` is the
+    desired release, if it is known: it is never returned.
+    """
+    active = view.active_release
+    if active and active != unwanted:
+        is_on_host = bool(view.servers(active))
+        is_rejected = view.record.rejection(active) is not None
+        if is_on_host and not is_rejected:
+            return of_files(view, active)
+    good = view.good_release
+    return of_files(view, good) if good and good != unwanted else None
+
+
+def releases_to_keep(view: DeploymentView, target: Target | None) -> list[ReleaseId]:
+    """List the releases whose files stay, each once.
+
+    The target comes first, then the active and the good release, then as many of those that were good before as the
+    settings say, the latest first.
+    """
+    earlier_good = [release for release in view.record.before if view.servers(release)]
+    found = [
+        target.id if target else None,
+        view.active_release,
+        view.good_release,
+        *earlier_good[: view.inputs.retention.releases],
+    ]
+    return [release for release in dict.fromkeys(found) if release is not None]
