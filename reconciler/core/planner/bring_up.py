@@ -25,6 +25,8 @@ def make_ready(deployment: DeploymentPlan, target: Target) -> Outlook | None:
         outlook = _make_ready_from_registry(deployment, target, target.release)
         if outlook is not None:
             return outlook
+
+    # Units that somebody removed are rendered again, also while their release runs.
     if names.slice_unit(deployment.name) not in deployment.seen.files:
         deployment.write(unit_values.slice_(deployment.name, target.runtime))
     if target.release is not None:
@@ -45,7 +47,9 @@ def _clear_failure(deployment: DeploymentPlan, target: Target) -> bool:
     same plan, that is done once for each failure.
     """
     servers = deployment.servers(target.id)
-    has_failed = bool(servers) and deployment.seen.unit(servers[0]).active == "failed"
+    if not servers:
+        return False
+    has_failed = deployment.seen.unit(servers[0]).active == "failed"
     if has_failed:
         deployment.stop(servers[0])
     return has_failed
@@ -68,11 +72,13 @@ def _make_ready_from_registry(deployment: DeploymentPlan, target: Target, releas
 def _write_servers(deployment: DeploymentPlan, target: Target, release: Release) -> None:
     """Write the server units that have no file, with the environment that the first one names.
 
-    `prepare` writes the first one, as soon as it knows the environment. The others follow in a later pass.
+    `prepare` writes the first one, as soon as it knows the environment. The others follow in a later pass, and so does
+    a server that somebody removed.
     """
     environment = deployment.facts(target.id).environment
     if not environment:
         return
+    # The numbers of replicas begin with 1, which the first server does not show in its name.
     for number, unit in enumerate(target.units(deployment.name), 1):
         if unit not in deployment.seen.files:
             deployment.write(unit_values.server(release, environment, deployment.inputs.listening, number))
@@ -86,10 +92,13 @@ def start_next(deployment: DeploymentPlan, target: Target) -> None:
     for server in target.units(deployment.name):
         unit = deployment.seen.unit(server)
         if unit.stands_by:
+            # It is loaded: it needs no turn of its own.
             deployment.resume([server])
             continue
         if unit.is_up:
             continue
+
+        # systemd reads the files of this plan before it starts anything, so one that is written just now is enough.
         has_file = server in deployment.seen.files or server in deployment.shared
         if unit.is_down and has_file:
             deployment.start(server)
@@ -98,15 +107,19 @@ def start_next(deployment: DeploymentPlan, target: Target) -> None:
 
 
 def _note_start_of_proven(deployment: DeploymentPlan, target: Target, server: str) -> None:
-    """Count the start as a repair if the target served before: then somebody has stopped it."""
+    """Count the start as a repair if the target proved itself and should serve: then somebody has stopped it.
+
+    The start of a candidate is no repair: it was asked for.
+    """
     is_active_and_good = deployment.active_release == deployment.good_release == target.id
     if is_active_and_good:
         deployment.note_start(server)
 
 
 def loading(view: DeploymentView, target: Target, reason: Reason = Reason.STARTING) -> Outlook:
-    """Return the outlook while a target loads."""
-    return view.outlook(State.ROLLING_OUT, target.version, reason, f"version {target.version} is loading")
+    """Return the outlook while a target loads; `reason` says whether it is a new release or one that served before."""
+    message = f"version {target.version} is loading"
+    return view.outlook(State.ROLLING_OUT, target.version, reason, message)
 
 
 def crash_looping(view: DeploymentView, target: Target) -> Outlook | None:
@@ -116,6 +129,7 @@ def crash_looping(view: DeploymentView, target: Target) -> Outlook | None:
     """
     for name in target.units(view.name):
         unit = view.seen.unit(name)
+        # A single crash is not told: systemd starts the server again within a second.
         ends_often = unit.ends >= RESTARTS_THAT_ARE_ENOUGH
         if unit.ever_active and not unit.is_up and ends_often:
             return view.blocked(target.version, Reason.START_FAILED, why_failed(unit))

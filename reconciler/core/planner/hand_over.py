@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from reconciler.core.planner import actions as act
-from reconciler.core.planner import unit_values
+from reconciler.core.planner.active import make_active
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.reverify import reverify_when_due
@@ -22,22 +22,31 @@ def take_over(deployment: DeploymentPlan, target: Target) -> Outlook:
 
     The standby is a signal, so it comes before the socket names the target: from then on the target answers alone.
     """
-    active, good = deployment.active_release, deployment.good_release
-    if active and good is None and _has_served_as_first(deployment, active):
-        # A first release has no soak. It may not have been marked yet when the next one was promoted at once.
+    active = deployment.active_release
+    good = deployment.good_release
+    if active is not None and _is_first_and_serves(deployment, active):
+        # A first release has no soak. The next one was promoted before a pass could mark this one.
         good = active
         server = deployment.servers(active)[0]
         deployment.before.append(act.MarkProven(deployment.name, server, active))
-    put_in_standby(deployment, {active, good} - {None, target.id})
+
+    before = {active, good} - {None, target.id}
+    put_in_standby(deployment, before)
     make_active(deployment, target)
     message = f"version {target.version} takes over"
     return deployment.outlook(State.ROLLING_OUT, target.version, Reason.TAKING_OVER, message)
 
 
-def _has_served_as_first(view: DeploymentView, active: ReleaseId) -> bool:
-    """Whether the active release of a deployment without a good one runs and was not rejected."""
+def _is_first_and_serves(view: DeploymentView, active: ReleaseId) -> bool:
+    """Whether the active release runs, was not rejected, and has no good release before it.
+
+    Then it is what the target may go back to, and so it counts as good.
+    """
+    if view.good_release is not None:
+        return False
     is_rejected = view.record.rejection(active) is not None
-    return bool(view.running(active)) and not is_rejected
+    is_running = bool(view.running(active))
+    return is_running and not is_rejected
 
 
 def watch_soak(deployment: DeploymentPlan, target: Target) -> Outlook:
@@ -49,12 +58,15 @@ def watch_soak(deployment: DeploymentPlan, target: Target) -> Outlook:
     make_active(deployment, target)
     good = deployment.good_release
     put_in_standby(deployment, [good])
+
     soak = target.rollout.soak
     servers = [deployment.seen.unit(unit) for unit in target.units(deployment.name)]
     ends = max(unit.since for unit in servers) + soak
     is_over = soak == 0 or deployment.inputs.now >= ends
     if good is None or is_over:
         return _finish_soak(deployment, target)
+
+    # Nothing may happen on the host until then that would cause a pass.
     deployment.deadlines.append(ends)
     message = (
         f"version {target.version} serves and is watched for {soak} s; "
@@ -74,6 +86,7 @@ def _finish_soak(deployment: DeploymentPlan, target: Target) -> Outlook:
             deployment.stop(unit)
         message = f"{others[0]} is ending"
         return deployment.outlook(State.ROLLING_OUT, target.version, Reason.TAKING_OVER, message)
+
     server = target.units(deployment.name)[0]
     deployment.before.append(act.MarkProven(deployment.name, server, target.id))
     return _keep_as_it_is(deployment, target)
@@ -89,7 +102,10 @@ def others_running(view: DeploymentView, target: Target) -> list[str]:
 
 
 def _others_that_may_answer(view: DeploymentView, target: Target) -> list[str]:
-    """List the servers of all other releases that are neither down nor in standby."""
+    """List the servers of all other releases that are neither down nor in standby.
+
+    One that is stopping is among them: it still answers the requests that it has.
+    """
     return [unit for unit in others_running(view, target) if not view.seen.unit(unit).stands_by]
 
 
@@ -102,14 +118,17 @@ def keep_serving_target(deployment: DeploymentPlan, target: Target) -> Outlook:
 def _keep_as_it_is(deployment: DeploymentPlan, target: Target) -> Outlook:
     """Remove servers that are too many, and verify the files when they are due.
 
-    A verification that goes on or that fails changes nothing of what serves: only a failure is told, beside `serving`.
+    The state is `serving` also while the files are verified or made again; only a failure is told beside it.
     """
     _scale_down(deployment, target)
+    # The server has loaded its files long ago. That they are bad now is a reason to repair them, not to stop it.
     verification = reverify_when_due(deployment, target.version, deployment.facts(target.id).environment)
     if verification is not None and verification.reason in FAILED.values():
         return deployment.outlook(State.SERVING, target.version, verification.reason, verification.message)
+
     release = target.release
     if release is None:
+        # The registry does not select it. The caller says why it is kept.
         return deployment.outlook(State.SERVING, target.version)
     if release.also_matching:
         message = _several_selected(release)
@@ -128,7 +147,8 @@ def _several_selected(release: Release) -> str:
 def _scale_down(deployment: DeploymentPlan, target: Target) -> None:
     """Plan that the servers are removed which are more than the target's number.
 
-    Each is stopped first, then disabled (by `disable_others`), and its file goes when it is neither up nor enabled.
+    Each is disabled (by `make_active`) and stopped. Its file goes in a later pass, when both are done: without the file
+    the link that enables it would stay behind.
     """
     surplus = set(deployment.servers(target.id)) - set(target.units(deployment.name))
     for unit in sorted(surplus):
@@ -137,50 +157,11 @@ def _scale_down(deployment: DeploymentPlan, target: Target) -> None:
             deployment.before.append(act.Remove(deployment.name, unit))
 
 
-def make_active(deployment: DeploymentPlan, target: Target) -> None:
-    """Plan that the socket names the target, and that a boot starts the target and nothing else.
-
-    Order: what a boot would start besides is disabled before the socket's file is written. In between a boot starts no
-    server, and the first request starts the one that the socket names; never do two releases start.
-    """
-    disable_others(deployment, target)
-    point_socket_to(deployment, target)
-
-
-def disable_others(deployment: DeploymentPlan, target: Target) -> None:
-    """Plan that a boot starts no server but the target's, neither of other releases nor one too many of its own."""
-    stale: set[str] = set()
-    for release in deployment.releases():
-        stale.update(deployment.servers(release))
-    stale.difference_update(target.units(deployment.name))
-    deployment.disable(sorted(stale))
-
-
-def point_socket_to(deployment: DeploymentPlan, target: Target) -> None:
-    """Plan that the socket names the target, and that a boot starts both.
-
-    systemd reads the socket's file anew without closing the socket: the address listens all the time.
-    """
-    names_another = deployment.active_release != target.id
-    is_written_in_this_plan = deployment.socket in deployment.shared
-    if names_another and not is_written_in_this_plan:
-        write_socket(deployment, target, deployment.port or deployment.choose_port())
-    servers = [unit for unit in target.units(deployment.name) if unit in deployment.seen.files]
-    for unit in (deployment.socket, *servers):
-        if unit not in deployment.seen.enabled:
-            deployment.after.append(act.Enable(deployment.name, unit))
-
-
-def write_socket(deployment: DeploymentPlan, target: Target, port: int | None) -> None:
-    """Add the rendering of a socket that names the target; nothing without a port, of which none may be free."""
-    if port is None:
-        return
-    socket = unit_values.socket(deployment.name, target.id, target.runtime, port, deployment.inputs.listening)
-    deployment.write(socket)
-
-
 def put_in_standby(deployment: DeploymentPlan, releases: Iterable[ReleaseId | None]) -> None:
-    """Plan that the servers of releases stop accepting requests; they stay loaded. None among them is passed over."""
+    """Plan that the servers of releases stop accepting requests; they stay loaded. None among them is passed over.
+
+    Servers that do not accept are left alone, so that it can be asked for in every pass.
+    """
     found = [release for release in releases if release is not None]
     for release in sorted(found):
         deployment.stand_by(deployment.servers(release))

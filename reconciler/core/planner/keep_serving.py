@@ -14,14 +14,20 @@ def keep_serving(deployment: DeploymentPlan, active: ReleaseId, in_standby: int 
     What somebody changed or stopped is put right. A server that is down is started only after its files were verified.
     """
     servers = deployment.servers(active)
+    # An idle release needs nothing: its socket starts it.
     if not servers or deployment.is_idle(active):
         return
+
     deployment.restore_files([*servers, deployment.socket, names.slice_unit(deployment.name)])
-    if listen(deployment, of_files(deployment, active)) is not None:
+    not_listening = listen(deployment, of_files(deployment, active))
+    if not_listening is not None:
         return
+
+    # Who is told to accept again does so at once, before anything else is looked at.
     expected = servers[in_standby:]
     deployment.resume(expected)
     startable = [server for server in expected if _may_be_started(deployment, server)]
+    # A failure may come from damaged files: then all of them are verified before any server is started.
     failed = [server for server in startable if deployment.seen.unit(server).active == "failed"]
     if failed:
         _verify_before_restart(deployment, active, failed)
@@ -31,22 +37,29 @@ def keep_serving(deployment: DeploymentPlan, active: ReleaseId, in_standby: int 
 
 def _may_be_started(deployment: DeploymentPlan, server: str) -> bool:
     """Whether a server is down and need not wait for its next try."""
-    return deployment.seen.unit(server).is_down and server not in deployment.inputs.retry_later
+    waits_for_a_retry = server in deployment.inputs.retry_later
+    return deployment.seen.unit(server).is_down and not waits_for_a_retry
 
 
 def _verify_before_restart(deployment: DeploymentPlan, active: ReleaseId, failed: list[str]) -> None:
-    """Clear the failures and have the files compared once more, before the servers are started in a later pass."""
+    """Clear the failures and have the files compared once more, before the servers are started in a later pass.
+
+    If no server of the deployment runs, the socket stops, too, until then: it may have lost what it listened on, and
+    only a start gives it that again.
+    """
     for server in failed:
         deployment.stop(server)
-    nothing_runs = not any(deployment.running(release) for release in deployment.releases())
-    if nothing_runs:
-        # It may have lost what it listened on; only a start gives it that again.
+    something_runs = any(deployment.running(release) for release in deployment.releases())
+    if not something_runs:
         deployment.stop(deployment.socket)
     verify_again(deployment, active.version)
 
 
 def _start_when_verified(deployment: DeploymentPlan, active: ReleaseId, down: list[str]) -> None:
-    """Start servers that somebody stopped, once their files are what they were."""
+    """Start servers that somebody stopped, once their files are what they were.
+
+    Until then the plan has a step of the verification or of the repair, and no start.
+    """
     environment = deployment.facts(active).environment
     is_under_way = reverify_and_repair(deployment, active.version, environment) is not None
     if is_under_way:
@@ -65,13 +78,18 @@ def close_failed_start(deployment: DeploymentPlan, target: Target, server: str) 
     active = deployment.active_release
     others_accept = deployment.is_partly_up(target.id)
     target_is_active = active == target.id
-    if active is not None and (not target_is_active or others_accept):
+    nobody_answers = target_is_active and not others_accept
+
+    # Somebody may have stopped what serves meanwhile: other servers of the target, or the release before it.
+    if active is not None and not nobody_answers:
         is_rejected = deployment.record.rejection(active) is not None
         if not is_rejected:
             keep_serving(deployment, active)
+
+    # systemd may be about to start it once more, which must wait as well.
     if not deployment.seen.unit(server).is_down:
         deployment.stop(server)
-    if target_is_active and not others_accept:
+    if nobody_answers:
         _close_socket(deployment)
 
 
@@ -85,9 +103,12 @@ def close_unanswered(deployment: DeploymentPlan, target: Target) -> None:
     if active is None or active == target.id:
         return
     is_rejected = deployment.record.rejection(active) is not None
-    may_answer = bool(deployment.running(active)) or deployment.is_idle(active)
+    is_running = bool(deployment.running(active))
+    may_answer = is_running or deployment.is_idle(active)
     if may_answer and not is_rejected:
         return
+
+    # The target takes the address in a later pass, and has the socket enabled again then.
     if is_rejected:
         deployment.disable([deployment.socket])
     _close_socket(deployment)
@@ -97,6 +118,9 @@ def close_unanswered(deployment: DeploymentPlan, target: Target) -> None:
 
 
 def _close_socket(deployment: DeploymentPlan) -> None:
-    """Stop the socket: clients are refused at once. One that has failed keeps its failure, which is told."""
+    """Stop the socket, so that clients are refused at once; it may be down already.
+
+    A failure of the socket is not cleared: whoever starts it next must know of it.
+    """
     if not deployment.seen.unit(deployment.socket).is_down:
         deployment.stop(deployment.socket)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from reconciler.core.planner.active import write_socket
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.deployment_view import DeploymentView
-from reconciler.core.planner.hand_over import write_socket
 from reconciler.core.planner.target import Target
 from reconciler.core.state.reason import Reason
 
@@ -29,6 +29,8 @@ def listen(deployment: DeploymentPlan, target: Target) -> NotListening | None:
     if running:
         _stop_for_socket(deployment, running)
         return NotListening()
+
+    # A port that somebody else holds is given up, and clients must ask for the new one: better than to wait for ever.
     if deployment.port is None or deployment.port in deployment.inputs.busy_ports:
         port = deployment.choose_port()
         if port is None:
@@ -38,6 +40,7 @@ def listen(deployment: DeploymentPlan, target: Target) -> NotListening | None:
         return NotListening(Reason.SOCKET_FAILED, deployment.inputs.retry_later[deployment.socket])
     elif deployment.active_release != target.id:
         write_socket(deployment, target, deployment.port)
+
     deployment.start(deployment.socket)
     deployment.note_start(deployment.socket)
     return None

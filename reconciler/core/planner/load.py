@@ -1,9 +1,10 @@
 """The part of the plan that loads a target, in the way that its phase names."""
 
+from reconciler.core.planner.active import disable_others, point_socket_to
 from reconciler.core.planner.bring_up import crash_looping, loading, make_ready, start_next
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.deployment_view import DeploymentView
-from reconciler.core.planner.hand_over import disable_others, others_running, point_socket_to, put_in_standby
+from reconciler.core.planner.hand_over import others_running, put_in_standby
 from reconciler.core.planner.keep_serving import close_unanswered, keep_serving
 from reconciler.core.planner.listen import listen
 from reconciler.core.planner.phase import LoadingPhase, Phase
@@ -35,6 +36,7 @@ def _load_beside(deployment: DeploymentPlan, target: Target) -> Outlook:
     active = deployment.active_release
     if active is not None:
         _exchange_servers(deployment, target, active)
+
     outlook = make_ready(deployment, target)
     if outlook is not None:
         return outlook
@@ -53,6 +55,9 @@ def _exchange_servers(deployment: DeploymentPlan, target: Target, active: Releas
     # A pre-empted candidate is active here. The good release may have resumed for a promotion before this one.
     put_in_standby(deployment, {deployment.good_release} - {None, active, target.id})
     keep_serving(deployment, active, in_standby)
+
+    # A preparation may take hours, in which the files of what serves are verified as always. A release of the same
+    # version has the same directory, which the preparation itself verifies.
     shares_files = active.version == target.version
     if deployment.is_up(active) and not shares_files:
         reverify_when_due(deployment, active.version, deployment.facts(active).environment)
@@ -86,12 +91,9 @@ def _swap(deployment: DeploymentPlan, target: Target) -> Outlook:
     outlook = _take_address(deployment, target, Reason.STARTING)
     if outlook is not None:
         return outlook
+
     others = _stop_others(deployment, target)
-    is_loaded = _stands_by(deployment, target)
-    shares_memory = target.rollout.strategy == "hand-over"
-    if not others or is_loaded or shares_memory:
-        start_next(deployment, target)
-    return crash_looping(deployment, target) or loading(deployment, target)
+    return _start(deployment, target, others, Reason.STARTING)
 
 
 def _go_back(deployment: DeploymentPlan, target: Target) -> Outlook:
@@ -102,17 +104,27 @@ def _go_back(deployment: DeploymentPlan, target: Target) -> Outlook:
     outlook = _take_address(deployment, target, Reason.GOING_BACK)
     if outlook is not None:
         return outlook
+
     others = _stop_others(deployment, target)
     outlook = make_ready(deployment, target)
     if outlook is not None:
         return outlook
+    if _stands_by(deployment, target):
+        # The target resumes by a signal. By the next one the rejected release stops accepting, long before it ends.
+        deployment.stand_by(others)
+    return _start(deployment, target, others, Reason.GOING_BACK)
+
+
+def _start(deployment: DeploymentPlan, target: Target, others: list[str], reason: Reason) -> Outlook:
+    """Start a target that has the address, once it may be in memory together with the servers that still end.
+
+    With the strategy `recreate` it waits until they are down, unless it is loaded already.
+    """
     is_loaded = _stands_by(deployment, target)
-    if is_loaded:
-        deployment.stand_by(others)  # no longer than a signal takes do both accept
-    shares_memory = target.rollout.strategy == "hand-over"
-    if not others or is_loaded or shares_memory:
+    may_share_memory = target.rollout.strategy == "hand-over"
+    if is_loaded or may_share_memory or not others:
         start_next(deployment, target)
-    return crash_looping(deployment, target) or loading(deployment, target, Reason.GOING_BACK)
+    return crash_looping(deployment, target) or loading(deployment, target, reason)
 
 
 def _take_address(deployment: DeploymentPlan, target: Target, reason: Reason) -> Outlook | None:
@@ -122,6 +134,8 @@ def _take_address(deployment: DeploymentPlan, target: Target, reason: Reason) ->
     if not_listening is None:
         point_socket_to(deployment, target)
         return None
+
+    # Without a reason it is only a matter of passes: what keeps the socket from being started is stopping.
     if not_listening.reason:
         return deployment.blocked(target.version, not_listening.reason, not_listening.why)
     return loading(deployment, target, reason)

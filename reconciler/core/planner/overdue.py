@@ -10,7 +10,10 @@ WHY = "it has been starting, stopping or reloading for longer than its unit allo
 
 
 def is_overdue(view: DeploymentView, unit: Unit) -> bool:
-    """Whether a unit has been starting, stopping or reloading for longer than it may."""
+    """Whether a unit has been starting, stopping or reloading for longer than it may.
+
+    systemd sees to that itself and comes first, unless the unit's process has its deadlines put off.
+    """
     due = unit.overdue_at(view.inputs.patience)
     return due is not None and view.inputs.now >= due
 
@@ -18,7 +21,7 @@ def is_overdue(view: DeploymentView, unit: Unit) -> bool:
 def end_what_is_overdue(deployment: DeploymentPlan) -> None:
     """Plan that servers which are overdue are killed, and that the others are looked at again when they would be.
 
-    Only servers: a process of a model may have systemd's deadlines put off for ever. The steps run our own programs.
+    Only servers run code of a model, which may have systemd's deadlines put off for ever.
     """
     for name in deployment.files():
         is_server = names.parse_server(name) is not None
@@ -30,5 +33,6 @@ def end_what_is_overdue(deployment: DeploymentPlan) -> None:
             continue
         if is_overdue(deployment, unit):
             deployment.signals.append(act.Kill(deployment.name, name, WHY))
-            due = deployment.inputs.now + deployment.inputs.patience  # the kernel may take its time
+            # The kernel may take its time.
+            due = deployment.inputs.now + deployment.inputs.patience
         deployment.deadlines.append(due)

@@ -86,22 +86,24 @@ LoadingPhase = Literal[Phase.BESIDE, Phase.RECREATE, Phase.IN_PLACE, Phase.GOING
 def phase_of(view: DeploymentView, target: Target) -> Phase:
     """Name the phase that the rollout of a target is in.
 
-    The order of the questions matters. A release on trial that is the target is judged first: that it accepts requests
-    is no excuse. A ready target takes over whatever the active release does. A candidate that was pre-empted is judged
-    only when the target can not take over yet.
+    The order of the questions matters: the first one that is answered with yes names the phase.
     """
-    suspect = release_in_question(view, target)
-    target_is_on_trial = suspect is not None and suspect.id == target.id
+    # That a release on trial accepts requests is no excuse for what counts against it, so it is judged first.
+    target_is_on_trial = release_on_trial(view) == target.id
     if target_is_on_trial and has_failed_in_soak(view, target):
         return Phase.FAILED_IN_SOAK
+
+    # A target that is ready takes over at once, whatever became of the release before it.
     if _is_ready(view, target):
         return _phase_when_ready(view, target)
     if _is_idle(view, target):
         return Phase.IDLE
-    if suspect is not None and not target_is_on_trial and is_bad(view, suspect.id):
-        is_rejected = view.record.rejection(suspect.id) is not None
-        newly_failed = not is_rejected and has_failed_in_soak(view, suspect)
-        return Phase.FAILED_IN_SOAK if newly_failed else Phase.RETURN_TO_GOOD
+
+    # The target cannot take over yet. If it pre-empted a candidate, that one serves until then, else the good release.
+    preempted = _preempted_candidate(view, target)
+    if preempted is not None and is_bad(view, preempted.id):
+        return _phase_when_preempted_is_bad(view, preempted)
+
     return phase_of_start(view, target)
 
 
@@ -113,66 +115,110 @@ def phase_of_start(view: DeploymentView, target: Target) -> Phase:
     """
     if why_to_reject(view, target) is not None:
         return Phase.START_FAILED
-    if servers_to_retry(view, target):
-        is_on_trial = release_on_trial(view) == target.id
-        serves = view.is_partly_up(target.id)
-        return Phase.BOOTED_IN_SOAK if is_on_trial and not serves else Phase.RETRY_LATER
-    return _loading_phase(view, target)
+    if not servers_to_retry(view, target):
+        return _loading_phase(view, target)
+
+    # While the system boots, nothing but the active release is enabled. In a soak that is a release which has not
+    # proved itself, and no other one serves while it cannot be started.
+    target_is_on_trial = release_on_trial(view) == target.id
+    if target_is_on_trial and not view.is_partly_up(target.id):
+        return Phase.BOOTED_IN_SOAK
+    return Phase.RETRY_LATER
 
 
-def release_in_question(view: DeploymentView, target: Target) -> Target | None:
-    """Name the release that is on trial while the target is rolled out, as a target of its own.
+def suspect_of(view: DeploymentView, target: Target) -> Target | None:
+    """Return the release that is on trial, as a target of its own; None when none is.
 
-    That is the target itself in its soak, or a candidate that a newer promotion pre-empted in its soak. None when no
-    release is on trial, and when the target is the good release: then the trial is over and lost.
+    That is the target itself in its soak, or a candidate that the target pre-empted.
+    """
+    if release_on_trial(view) == target.id:
+        return target
+    return _preempted_candidate(view, target)
+
+
+def _preempted_candidate(view: DeploymentView, target: Target) -> Target | None:
+    """Return the candidate that was in its soak when a newer promotion made another release the target.
+
+    None, too, when the target is the good release: then the trial is over and lost, and the good release is on its way.
     """
     on_trial = release_on_trial(view)
-    if on_trial == target.id:
-        return target
-    if on_trial is None or target.id == view.good_release:
+    if on_trial is None:
+        return None
+    if target.id in (on_trial, view.good_release):
         return None
     return of_files(view, on_trial)
 
 
+def _phase_when_preempted_is_bad(view: DeploymentView, preempted: Target) -> Phase:
+    """Tell whether a pre-empted candidate is rejected now, or the good release is to serve in its place.
+
+    A rejection comes first, in a pass of its own. None is due for a candidate that is rejected already, that somebody
+    stopped, or that the host failed.
+    """
+    is_rejected = view.record.rejection(preempted.id) is not None
+    if not is_rejected and has_failed_in_soak(view, preempted):
+        return Phase.FAILED_IN_SOAK
+    return Phase.RETURN_TO_GOOD
+
+
 def _is_ready(view: DeploymentView, target: Target) -> bool:
-    """Whether the deployment has its address and every server that the target should have accepts requests."""
-    return view.listens and all(view.seen.unit(unit).is_up for unit in target.units(view.name))
+    """Whether the deployment has its address, and every server that the target should have accepts requests.
+
+    A server that has no unit file yet does not accept: a larger number of replicas is not ready before the last one is.
+    """
+    accepts = (view.seen.unit(unit).is_up for unit in target.units(view.name))
+    return view.listens and all(accepts)
 
 
 def _phase_when_ready(view: DeploymentView, target: Target) -> Phase:
     """Tell how far a target has come of which all servers accept requests."""
     if view.active_release != target.id:
         return Phase.TAKING_OVER
-    return Phase.SERVING if view.good_release == target.id else Phase.SOAKING
+    if view.good_release != target.id:
+        return Phase.SOAKING
+    return Phase.SERVING
 
 
 def _is_idle(view: DeploymentView, target: Target) -> bool:
-    """Whether the target proved itself and waits for a request; one on trial is started again and watched."""
+    """Whether the target proved itself and waits for a request.
+
+    A target on trial that has become idle is loaded again instead: an idle release proves nothing.
+    """
     is_active_and_good = view.active_release == view.good_release == target.id
     return is_active_and_good and view.is_idle(target.id)
 
 
 def _loading_phase(view: DeploymentView, target: Target) -> LoadingPhase:
-    """Choose the way in which a target comes up."""
+    """Choose the way in which a target comes up.
+
+    A target that the registry selects is made ready before it gets the address, also when the active release is
+    rejected: nobody knows yet whether its files can be had. Of one that served before they are on this host.
+    """
     if _active_goes_on_serving(view, target):
         return Phase.RECREATE if target.rollout.strategy == "recreate" else Phase.BESIDE
     active = view.active_release
     active_is_rejected = active is not None and view.record.rejection(active) is not None
-    # A candidate from the registry is prepared first also then: nobody knows yet whether its files can be had.
-    is_known_from_files = target.release is None
-    return Phase.GOING_BACK if active_is_rejected and is_known_from_files else Phase.IN_PLACE
+    files_are_here = target.release is None
+    if active_is_rejected and files_are_here:
+        return Phase.GOING_BACK
+    return Phase.IN_PLACE
 
 
 def _active_goes_on_serving(view: DeploymentView, target: Target) -> bool:
-    """Whether another release is active and serves, or will serve again while the target is made ready."""
+    """Whether another release is active and serves, or will serve again while the target is made ready.
+
+    A rejected release does not go on, even if it still accepts requests. A good release that is down is started once
+    more. If that start failed just now, the target is not kept waiting for the next try.
+    """
     active = view.active_release
     if active is None or active == target.id:
         return False
     servers = view.servers(active)
-    if not servers or view.record.rejection(active) is not None:
+    is_rejected = view.record.rejection(active) is not None
+    if is_rejected or not servers:
         return False
+
     if view.is_partly_up(active):
         return True
-    # A good release that is down is started once more, unless its start failed just now.
-    is_waiting_for_a_retry = any(unit in view.inputs.retry_later for unit in servers)
-    return active == view.good_release and not is_waiting_for_a_retry
+    waits_for_a_retry = any(unit in view.inputs.retry_later for unit in servers)
+    return active == view.good_release and not waits_for_a_retry

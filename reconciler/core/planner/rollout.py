@@ -3,11 +3,12 @@
 from typing import TypeVar
 
 from reconciler.core.planner import actions as act
+from reconciler.core.planner.active import make_active
 from reconciler.core.planner.deployment_plan import DeploymentPlan
-from reconciler.core.planner.hand_over import keep_serving_target, make_active, take_over, watch_soak
+from reconciler.core.planner.hand_over import keep_serving_target, take_over, watch_soak
 from reconciler.core.planner.keep_serving import close_failed_start
 from reconciler.core.planner.load import load
-from reconciler.core.planner.phase import Phase, phase_of, phase_of_start, release_in_question
+from reconciler.core.planner.phase import Phase, phase_of, phase_of_start, suspect_of
 from reconciler.core.planner.soak import servers_that_count, why_failed_in_soak
 from reconciler.core.planner.start_failure import StartFailure, servers_to_retry, why_to_reject
 from reconciler.core.planner.target import Target, of_files
@@ -67,7 +68,7 @@ def _reject_in_soak(deployment: DeploymentPlan, target: Target) -> Outlook:
     Only signals and the rejection are planned here. They need nothing but systemd, so they work with a full disk, too.
     The files follow in the next pass, as they can.
     """
-    suspect = _known(release_in_question(deployment, target))
+    suspect = _known(suspect_of(deployment, target))
     fault = _known(why_failed_in_soak(deployment, suspect))
     good = deployment.servers(_known(deployment.good_release))
     deployment.resume(good)

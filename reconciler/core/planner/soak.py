@@ -33,6 +33,7 @@ def release_on_trial(view: DeploymentView) -> ReleaseId | None:
     good = view.good_release
     if good is None or view.active_release == good:
         return None
+    # Still None while no socket has been written, or somebody edited it.
     return view.active_release
 
 
@@ -50,6 +51,7 @@ def why_failed_in_soak(view: DeploymentView, target: Target) -> Fault | None:
     has_served = any(unit.ever_active for unit in servers)
     if not has_served:
         return None
+
     fault = why_bad(servers, target.rollout.max_error_rate)
     if fault is None and _must_keep_running(view, target.id):
         fault = why_ended(servers)
@@ -59,12 +61,12 @@ def why_failed_in_soak(view: DeploymentView, target: Target) -> Fault | None:
 def servers_that_count(view: DeploymentView, release: ReleaseId) -> list[Unit]:
     """List the servers by which a release is judged, in the order of their numbers.
 
-    Left out is a server that the host failed at its first start. One that systemd started again ended before, and that
-    counts whatever came of the restart.
+    Left out is a server that the host failed at its first start: it says nothing about the release.
     """
     found: list[Unit] = []
     for name in view.servers(release):
         unit = view.seen.unit(name)
+        # A restart after an end is not the first start: whatever came of it, the end counts.
         ended_before = unit.restarts > 0
         failed_by_host = unit.active == "failed" and is_the_hosts_fault(unit)
         if ended_before or not failed_by_host:
@@ -81,7 +83,8 @@ def _must_keep_running(view: DeploymentView, release: ReleaseId) -> bool:
     good = view.good_release
     good_servers = view.servers(good) if good else []
     good_stands_by = any(view.seen.unit(unit).stands_by for unit in good_servers)
-    return good_stands_by and not view.facts(release).may_idle
+    may_end = view.facts(release).may_idle
+    return good_stands_by and not may_end
 
 
 def is_bad(view: DeploymentView, release: ReleaseId) -> bool:
@@ -90,8 +93,10 @@ def is_bad(view: DeploymentView, release: ReleaseId) -> bool:
     This is wider than `why_failed_in_soak`: it decides who serves meanwhile, not who is rejected.
     """
     is_rejected = view.record.rejection(release) is not None
-    if is_rejected or not view.is_partly_up(release):
+    accepts = view.is_partly_up(release)
+    if is_rejected or not accepts:
         return True
+    # All of its servers count here, also one that the host failed.
     servers = [view.seen.unit(unit) for unit in view.servers(release)]
     return why_bad(servers, view.inputs.rollout.max_error_rate) is not None
 
@@ -99,11 +104,13 @@ def is_bad(view: DeploymentView, release: ReleaseId) -> bool:
 def why_bad(units: Sequence[Unit], max_error_rate: int) -> Fault | None:
     """Say what counts against the servers of a release; None when nothing does.
 
-    `max_error_rate`: percent of all their answers that may be errors of their own.
+    `max_error_rate`: percent of all their answers that may be errors of their own. One end is enough: a server that
+    crashes once a minute serves nobody, and systemd would start it again for ever.
     """
     for unit in units:
         if unit.floods:
-            return Fault(Reason.FAILED_IN_SOAK, f"cannot keep {_release(unit)}: {WHY}")
+            why = f"cannot keep {_release(unit)}: {WHY}"
+            return Fault(Reason.FAILED_IN_SOAK, why)
         # Our server never reloads: a model's process says so to have systemd's deadlines put off.
         has_failed = unit.active in ("failed", "reloading")
         if has_failed or unit.ends:
@@ -112,7 +119,10 @@ def why_bad(units: Sequence[Unit], max_error_rate: int) -> Fault | None:
 
 
 def _why_too_many_errors(units: Sequence[Unit], max_error_rate: int) -> Fault | None:
-    """Count the answers of all servers together: each may have had few, as they share the requests."""
+    """Say that too many answers of the servers were errors of their own; None if that is not so, or not known yet.
+
+    The servers share the requests, so all their answers are counted together: each of them may have had few.
+    """
     requests = sum(unit.counters.requests for unit in units)
     errors = sum(unit.counters.errors for unit in units)
     is_over_limit = errors * 100 > max_error_rate * requests
@@ -126,7 +136,10 @@ def _why_too_many_errors(units: Sequence[Unit], max_error_rate: int) -> Fault | 
 
 
 def why_ended(units: Sequence[Unit]) -> Fault | None:
-    """Say which server of a release ended as if it had been told to, or is about to; None when none is."""
+    """Say which server of a release ended as if it had been told to, or is about to; None when none is.
+
+    A server that never got ready has not ended: it is being started.
+    """
     for unit in units:
         is_ending = unit.active in ("inactive", "deactivating")
         if unit.ever_active and is_ending:

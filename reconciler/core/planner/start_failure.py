@@ -28,11 +28,13 @@ def why_to_reject(view: DeploymentView, target: Target) -> StartFailure | None:
     """
     if not _may_be_rejected(view, target):
         return None
+
     late = _late_server(view, target)
     if late is not None:
         # systemd does not call it a time-out: the server had it put off again and again.
         timed_out = replace(late, active="failed", result="timeout")
         return StartFailure(late.name, why_failed(timed_out))
+
     failures = servers_to_retry(view, target)
     if not failures:
         return None
@@ -44,9 +46,13 @@ def why_to_reject(view: DeploymentView, target: Target) -> StartFailure | None:
 
 
 def servers_to_retry(view: DeploymentView, target: Target) -> list[StartFailure]:
-    """List the target's servers that failed and must not be started yet, in the order of their numbers."""
+    """List the target's servers that failed and must not be started yet, in the order of their numbers.
+
+    Once the wait is over a server is not among them, although systemd still calls it failed: then it is tried again.
+    """
     waits = view.inputs.retry_later
-    return [StartFailure(unit, waits[unit]) for unit in view.servers(target.id) if unit in waits]
+    failed = [unit for unit in view.servers(target.id) if unit in waits]
+    return [StartFailure(unit, waits[unit]) for unit in failed]
 
 
 def _late_server(view: DeploymentView, target: Target) -> Unit | None:
@@ -67,15 +73,21 @@ def _may_be_rejected(view: DeploymentView, target: Target) -> bool:
     Of a first release some servers may accept requests although another one does not start. They are all that there is,
     so such a release is tried for ever.
     """
+    # A release that served here before, and does not start now, has met something that a rejection does not mend.
     has_proved_itself = target.id in (view.record.good, *view.record.before)
     if has_proved_itself:
         return False
+
     is_first = view.good_release is None and view.active_release in (None, target.id)
     return not (is_first and view.is_partly_up(target.id))
 
 
 def _has_an_excuse(view: DeploymentView, unit: Unit) -> bool:
-    """Whether the host failed a server. What may be its own word for that is taken a few times, not for ever."""
+    """Whether the host failed a server, so that its release is not to blame.
+
+    systemd's word for that always counts. What a server says itself counts a few times only: a model could say it for
+    ever, and would be tried for ever.
+    """
     if is_the_hosts_fault(unit):
         return True
     tries = view.inputs.tries.get(unit.name, 1)

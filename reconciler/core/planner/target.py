@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from reconciler.core.planner.deployment_view import DeploymentView
-from reconciler.core.state.release import Release, Rollout
+from reconciler.core.state.release import Release, Rollout, Strategy
 from reconciler.core.units import names
 from reconciler.core.units.names import ReleaseId
 
@@ -25,8 +25,9 @@ class Target:
 
     def asked(self, view: DeploymentView) -> str:
         """Return the digest of everything in it that is not this host's settings; empty where that is not known."""
-        if self.release:
+        if self.release is not None:
             return self.release.asked
+        # Its unit file has the line, unless somebody edited it.
         return view.facts(self.id).asked or ""
 
     def units(self, name: str) -> list[str]:
@@ -45,12 +46,12 @@ def of_files(view: DeploymentView, release: ReleaseId) -> Target:
     Its soak and its limit of errors are those of this host's settings: its unit files do not say them.
     """
     facts = view.facts(release)
-    rollout = replace(
-        view.inputs.rollout,
-        replicas=_servers_on_host(view, release),
-        strategy="recreate" if facts.recreate else "hand-over",
-    )
-    return Target(release, facts.runtime or "native", rollout)
+    strategy: Strategy = "recreate" if facts.recreate else "hand-over"
+    replicas = _servers_on_host(view, release)
+    rollout = replace(view.inputs.rollout, replicas=replicas, strategy=strategy)
+    # The line is missing only if somebody edited the file: the default is the best guess.
+    runtime = facts.runtime or "native"
+    return Target(release, runtime, rollout)
 
 
 def as_it_is(view: DeploymentView, release: ReleaseId, rollout: Rollout) -> Target:
@@ -74,13 +75,17 @@ def fallback(view: DeploymentView, unwanted: ReleaseId | None) -> Target | None:
     desired release, if it is known: it is never returned.
     """
     active = view.active_release
-    if active and active != unwanted:
+    if active is not None and active != unwanted:
+        # Somebody may have removed its unit files, and left the socket's.
         is_on_host = bool(view.servers(active))
         is_rejected = view.record.rejection(active) is not None
         if is_on_host and not is_rejected:
             return of_files(view, active)
+
     good = view.good_release
-    return of_files(view, good) if good and good != unwanted else None
+    if good is None or good == unwanted:
+        return None
+    return of_files(view, good)
 
 
 def releases_to_keep(view: DeploymentView, target: Target | None) -> list[ReleaseId]:
@@ -90,10 +95,7 @@ def releases_to_keep(view: DeploymentView, target: Target | None) -> list[Releas
     settings say, the latest first.
     """
     earlier_good = [release for release in view.record.before if view.servers(release)]
-    found = [
-        target.id if target else None,
-        view.active_release,
-        view.good_release,
-        *earlier_good[: view.inputs.retention.releases],
-    ]
+    kept = earlier_good[: view.inputs.retention.releases]
+    target_id = target.id if target else None
+    found = [target_id, view.active_release, view.good_release, *kept]
     return [release for release in dict.fromkeys(found) if release is not None]
