@@ -20,6 +20,7 @@ def make_active(deployment: DeploymentPlan, target: Target) -> None:
 def disable_others(deployment: DeploymentPlan, target: Target) -> None:
     """Plan that a boot starts no server but the target's, neither of other releases nor one too many of its own."""
     others: set[str] = set()
+    # Only servers that have a file can be enabled.
     for release in deployment.releases():
         others.update(deployment.servers(release))
     others.difference_update(target.units(deployment.name))
@@ -36,7 +37,9 @@ def point_socket_to(deployment: DeploymentPlan, target: Target) -> None:
     # The socket may have been given another port in this very plan, and names the target then.
     is_written_already = deployment.socket in deployment.shared
     if names_another and not is_written_already:
-        write_socket(deployment, target, deployment.port or deployment.choose_port())
+        # Somebody may have edited the file: without a port, or with 0, it gets one.
+        port = deployment.port or deployment.choose_port()
+        write_socket(deployment, target, port)
 
     servers = [unit for unit in target.units(deployment.name) if unit in deployment.seen.files]
     for unit in (deployment.socket, *servers):

@@ -125,12 +125,14 @@ def loading(view: DeploymentView, target: Target, reason: Reason = Reason.STARTI
 def crash_looping(view: DeploymentView, target: Target) -> Outlook | None:
     """Return the outlook of a target that served and ends again and again; None when it does not.
 
-    systemd goes on starting it, and so does the plan: it proved itself, so nothing better is at hand.
+    systemd goes on starting it, and so does the plan: there is no other release that would be better.
     """
     for name in target.units(view.name):
         unit = view.seen.unit(name)
+        # One that never got ready is a failed start, which is told as such.
+        went_down = unit.ever_active and not unit.is_up
         # A single crash is not told: systemd starts the server again within a second.
         ends_often = unit.ends >= RESTARTS_THAT_ARE_ENOUGH
-        if unit.ever_active and not unit.is_up and ends_often:
+        if went_down and ends_often:
             return view.blocked(target.version, Reason.START_FAILED, why_failed(unit))
     return None

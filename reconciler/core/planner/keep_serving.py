@@ -3,7 +3,7 @@
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.listen import listen
 from reconciler.core.planner.prepare import reverify_and_repair, verify_again
-from reconciler.core.planner.target import Target, of_files
+from reconciler.core.planner.target import Target, active_besides, of_files
 from reconciler.core.units import names
 from reconciler.core.units.names import ReleaseId
 
@@ -26,17 +26,30 @@ def keep_serving(deployment: DeploymentPlan, active: ReleaseId, in_standby: int 
     # Who is told to accept again does so at once, before anything else is looked at.
     expected = servers[in_standby:]
     deployment.resume(expected)
+    _start_again(deployment, active, expected)
+
+
+def _start_again(deployment: DeploymentPlan, active: ReleaseId, expected: list[str]) -> None:
+    """Plan that those of the active release's servers come up again that are down and may be started.
+
+    A server that runs, starts or stops is left to systemd.
+    """
     startable = [server for server in expected if _may_be_started(deployment, server)]
+    if not startable:
+        return
     # A failure may come from damaged files: then all of them are verified before any server is started.
     failed = [server for server in startable if deployment.seen.unit(server).active == "failed"]
     if failed:
         _verify_before_restart(deployment, active, failed)
-    elif startable:
+    else:
         _start_when_verified(deployment, active, startable)
 
 
 def _may_be_started(deployment: DeploymentPlan, server: str) -> bool:
-    """Whether a server is down and need not wait for its next try."""
+    """Whether a server is down and need not wait for its next try.
+
+    While it waits its release still counts as the active one, and other servers of it may serve.
+    """
     waits_for_a_retry = server in deployment.inputs.retry_later
     return deployment.seen.unit(server).is_down and not waits_for_a_retry
 
@@ -99,8 +112,8 @@ def close_unanswered(deployment: DeploymentPlan, target: Target) -> None:
     A rejected release is never started again, and a boot must not start it through the socket either. One that is idle
     is left open: the next request starts it.
     """
-    active = deployment.active_release
-    if active is None or active == target.id:
+    active = active_besides(deployment, target)
+    if active is None:
         return
     is_rejected = deployment.record.rejection(active) is not None
     is_running = bool(deployment.running(active))

@@ -47,7 +47,7 @@ def listen(deployment: DeploymentPlan, target: Target) -> NotListening | None:
 
 
 def _all_running(view: DeploymentView) -> list[str]:
-    """List the servers of all releases that are not down."""
+    """List the servers of all releases that are not down; those in standby run, too."""
     found: list[str] = []
     for release in view.releases():
         found += view.running(release)

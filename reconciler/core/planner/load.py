@@ -16,7 +16,11 @@ from reconciler.core.units.names import ReleaseId
 
 
 def load(deployment: DeploymentPlan, target: Target, phase: LoadingPhase) -> Outlook:
-    """Take the next step towards a target of which all servers accept requests."""
+    """Take the next step towards a target of which all servers accept requests.
+
+    What has to be true before its servers start is the same in each phase: its files are verified, the deployment has
+    its address. The phases differ in what becomes of the active release meanwhile.
+    """
     match phase:
         case Phase.BESIDE:
             return _load_beside(deployment, target)
@@ -128,7 +132,10 @@ def _start(deployment: DeploymentPlan, target: Target, others: list[str], reason
 
 
 def _take_address(deployment: DeploymentPlan, target: Target, reason: Reason) -> Outlook | None:
-    """Plan that the socket listens and names the target; None when it does, or will once this plan is carried out."""
+    """Plan that the socket listens and names the target; None when it does, or will once this plan is carried out.
+
+    Otherwise the outlook says why not, and nothing more is to be planned for the target in this pass.
+    """
     disable_others(deployment, target)
     not_listening = listen(deployment, target)
     if not_listening is None:
@@ -145,9 +152,10 @@ def _stop_others(deployment: DeploymentPlan, target: Target) -> list[str]:
     """Plan that the servers of all other releases stop, and return those that are not down yet.
 
     They stop after the reload: before it the socket names their release, and a request would start them again. If the
-    target is active already it is in its soak, and a release that is to take over again goes on standing by.
+    target is active already, it is in its soak, and the good release goes on standing by.
     """
     others = others_running(deployment, target)
+    # Somebody may have stopped the target, or it crashes. Then the release before it is all that could answer soon.
     if deployment.active_release == target.id:
         others = [unit for unit in others if not deployment.seen.unit(unit).stands_by]
     for unit in others:
@@ -156,5 +164,5 @@ def _stop_others(deployment: DeploymentPlan, target: Target) -> list[str]:
 
 
 def _stands_by(view: DeploymentView, target: Target) -> bool:
-    """Whether a server of the target is loaded and in standby."""
+    """Whether a server of the target is loaded and in standby, so that it can accept requests at once."""
     return any(view.seen.unit(unit).stands_by for unit in target.units(view.name))

@@ -6,7 +6,7 @@ from typing import Literal
 from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.soak import has_failed_in_soak, is_bad, release_on_trial
 from reconciler.core.planner.start_failure import servers_to_retry, why_to_reject
-from reconciler.core.planner.target import Target, of_files
+from reconciler.core.planner.target import Target, active_besides, of_files
 
 
 class Phase(Enum):
@@ -174,6 +174,7 @@ def _phase_when_ready(view: DeploymentView, target: Target) -> Phase:
     """Tell how far a target has come of which all servers accept requests."""
     if view.active_release != target.id:
         return Phase.TAKING_OVER
+    # In a later pass the socket names it, and the good release is still the one before it.
     if view.good_release != target.id:
         return Phase.SOAKING
     return Phase.SERVING
@@ -185,7 +186,9 @@ def _is_idle(view: DeploymentView, target: Target) -> bool:
     A target on trial that has become idle is loaded again instead: an idle release proves nothing.
     """
     is_active_and_good = view.active_release == view.good_release == target.id
-    return is_active_and_good and view.is_idle(target.id)
+    if not is_active_and_good:
+        return False
+    return view.is_idle(target.id)
 
 
 def _loading_phase(view: DeploymentView, target: Target) -> LoadingPhase:
@@ -195,7 +198,11 @@ def _loading_phase(view: DeploymentView, target: Target) -> LoadingPhase:
     rejected: nobody knows yet whether its files can be had. Of one that served before they are on this host.
     """
     if _active_goes_on_serving(view, target):
-        return Phase.RECREATE if target.rollout.strategy == "recreate" else Phase.BESIDE
+        # Two releases may not fit into the memory together.
+        if target.rollout.strategy == "recreate":
+            return Phase.RECREATE
+        return Phase.BESIDE
+
     active = view.active_release
     active_is_rejected = active is not None and view.record.rejection(active) is not None
     files_are_here = target.release is None
@@ -210,15 +217,16 @@ def _active_goes_on_serving(view: DeploymentView, target: Target) -> bool:
     A rejected release does not go on, even if it still accepts requests. A good release that is down is started once
     more. If that start failed just now, the target is not kept waiting for the next try.
     """
-    active = view.active_release
-    if active is None or active == target.id:
+    active = active_besides(view, target)
+    if active is None:
         return False
-    servers = view.servers(active)
     is_rejected = view.record.rejection(active) is not None
-    if is_rejected or not servers:
+    if is_rejected:
         return False
-
     if view.is_partly_up(active):
         return True
-    waits_for_a_retry = any(unit in view.inputs.retry_later for unit in servers)
-    return active == view.good_release and not waits_for_a_retry
+
+    # The good release has unit files, by its definition. Another one that is down has nothing to be started for.
+    is_good = active == view.good_release
+    waits_for_a_retry = any(unit in view.inputs.retry_later for unit in view.servers(active))
+    return is_good and not waits_for_a_retry

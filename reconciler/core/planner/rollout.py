@@ -72,9 +72,12 @@ def _reject_in_soak(deployment: DeploymentPlan, target: Target) -> Outlook:
     fault = _known(why_failed_in_soak(deployment, suspect))
     good = deployment.servers(_known(deployment.good_release))
     deployment.resume(good)
+
+    # Without a good release that is loaded, bad answers are better than none.
     good_is_loaded = any(deployment.seen.unit(unit).active == "active" for unit in good)
-    if good_is_loaded:  # else a bad answer is better than none
+    if good_is_loaded:
         deployment.stand_by(deployment.servers(suspect.id))
+
     server = servers_that_count(deployment, suspect.id)[0].name
     asked = suspect.asked(deployment)
     deployment.before.append(act.Reject(deployment.name, server, suspect.id, fault.reason, fault.why, asked))
@@ -83,7 +86,8 @@ def _reject_in_soak(deployment: DeploymentPlan, target: Target) -> Outlook:
 
 def _stay_idle(deployment: DeploymentPlan, target: Target) -> Outlook:
     """Start nothing; a boot must start the target, though, as it does with one that serves."""
-    make_active(deployment, target)  # for its enablement only
+    # The socket names it already: this is for its enablement only.
+    make_active(deployment, target)
     message = "nobody asks it anything; the next request starts it"
     return deployment.outlook(State.IDLE, target.version, Reason.NONE, message)
 
@@ -98,6 +102,7 @@ def _return_to_good(deployment: DeploymentPlan, target: Target) -> Outlook:
     attempt = deployment.fork()
     outlook = advance(attempt, of_files(deployment, good))
     if outlook.state is State.FAILED:
+        # Given up: `deployment` is as if there had been no attempt.
         return _act(deployment, target, phase_of_start(deployment, target))
     deployment.join(attempt)
     return outlook.model_copy(update={"desired_version": str(target.version)})

@@ -38,7 +38,10 @@ def release_on_trial(view: DeploymentView) -> ReleaseId | None:
 
 
 def has_failed_in_soak(view: DeploymentView, target: Target) -> bool:
-    """Whether something counts against a release on trial."""
+    """Whether something counts against a release on trial.
+
+    `why_failed_in_soak` says what it is, and when nothing does.
+    """
     return why_failed_in_soak(view, target) is not None
 
 
@@ -66,9 +69,9 @@ def servers_that_count(view: DeploymentView, release: ReleaseId) -> list[Unit]:
     found: list[Unit] = []
     for name in view.servers(release):
         unit = view.seen.unit(name)
+        failed_by_host = unit.active == "failed" and is_the_hosts_fault(unit)
         # A restart after an end is not the first start: whatever came of it, the end counts.
         ended_before = unit.restarts > 0
-        failed_by_host = unit.active == "failed" and is_the_hosts_fault(unit)
         if ended_before or not failed_by_host:
             found.append(unit)
     return found
@@ -98,7 +101,8 @@ def is_bad(view: DeploymentView, release: ReleaseId) -> bool:
         return True
     # All of its servers count here, also one that the host failed.
     servers = [view.seen.unit(unit) for unit in view.servers(release)]
-    return why_bad(servers, view.inputs.rollout.max_error_rate) is not None
+    fault = why_bad(servers, view.inputs.rollout.max_error_rate)
+    return fault is not None
 
 
 def why_bad(units: Sequence[Unit], max_error_rate: int) -> Fault | None:
@@ -123,10 +127,14 @@ def _why_too_many_errors(units: Sequence[Unit], max_error_rate: int) -> Fault | 
 
     The servers share the requests, so all their answers are counted together: each of them may have had few.
     """
-    requests = sum(unit.counters.requests for unit in units)
-    errors = sum(unit.counters.errors for unit in units)
+    counters = [unit.counters for unit in units]
+    requests = sum(counted.requests for counted in counters)
+    errors = sum(counted.errors for counted in counters)
+    if requests < ENOUGH_ANSWERS:
+        return None
+    # Multiplied rather than divided: the limit is a whole number, and so are the counters.
     is_over_limit = errors * 100 > max_error_rate * requests
-    if requests < ENOUGH_ANSWERS or not is_over_limit:
+    if not is_over_limit:
         return None
     why = (
         f"cannot keep {_release(units[0])}: {errors} of its first {requests} answers were errors of its own, "
@@ -150,4 +158,6 @@ def why_ended(units: Sequence[Unit]) -> Fault | None:
 def _release(unit: Unit) -> str:
     """Name the release of a server in words."""
     server = names.parse_server(unit.name)
-    return f"version {server.release.version} of {server.name}" if server else "the release"
+    if server is None:
+        return "the release"
+    return f"version {server.release.version} of {server.name}"

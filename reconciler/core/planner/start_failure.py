@@ -56,13 +56,15 @@ def servers_to_retry(view: DeploymentView, target: Target) -> list[StartFailure]
 
 
 def _late_server(view: DeploymentView, target: Target) -> Unit | None:
-    """Find a server that is still starting though it had systemd put off its start timeout.
+    """Find a server that is still starting though it had systemd put off its start timeout; None when there is none.
 
     `overdue.end_what_is_overdue` ends it by force besides, whether its release is rejected or not.
     """
     for name in view.servers(target.id):
         unit = view.seen.unit(name)
-        if unit.active == "activating" and is_overdue(view, unit):
+        is_starting = unit.active == "activating"
+        # One that stops or reloads may be overdue, too, but that says nothing about its start.
+        if is_starting and is_overdue(view, unit):
             return unit
     return None
 
@@ -79,7 +81,8 @@ def _may_be_rejected(view: DeploymentView, target: Target) -> bool:
         return False
 
     is_first = view.good_release is None and view.active_release in (None, target.id)
-    return not (is_first and view.is_partly_up(target.id))
+    is_all_there_is = is_first and view.is_partly_up(target.id)
+    return not is_all_there_is
 
 
 def _has_an_excuse(view: DeploymentView, unit: Unit) -> bool:

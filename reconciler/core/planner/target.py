@@ -31,12 +31,18 @@ class Target:
         return view.facts(self.id).asked or ""
 
     def units(self, name: str) -> list[str]:
-        """List the server units that it should have, in the order in which they are started; some may have no file."""
+        """List the server units of deployment `name` that it should have, in the order in which they are started.
+
+        Some may have no file yet. `DeploymentView.servers` lists those that have one, which may be more or fewer.
+        """
         return [names.server_unit(name, self.id, number) for number in range(1, self.rollout.replicas + 1)]
 
 
 def of_release(release: Release) -> Target:
-    """Return the release that the registry selects, as a target."""
+    """Return the release that the registry selects, as a target.
+
+    Everything about it is known, so it can be fetched, built and rendered anew.
+    """
     return Target(release.id, release.parameters.runtime, release.rollout, release)
 
 
@@ -55,12 +61,13 @@ def of_files(view: DeploymentView, release: ReleaseId) -> Target:
 
 
 def as_it_is(view: DeploymentView, release: ReleaseId, rollout: Rollout) -> Target:
-    """Return a release that is on this host, to be brought up with today's rollout settings.
+    """Return a release that is on this host, to be brought up with other rollout settings than it had: today's.
 
     It never has more servers than now: a server unit is rendered from what the registry says, which is not known here.
     """
     replicas = min(rollout.replicas, _servers_on_host(view, release))
-    return replace(of_files(view, release), rollout=replace(rollout, replicas=replicas))
+    as_it_was = of_files(view, release)
+    return replace(as_it_was, rollout=replace(rollout, replicas=replicas))
 
 
 def _servers_on_host(view: DeploymentView, release: ReleaseId) -> int:
@@ -75,17 +82,34 @@ def fallback(view: DeploymentView, unwanted: ReleaseId | None) -> Target | None:
     desired release, if it is known: it is never returned.
     """
     active = view.active_release
-    if active is not None and active != unwanted:
-        # Somebody may have removed its unit files, and left the socket's.
-        is_on_host = bool(view.servers(active))
-        is_rejected = view.record.rejection(active) is not None
-        if is_on_host and not is_rejected:
-            return of_files(view, active)
+    if active is not None and active != unwanted and _may_serve(view, active):
+        return of_files(view, active)
 
     good = view.good_release
     if good is None or good == unwanted:
         return None
     return of_files(view, good)
+
+
+def _may_serve(view: DeploymentView, release: ReleaseId) -> bool:
+    """Whether the active release was not rejected and is on this host.
+
+    Somebody may have removed its unit files, and left the socket that names it.
+    """
+    is_on_host = bool(view.servers(release))
+    is_rejected = view.record.rejection(release) is not None
+    return is_on_host and not is_rejected
+
+
+def active_besides(view: DeploymentView, target: Target) -> ReleaseId | None:
+    """Return the active release if it is another one than the target; None if it is not, or if there is none.
+
+    It serves, or did: while the target is made ready it decides what clients see.
+    """
+    active = view.active_release
+    if active == target.id:
+        return None
+    return active
 
 
 def releases_to_keep(view: DeploymentView, target: Target | None) -> list[ReleaseId]:
@@ -94,6 +118,7 @@ def releases_to_keep(view: DeploymentView, target: Target | None) -> list[Releas
     The target comes first, then the active and the good release, then as many of those that were good before as the
     settings say, the latest first.
     """
+    # What was good before is remembered longer than its files are kept.
     earlier_good = [release for release in view.record.before if view.servers(release)]
     kept = earlier_good[: view.inputs.retention.releases]
     target_id = target.id if target else None
