@@ -23,7 +23,7 @@ def keep_serving(deployment: DeploymentPlan, active: ReleaseId, in_standby: int 
     if not_listening is not None:
         return
 
-    # Who is told to accept again does so at once, before anything else is looked at.
+    # A signal needs no files: it does not wait for the verification that a start waits for.
     expected = servers[in_standby:]
     deployment.resume(expected)
     _start_again(deployment, active, expected)

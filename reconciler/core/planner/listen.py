@@ -21,7 +21,7 @@ def listen(deployment: DeploymentPlan, target: Target) -> NotListening | None:
     """Plan that the socket listens for a target; None when it does, or will once this plan is carried out.
 
     The socket keeps its port unless somebody else holds that. systemd refuses to start a socket whose service runs, so
-    all servers are stopped first: a deployment that lost its address answers nobody anyway.
+    all servers are stopped in a pass before, and for a moment nobody answers.
     """
     if deployment.listens:
         return None

@@ -9,7 +9,7 @@ from reconciler.core.planner.keep_serving import close_unanswered, keep_serving
 from reconciler.core.planner.listen import listen
 from reconciler.core.planner.phase import LoadingPhase, Phase
 from reconciler.core.planner.reverify import reverify_when_due
-from reconciler.core.planner.target import Target
+from reconciler.core.planner.target import Target, active_besides
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook
 from reconciler.core.units.names import ReleaseId
@@ -37,7 +37,7 @@ def _load_beside(deployment: DeploymentPlan, target: Target) -> Outlook:
 
     The last server of the active release goes on accepting until the target takes over as a whole.
     """
-    active = deployment.active_release
+    active = active_besides(deployment, target)
     if active is not None:
         _exchange_servers(deployment, target, active)
 
@@ -75,7 +75,7 @@ def _recreate(deployment: DeploymentPlan, target: Target) -> Outlook:
     outlook = make_ready(deployment, target)
     if outlook is None:
         return _swap(deployment, target)
-    active = deployment.active_release
+    active = active_besides(deployment, target)
     if active is not None:
         keep_serving(deployment, active)
     return outlook

@@ -108,8 +108,8 @@ def is_bad(view: DeploymentView, release: ReleaseId) -> bool:
 def why_bad(units: Sequence[Unit], max_error_rate: int) -> Fault | None:
     """Say what counts against the servers of a release; None when nothing does.
 
-    `max_error_rate`: percent of all their answers that may be errors of their own. One end is enough: a server that
-    crashes once a minute serves nobody, and systemd would start it again for ever.
+    `max_error_rate`: percent of all their answers that may be errors of their own. One end is enough: systemd would
+    start the server again and again, and clients would see the gaps.
     """
     for unit in units:
         if unit.floods:
