@@ -1,4 +1,4 @@
-"""systemd in memory, over real unit files; jobs end when the test says `take_over_or_finish_soak`."""
+"""systemd in memory, over real unit files; jobs end when the test says `settle`."""
 
 import contextlib
 import re
@@ -82,7 +82,7 @@ class FakeSystemd:
         self._known = {path.name: path.read_text() for path in self.directory.glob("*.*") if path.is_file()}
 
     def start(self, unit: str) -> None:
-        """Begin to start; `take_over_or_finish_soak` decides how it ends."""
+        """Begin to start; `settle` decides how it ends."""
         text = self._text(unit)
         state = self._units.get(unit, Unit(unit))
         if state.active in ("active", "activating"):
@@ -179,7 +179,7 @@ class FakeSystemd:
             state, active="activating", sub="auto-restart", result=result, allowed=0.0, floods=False
         )
 
-    def take_over_or_finish_soak(self) -> None:
+    def settle(self) -> None:
         """End every job."""
         for unit in list(self._units):
             self.settle_one(unit)
@@ -243,7 +243,7 @@ class FakeSystemd:
         for link in sorted(self.directory.glob("*.wants/*")):
             with contextlib.suppress(SystemdError):
                 (self.start_and_wait if link.name.endswith(".socket") else self.start)(link.name)
-        self.take_over_or_finish_soak()
+        self.settle()
 
     def settle_one(self, unit: str) -> None:
         """End a unit's job."""

@@ -118,7 +118,7 @@ class Site:
         self.host.write(f"/etc/mlflow-reconciler/config.d/{drop_in}", text)
         self.host.wait_for(lambda: taken() > before or None, 60, "the reconciler to take new settings")
 
-    def take_over_or_finish_soak(self, deadline: float = 120) -> None:
+    def settle(self, deadline: float = 120) -> None:
         """Wait until nothing is to be done, and nothing is being done: the status says a step's outcome before that.
 
         Where something failed that never comes: `reconciler plan` knows of no pause before the next try.

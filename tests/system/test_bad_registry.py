@@ -266,7 +266,7 @@ def test_a_socket_that_systemd_emptied_is_left_to_what_serves(
         assert "sockets were passed" in one["message"]
         assert one["active_version"] == before
         assert site.predict("voice", {}, {}).status_code == 200
-        site.take_over_or_finish_soak()
+        site.settle()
         site.host.run("systemctl stop model-voice.socket; reconciler retry voice", timeout=60)
         site.wait_for("voice", "serving", version)
         assert site.predict("voice", {}, {}).headers["Model-Release"].startswith(f"voice@{version}.")

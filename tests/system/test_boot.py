@@ -58,19 +58,19 @@ def move(site: Site, version: int, before: int) -> None:
     site.registry.promote("moving", version)
     site.registry.promote("moving", before, "Archived")
     site.wait_for("moving", "serving", version)
-    site.take_over_or_finish_soak()
+    site.settle()
 
 
 def test_models_serve_while_the_reconciler_is_stopped(site: Site, urls: dict[str, str]) -> None:
     """Predictions are answered, and nothing is restarted when it starts again."""
-    site.take_over_or_finish_soak()
+    site.settle()
     before = invocations(site)
     assert len(before) == 4, before
     site.host.run(["systemctl", "stop", RECONCILER, AGENT])
     assert {name: release(url) for name, url in urls.items()} == {"moving": "moving@1", "staying": "staying@1"}
     assert invocations(site) == before
     site.host.run(["systemctl", "start", RECONCILER])
-    site.take_over_or_finish_soak()
+    site.settle()
     assert {name: release(url) for name, url in urls.items()} == {"moving": "moving@1", "staying": "staying@1"}
     assert invocations(site) == before
 
@@ -106,7 +106,7 @@ def test_an_upgrade_of_the_reconciler_restarts_the_reconciler_only(site: Site) -
     before, pid = invocations(site), main_pid(site, RECONCILER)
     site.host.run(["/root/newer/dev", "install"], timeout=INSTALL_SECONDS)
     wait_for_another(site, RECONCILER, pid)
-    site.take_over_or_finish_soak()
+    site.settle()
     assert invocations(site) == before
     move(site, 2, 1)
     move(site, 1, 2)
@@ -138,7 +138,7 @@ def test_a_reconciler_that_hangs_is_restarted_by_systemd(site: Site) -> None:
     assert "Watchdog timeout" in site.host.journal(f"--unit={RECONCILER}", "--output=cat")
     assert invocations(site) == before
     site.host.run(f"rm -r {UNITS}/{RECONCILER}.d; systemctl daemon-reload; systemctl restart {RECONCILER}")
-    site.take_over_or_finish_soak()
+    site.settle()
 
 
 def test_a_boot_without_registry_and_without_reconciler_brings_the_active_releases_up(
@@ -157,7 +157,7 @@ def test_a_boot_without_registry_and_without_reconciler_brings_the_active_releas
     site.host.run(["systemctl", "start", RECONCILER])
     site.wait_for("moving", "serving", 1)
     assert not site.registry_status()["reachable"]
-    site.take_over_or_finish_soak()
+    site.settle()
     assert invocations(site) == started
 
 
@@ -173,7 +173,7 @@ def test_damage_done_while_the_host_was_off_is_repaired_without_the_registry(sit
     site.host.boot()
     for name in ("moving", "staying"):
         site.wait_for(name, "serving", 1)
-    site.take_over_or_finish_soak()
+    site.settle()
     assert {name: release(url) for name, url in urls.items()} == {"moving": "moving@1", "staying": "staying@1"}
     assert {unit: site.host.read(f"{UNITS}/{unit}") for unit in services} == texts
     assert not site.registry_status()["reachable"]
@@ -227,5 +227,5 @@ def test_an_idle_model_is_started_by_the_first_request_after_a_boot(site: Site) 
 def test_after_all_that_the_registry_is_followed_again(site: Site) -> None:
     """A demotion leaves nothing of either model."""
     site.demote("moving", "staying")
-    site.take_over_or_finish_soak()
+    site.settle()
     assert site.host.output(f"ls {UNITS} | grep -E '^(model-|mlflow-.*@)' || true") == ""

@@ -231,7 +231,7 @@ def test_another_registry_whose_numbers_begin_again_needs_one_word(site: Site) -
     assert "until it serves requests are refused" in site.host.output(command)
     site.wait_for("first", "serving", 1)
     assert site.predict("first", {}, {}).json() == {"output": [0.75], "diagnosis": "positive"}
-    site.take_over_or_finish_soak()
+    site.settle()
     again = site.host.run(command, check=False)
     assert (again.returncode, again.stdout) == (1, "")
     assert again.stderr.startswith(

@@ -37,7 +37,7 @@ def site(image: Layers) -> Iterator[Site]:
         registry.start()
         site = Site(host, registry)
         site.serve({"name": NAME, "code": code(), "replay": REPLAY})
-        site.take_over_or_finish_soak()
+        site.settle()
         yield site
 
 

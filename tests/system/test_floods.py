@@ -75,7 +75,7 @@ def site(image: Layers) -> Iterator[Site]:
         others = [{"name": f"other{number}", "code": code()} for number in range(PROMOTED_AT_ONCE + 1)]
         site.serve({"name": "flooder", "code": FLOODER}, *neighbours)
         site.register(*others)
-        site.take_over_or_finish_soak()
+        site.settle()
         yield site
 
 

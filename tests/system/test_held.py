@@ -96,15 +96,20 @@ def new_database(site: Site) -> Callable[[], None]:
 
 
 def renamed(site: Site) -> Callable[[], None]:
-    """Have the registered model go by another name for a while."""
+    """Have the registered model go by another name for a while, under which this host does not deploy it."""
+    site.change_settings("80-names.toml", f"[policy]\nnames = ['{NAME}']\n")
 
     def rename(name: str, to: str) -> None:
         body = {"name": name, "new_name": to}
         url = f"{site.registry.uri}/ajax-api/2.0/mlflow/registered-models/rename"
         httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status()
 
+    def back() -> None:
+        rename("elsewhere", NAME)
+        site.host.run(["rm", "/etc/mlflow-reconciler/config.d/80-names.toml"])
+
     rename(NAME, "elsewhere")
-    return lambda: rename("elsewhere", NAME)
+    return back
 
 
 TROUBLES: dict[str, tuple[Callable[[Site], Callable[[], None]], str]] = {

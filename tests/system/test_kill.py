@@ -28,12 +28,12 @@ def play(site: Site, killer: Killer, at: Sequence[int], whom: str = RECONCILER) 
     site.wait_for("victim", "serving", 1)
     site.registry.promote("victim", 2, archive=True)
     site.wait_for("victim", "serving", 2)
-    site.take_over_or_finish_soak()
+    site.settle()
     answer = site.predict("victim", {}, {})
     state = state_of(site)
     site.registry.promote("victim", 2, "Archived")
     site.wait_until_gone("victim")
-    site.take_over_or_finish_soak()
+    site.settle()
     return killer.actions, f"{answer.status_code} {answer.text}\n{state}"
 
 

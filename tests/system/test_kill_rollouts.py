@@ -121,7 +121,7 @@ def undo(site: Site) -> None:
         site.wait_for(name, "serving", 1)
     site.host.wait_for(lambda: servers(site, NAME) == 1 or None, 90, "one server")
     site.host.run(["reconciler", "retry", NAME], timeout=90)
-    site.take_over_or_finish_soak()
+    site.settle()
 
 
 PLAYS = {"rollout": roll_out, "rollback": roll_back, "scale-up": scale_up, "prune": prune}
@@ -135,7 +135,7 @@ def play(site: Site, killer: Killer, which: str, at: Iterable[int] = ()) -> tupl
     """Play one, killing the reconciler after the actions `at`; gives what was done and the end."""
     killer.arm(at)
     PLAYS[which](site)
-    site.take_over_or_finish_soak()
+    site.settle()
     done, state = killer.actions, state_of(site)
     killed = killer.killed
     killer.arm()

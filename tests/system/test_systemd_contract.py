@@ -36,7 +36,7 @@ class World:
     systemd: Systemd
     write: Callable[[str, str], None]
     remove: Callable[[str], None]
-    take_over_or_finish_soak: Callable[[str, str], Unit]
+    settle: Callable[[str, str], Unit]
     """Wait until a unit is in this state, and show it; a job that was accepted may not have begun."""
     port: int
     enabled: Callable[[], set[str]]
@@ -120,15 +120,15 @@ def fake_world(directory: Path) -> World:
         texts[unit] = text
         (directory / unit).write_text(text)
 
-    def take_over_or_finish_soak(unit: str, _active: str) -> Unit:
-        fake.take_over_or_finish_soak()
+    def settle(unit: str, _active: str) -> Unit:
+        fake.settle()
         return fake.units().get(unit, Unit(unit))
 
     return World(
         fake,
         write,
         lambda unit: (directory / unit).unlink(missing_ok=True),
-        take_over_or_finish_soak,
+        settle,
         20000,
         lambda: {link.name for link in directory.glob("*.wants/*")},
         lambda: fake.state_directories,
@@ -148,7 +148,7 @@ def real_world(host: Host) -> World:
     # The host's bus goes before the test does; by default that ends the process.
     Gio.bus_get_sync(Gio.BusType.SYSTEM).set_exit_on_close(False)
 
-    def take_over_or_finish_soak(unit: str, active: str) -> Unit:
+    def settle(unit: str, active: str) -> Unit:
         def done() -> Unit | None:
             seen = real.units().get(unit, Unit(unit))
             return seen if seen.active == active else None
@@ -159,7 +159,7 @@ def real_world(host: Host) -> World:
         real,
         lambda unit, text: host.write(f"/etc/systemd/system/{unit}", text),
         lambda unit: (host.run(["rm", "-f", f"/etc/systemd/system/{unit}"]), None)[1],
-        take_over_or_finish_soak,
+        settle,
         host.ports.take(),
         lambda: set(host.output(r"find /etc/systemd/system -path '*.wants/*' -printf '%f\n'").split()),
         lambda: {one.removeprefix("/var/lib/") for one in host.output("find /var/lib/mlflow-deploy").split()},
@@ -185,7 +185,7 @@ def test_a_step_that_works_stays_and_says_what_came_of_it(world: World) -> None:
     world.write(STEP, step(works=True))
     world.systemd.reload()
     world.systemd.start(STEP)
-    unit = world.take_over_or_finish_soak(STEP, "active")
+    unit = world.settle(STEP, "active")
     assert unit.has_finished_well
     assert unit.environment == "host"
     assert DIRECTORY in world.directories()
@@ -196,7 +196,7 @@ def test_a_stopped_unit_is_forgotten_and_its_directory_can_be_removed(world: Wor
     with pytest.raises(SystemdError):
         world.systemd.clean(STEP)
     world.systemd.stop(STEP)
-    assert world.take_over_or_finish_soak(STEP, "inactive").is_down
+    assert world.settle(STEP, "inactive").is_down
     world.systemd.clean(STEP)
     assert DIRECTORY not in world.directories()
     world.systemd.clean(STEP)
@@ -208,14 +208,14 @@ def test_a_directory_that_could_not_be_removed_is_removed_later(world: World) ->
     world.write(STEP, step(works=True))
     world.systemd.reload()
     world.systemd.start(STEP)
-    world.take_over_or_finish_soak(STEP, "active")
+    world.settle(STEP, "active")
     world.systemd.stop(STEP)
-    world.take_over_or_finish_soak(STEP, "inactive")
+    world.settle(STEP, "inactive")
     world.hold(DIRECTORY)
     for _ in range(2):
         with pytest.raises(SystemdError, match="exit-code"):
             world.systemd.clean(STEP)
-        unit = world.take_over_or_finish_soak(STEP, "failed")
+        unit = world.settle(STEP, "failed")
         assert unit.active == "failed"
         assert "systemd says" not in why_failed(unit)  # the words are ours
     world.stop_unneeded(DIRECTORY)
@@ -229,13 +229,13 @@ def test_a_step_that_fails_says_why_and_counts_as_one_start(world: World) -> Non
     world.write(STEP, step(works=False))
     world.systemd.reload()
     world.systemd.start(STEP)
-    first = world.take_over_or_finish_soak(STEP, "failed")
+    first = world.settle(STEP, "failed")
     assert (first.active, first.result, first.status_text) == ("failed", "exit-code", FAILS)
     assert first.has_failed
     world.systemd.reset_failed(STEP)
-    assert world.take_over_or_finish_soak(STEP, "inactive").is_down
+    assert world.settle(STEP, "inactive").is_down
     world.systemd.start(STEP)
-    second = world.take_over_or_finish_soak(STEP, "failed")
+    second = world.settle(STEP, "failed")
     assert second.active == "failed"
     assert second.invocation != first.invocation
     world.systemd.reset_failed(STEP)
@@ -246,7 +246,7 @@ def test_a_new_file_starts_without_a_reload_and_a_missing_one_not_at_all(world: 
     """The first is convenient, the second an error."""
     world.write(SERVER, server())
     world.systemd.start(SERVER)
-    assert world.take_over_or_finish_soak(SERVER, "active").active == "active"
+    assert world.settle(SERVER, "active").active == "active"
     with pytest.raises(SystemdError):
         world.systemd.start(names.server_unit("absent", "1.00000000"))
 
@@ -258,19 +258,19 @@ def test_a_socket_does_not_start_while_its_service_runs(world: World) -> None:
     with pytest.raises(SystemdError):
         world.systemd.start_and_wait(SOCKET)
     world.systemd.stop(SERVER)
-    assert world.take_over_or_finish_soak(SERVER, "inactive").is_down
+    assert world.settle(SERVER, "inactive").is_down
     world.systemd.reset_failed(SOCKET)
     world.systemd.start_and_wait(SOCKET)
-    assert world.take_over_or_finish_soak(SOCKET, "active").active == "active"
+    assert world.settle(SOCKET, "active").active == "active"
     world.systemd.start_and_wait(SOCKET)
 
 
 def test_a_stopped_service_that_a_socket_names_is_known_to_have_served(world: World) -> None:
     """Another one is forgotten once it is stopped."""
     world.systemd.start(SERVER)
-    assert world.take_over_or_finish_soak(SERVER, "active").is_up
+    assert world.settle(SERVER, "active").is_up
     world.systemd.stop(SERVER)
-    assert world.take_over_or_finish_soak(SERVER, "inactive").is_down
+    assert world.settle(SERVER, "inactive").is_down
     unit = world.systemd.units()[SERVER]
     assert (unit.active, unit.ever_active) == ("inactive", True)
     assert STEP not in world.systemd.units()
@@ -291,7 +291,7 @@ def test_enabling_links_and_disabling_unlinks(world: World) -> None:
 def test_a_port_that_somebody_holds_fails_the_socket_for_want_of_resources(world: World) -> None:
     """The result by which the reconciler knows to take another port."""
     world.systemd.stop(SOCKET)
-    assert world.take_over_or_finish_soak(SOCKET, "inactive").is_down
+    assert world.settle(SOCKET, "inactive").is_down
     if isinstance(world.systemd, FakeSystemd):
         world.systemd.taken_ports = {world.port}
     with socket.socket() as holder:
@@ -300,7 +300,7 @@ def test_a_port_that_somebody_holds_fails_the_socket_for_want_of_resources(world
         holder.listen()
         with pytest.raises(SystemdError):
             world.systemd.start_and_wait(SOCKET)
-        unit = world.take_over_or_finish_soak(SOCKET, "failed")
+        unit = world.settle(SOCKET, "failed")
     assert (unit.active, unit.result) == ("failed", "resources")
 
 
@@ -309,7 +309,7 @@ def test_a_server_stands_by_and_resumes_as_it_is_told(world: World) -> None:
     world.write(OBEDIENT, obedient(obeys=True))
     world.systemd.reload()
     world.systemd.start(OBEDIENT)
-    first = world.take_over_or_finish_soak(OBEDIENT, "active")
+    first = world.settle(OBEDIENT, "active")
     assert (first.is_up, first.stands_by, first.counters) == (True, False, (3, 1))
     world.systemd.stand_by(OBEDIENT, 20)
     second = world.systemd.units()[OBEDIENT]
@@ -319,9 +319,9 @@ def test_a_server_stands_by_and_resumes_as_it_is_told(world: World) -> None:
     assert (third.is_up, third.stands_by) == (True, False)
     assert first.since == third.since > 0
     world.systemd.stop(OBEDIENT)
-    assert world.take_over_or_finish_soak(OBEDIENT, "inactive").is_down
+    assert world.settle(OBEDIENT, "inactive").is_down
     world.systemd.stand_by(OBEDIENT, 20)  # it ended meanwhile: nobody is to be told anything
-    assert world.take_over_or_finish_soak(OBEDIENT, "inactive").is_down
+    assert world.settle(OBEDIENT, "inactive").is_down
 
 
 def test_a_server_that_does_not_step_aside_is_stopped(world: World) -> None:
@@ -329,17 +329,17 @@ def test_a_server_that_does_not_step_aside_is_stopped(world: World) -> None:
     world.write(OBEDIENT, obedient(obeys=False))
     world.systemd.reload()
     world.systemd.start(OBEDIENT)
-    assert world.take_over_or_finish_soak(OBEDIENT, "active").is_up
+    assert world.settle(OBEDIENT, "active").is_up
     world.systemd.stand_by(OBEDIENT, 0.5)
-    assert world.take_over_or_finish_soak(OBEDIENT, "inactive").is_down
+    assert world.settle(OBEDIENT, "inactive").is_down
 
 
 def test_a_server_that_is_killed_ended_by_a_signal(world: World) -> None:
     """All of it, at once; what is not loaded, or does not run, is no error."""
     world.systemd.start(SERVER)
-    assert world.take_over_or_finish_soak(SERVER, "active").is_up
+    assert world.settle(SERVER, "active").is_up
     world.systemd.kill(SERVER)
-    unit = world.take_over_or_finish_soak(SERVER, "failed")
+    unit = world.settle(SERVER, "failed")
     assert (unit.active, unit.result) == ("failed", "signal")
     world.systemd.kill(SERVER)
     world.systemd.reset_failed(SERVER)
@@ -351,13 +351,13 @@ def test_a_server_that_never_stops_tells_its_deadline_and_can_be_killed(world: W
     world.write(STUBBORN, stubborn())
     world.systemd.reload()
     world.systemd.start(STUBBORN)
-    first = world.take_over_or_finish_soak(STUBBORN, "active")
+    first = world.settle(STUBBORN, "active")
     assert (first.changed, first.allowed) == (0.0, 0.0)
     world.systemd.stop(STUBBORN)
-    second = world.take_over_or_finish_soak(STUBBORN, "deactivating")
+    second = world.settle(STUBBORN, "deactivating")
     assert (second.allowed, second.changed > 0, second.ever_active) == (1.0, True, True)
     world.systemd.kill(STUBBORN)
-    assert world.take_over_or_finish_soak(STUBBORN, "failed").result == "signal"
+    assert world.settle(STUBBORN, "failed").result == "signal"
     world.systemd.kill(STUBBORN)
     world.systemd.reset_failed(STUBBORN)
 
@@ -372,7 +372,7 @@ def test_how_a_command_before_a_server_ends_is_told_apart(
     world.write(OBEDIENT, failing(status, before))
     world.systemd.reload()
     world.systemd.start(OBEDIENT)
-    unit = world.take_over_or_finish_soak(OBEDIENT, "failed")
+    unit = world.settle(OBEDIENT, "failed")
     assert (unit.exit_status, unit.set_up) == seen
     world.systemd.reset_failed(OBEDIENT)
 

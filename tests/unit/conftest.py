@@ -109,7 +109,7 @@ class World:
         """Run passes and let systemd finish its jobs until nothing changes any more."""
         for _ in range(ENOUGH_PASSES):
             acted = self.reconciler.one_pass()
-            self.systemd.take_over_or_finish_soak()
+            self.systemd.settle()
             if not acted and not self.reconciler.one_pass():
                 return
         raise AssertionError(f"still acting after {ENOUGH_PASSES} passes")

@@ -40,7 +40,7 @@ def test_a_release_that_is_stopped_in_its_soak_gives_way_to_the_one_that_stands_
     world.select(demo=2)
     world.converge()
     world.systemd.stop(active(world))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.reconciler.one_pass()
     world.reconciler.one_pass()
     assert servers(world) == {"1.1": "serves"}
@@ -68,12 +68,12 @@ def test_a_good_release_that_ends_again_and_again_is_said_to(world: World) -> No
     unit = active(world)
     for _ in range(3):
         world.systemd.crash(unit, "oom-kill")
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     world.systemd.crash(unit, "oom-kill")
     world.reconciler.one_pass()
     assert story(world)[0] is State.FAILED
     assert "it ended 4 times while it served, the last time it was killed for using" in world.status()["demo"].message
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert story(world)[0] is State.SERVING
 
@@ -117,7 +117,7 @@ def test_one_failing_replica_of_a_first_release_does_not_take_the_others_down(tm
     world.select(demo=1)
     while not any(names.parse_server(unit) for unit in world.systemd.units()):
         world.reconciler.one_pass()
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     first = next(unit for unit in world.systemd.units() if names.parse_server(unit))
     second = first.replace(".service", ".2.service")
     world.failures[second] = Behaviour(works=False, status_text="cannot load the model: MemoryError; make it smaller")
@@ -142,7 +142,7 @@ def test_what_was_promoted_as_the_cure_is_tried_when_nothing_good_can_serve(tmp_
     world.systemd.reboot()
     world.new_reconciler()
     world.systemd.stop(active(world))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.select(demo=3)
     world.converge()
     assert story(world)[:3] == (State.ROLLING_OUT, "3", "3")
@@ -156,7 +156,7 @@ def test_a_release_that_went_idle_in_its_soak_is_not_held_to_have_failed(tmp_pat
     world.converge()
     world.now += 2000
     world.systemd.stop(active(world))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert world.reconciler.ledger.ledger.record("demo").rejected == ()
 
@@ -190,9 +190,9 @@ def test_a_replica_that_the_host_fails_in_a_soak_is_tried_again(tmp_path: Path) 
     second = active(world).replace(".service", ".2.service")
     world.failures[second] = Behaviour(works=False, result="resources")
     world.systemd.stop(second)
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.systemd.start(second)
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert world.reconciler.ledger.ledger.record("demo").rejected == ()
     world.failures.clear()
@@ -208,7 +208,7 @@ def test_an_idle_release_serves_while_the_next_cannot_be_made_ready(tmp_path: Pa
     world = World(tmp_path / "idle", settings=deploy(idle_timeout=300))
     rolled_out(world, 1)
     world.systemd.stop(active(world))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.failures[names.fetch_unit("demo", 2)] = Behaviour(works=False, status_text="cannot download it: away")
     world.select(demo=2)
     world.converge()

@@ -58,7 +58,7 @@ def play(world: World, operation: tuple[str, object]) -> None:
             for _ in range(count):
                 world.reconciler.one_pass()
         case ("settle", _):
-            world.systemd.take_over_or_finish_soak()
+            world.systemd.settle()
         case ("fail", (str(name), str(step))):
             for unit in fallible(world, name, step):
                 world.failures[unit] = Behaviour(works=False, status_text="cannot: it is broken; mend it")

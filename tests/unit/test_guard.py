@@ -34,7 +34,7 @@ def test_many_removals_at_once_wait_for_a_person(world: World) -> None:
         "d": State.SERVING,
     }
     world.systemd.stop(active(world, "a"))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert len(servers_of(world)) == 4
     world.select(d=1, a=1)

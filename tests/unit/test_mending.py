@@ -84,11 +84,11 @@ def test_what_is_stopped_again_and_again_is_left_to_a_person_too(world: World, w
     unit = active(world) if what == "server" else "model-demo.socket"
     for _ in range(5):
         world.systemd.stop(unit)
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
         world.converge()
         assert servers(world) == {"1.1": "serves"}
     world.systemd.stop(unit)
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert story(world)[0] is State.STALLED
     assert world.status()["demo"].message.partition("(")[2].startswith(f"the last: started {unit})")
@@ -111,7 +111,7 @@ def test_the_files_of_a_release_that_is_kept_to_are_looked_over_when_it_fails(wo
     before = world.systemd.units()[verify].invocation
     world.failures[unit] = Behaviour(works=False, status_text="cannot load the model: no such file")
     world.systemd.crash(unit)
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert story(world)[:2] == (State.FAILED, "2")
     world.failures.pop(unit)
@@ -128,12 +128,12 @@ def test_files_that_somebody_changed_are_verified_again_at_once(world: World) ->
     verified = world.systemd.units()[verify].invocation
     assert world.systemd.units()[watch].active == "active"
     world.systemd.start(names.changed_unit("demo", 1))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.failures[verify] = Behaviour(works=False, status_text="cannot verify version 1 of demo: a file is gone")
     world.now += 601
     for _ in range(3):
         world.reconciler.one_pass()
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     assert not {watch, names.changed_unit("demo", 1)} & set(world.systemd.units())
     assert world.systemd.units()[verify].active == "failed"
     world.failures.clear()
@@ -226,7 +226,7 @@ def test_a_change_is_not_forgotten_because_a_step_is_done_again(world: World) ->
     rolled_out(world, 1)
     verified = world.systemd.units()[names.verify_unit("demo", 1)].invocation
     world.systemd.start(names.changed_unit("demo", 1))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     rolled_out(world, 2)
     world.select(demo=1)
     world.converge()
@@ -241,7 +241,7 @@ def test_what_serves_is_looked_after_while_the_next_cannot_be_made_ready(world: 
     world.converge()
     verified = world.systemd.units()[names.verify_unit("demo", 1)].invocation
     world.systemd.start(names.changed_unit("demo", 1))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert world.systemd.units()[names.verify_unit("demo", 1)].invocation != verified
     assert story(world)[:3] == (State.DEGRADED, "2", "1")
@@ -266,13 +266,13 @@ def test_an_environment_that_is_built_again_is_nobodys_damage(
         world.now += 1
         if build_is != "as it was":
             world.systemd.stop(build)
-            world.systemd.take_over_or_finish_soak()
+            world.systemd.settle()
             world.systemd.start(build)
         world.systemd.start(names.changed_unit("demo", 1))
         world.systemd.settle_one(names.changed_unit("demo", 1))
         if build_is == "under way again":
             world.reconciler.one_pass()
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
         world.converge()
         assert world.systemd.units()[verify].invocation != verified or build_is == "as it was"
     assert story(world) == state

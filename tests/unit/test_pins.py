@@ -37,7 +37,7 @@ def test_a_fetch_that_reports_other_files_changes_no_record_and_is_not_served(wo
     (server,) = world.etc.glob("model-demo@*.service")
     for unit in (server.name, names.fetch_unit("demo", 1)):
         world.systemd.stop(unit)
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     one = world.status()["demo"]
     assert (one.state, one.reason) == (State.FAILED, "files-changed"), one
@@ -52,9 +52,9 @@ def test_a_rebuilt_environment_has_a_new_digest(world: World) -> None:
     world.content = "d" * 64
     build = names.build_unit(f"{1:032x}")
     world.systemd.stop(build)
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.systemd.start(build)
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert (world.state / "pins" / f"{1:032x}").read_text() == "d" * 64 + "\n"
 
@@ -119,7 +119,7 @@ def test_what_units_compare_with_is_shown_again_before_anything_starts(world: Wo
     HARM[harm](pins)
     (server,) = [unit for unit in world.systemd.units() if names.parse_server(unit)]
     world.systemd.stop(server)
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     done: list[act.Action] = []
     world.reconciler.after_action = lambda _number, action: done.append(action)
     assert world.reconciler.one_pass()

@@ -88,7 +88,7 @@ def test_the_old_version_serves_until_the_new_one_is_ready(world: World) -> None
         world.reconciler.one_pass()
         seen.append((server(world, "demo"), tuple(running_servers(world))))
         assert server(world, "demo") in running_servers(world)
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     assert seen[0][0] == first != seen[-1][0]
 
 
@@ -366,7 +366,7 @@ def test_a_stopped_server_is_started_again(world: World) -> None:
     world.select(demo=1)
     world.converge()
     world.systemd.stop(server(world, "demo"))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert running_servers(world) == [server(world, "demo")]
 
@@ -376,7 +376,7 @@ def test_a_stopped_socket_listens_again(world: World) -> None:
     world.select(demo=1)
     world.converge()
     world.systemd.stop("model-demo.socket")
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert world.systemd.units()["model-demo.socket"].active == "active"
     assert running_servers(world) == [server(world, "demo")]
@@ -483,7 +483,7 @@ def test_drift_of_the_serving_version_is_mended_while_the_next_one_is_given_up(w
     world.converge()
     (world.etc / good).unlink()
     world.systemd.stop("model-demo.socket")
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert (world.etc / good).exists()
     assert world.systemd.units()["model-demo.socket"].active == "active"

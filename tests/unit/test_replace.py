@@ -76,7 +76,7 @@ def test_nothing_of_the_former_is_there_when_the_other_is_fetched(world: World) 
             assert seen.unit(socket).is_down, "an address without anybody behind it"
         gone = gone or DIRECTORY not in world.systemd.state_directories
         assert gone or not (world.etc / fetch).exists() or fetched_from(world) == "m", "fetched over the former one"
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
         world.reconciler.one_pass()
     assert gone
     assert world.status()["demo"].state is State.SERVING

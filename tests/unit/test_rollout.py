@@ -114,7 +114,7 @@ def test_a_release_that_fails_in_its_soak_is_undone_at_once(world: World, troubl
     else:
         world.failures[bad] = BROKEN
         world.systemd.crash(bad)
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     world.reconciler.one_pass()
     world.reconciler.one_pass()
     assert servers(world).get("1.1") == "serves"
@@ -208,7 +208,7 @@ def test_a_boot_does_not_try_a_rejected_release(world: World) -> None:
     while len(enabled(world)) < 2:
         world.reconciler.one_pass()
         if not any(_loads(unit, one.active) for unit, one in world.systemd.units().items()):
-            world.systemd.take_over_or_finish_soak()
+            world.systemd.settle()
     world.converge()
     assert story(world) == (State.FAILED, "1", None, "start-failed")
     assert enabled(world) == set()
@@ -219,7 +219,7 @@ def test_a_boot_starts_what_the_socket_names_at_any_moment(world: World) -> None
     rolled_out(world, 1)
     _fail_server(world, 1)
     world.systemd.crash(active(world))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.select(demo=2)
     seen = []
 
@@ -308,7 +308,7 @@ def test_recreate_stops_the_old_release_before_it_starts_the_new_one(world: Worl
         world.reconciler.one_pass()
         loaded = [unit for unit in world.systemd.units() if names.parse_server(unit)]
         assert len(loaded) <= 1, loaded
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     assert story(world) == (State.ROLLING_OUT, "2", "2", "soaking")
     world.now += SOAK + 1
     world.converge()
@@ -327,15 +327,15 @@ def test_recreate_does_not_start_what_it_is_about_to_replace(world: World) -> No
     world.select(demo=2)
     while not any(unit == names.verify_unit("demo", 2) for unit in world.systemd.units()):
         world.reconciler.one_pass()
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     world.systemd.stop(active(world))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     for _ in range(10):
         world.reconciler.one_pass()
         assert (
             sum(one.active != "inactive" for unit, one in world.systemd.units().items() if names.parse_server(unit)) < 2
         )
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     assert story(world)[:3] == (State.ROLLING_OUT, "2", "2")
 
 
@@ -351,7 +351,7 @@ def test_replicas_share_the_address_and_are_rolled_one_by_one(world: World) -> N
         loading = [unit for unit, one in world.systemd.units().items() if _loads(unit, one.active)]
         assert len(loading) <= 1
         accepting.append(sorted(key for key, does in servers(world).items() if does == "serves"))
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     assert ["1.1", "1.2", "1.3"] in accepting
     assert ["1.2", "1.3", "2.1"] in accepting
     assert ["1.3", "2.1", "2.2"] in accepting
@@ -372,12 +372,12 @@ def test_a_first_release_serves_with_the_replicas_it_has_until_the_next_one_is_r
     world.select(demo=1)
     while servers(world) != {"1.1": "serves", "1.2": "serves"}:
         world.reconciler.one_pass()
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     world.select(demo=2)
     for _ in range(40):
         world.reconciler.one_pass()
         assert "serves" in servers(world).values()
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     assert set(servers(world)) >= {"2.1", "2.2", "2.3"}
 
 
@@ -391,7 +391,7 @@ def test_replicas_of_a_release_in_its_soak_make_way_one_by_one(world: World) -> 
     for _ in range(40):
         world.reconciler.one_pass()
         assert {servers(world).get(f"1.{number}") for number in (1, 2, 3)} == {"stands by"}
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     assert story(world) == (State.ROLLING_OUT, "3", "3", "soaking")
 
 
@@ -441,7 +441,7 @@ def test_an_idle_server_is_not_missed(world: World) -> None:
     world.reconciler.settings = deploy(idle_timeout=300)
     rolled_out(world, 1)
     world.systemd.stop(active(world))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.converge()
     assert story(world) == (State.IDLE, "1", "1", "")
     assert servers(world) == {}
@@ -450,7 +450,7 @@ def test_an_idle_server_is_not_missed(world: World) -> None:
     world.converge()
     assert story(world)[0] is State.SERVING
     world.systemd.stop(active(world))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     rolled_out(world, 2)
 
 
@@ -459,7 +459,7 @@ def test_a_failed_update_of_an_idle_release_leaves_it_idle(world: World) -> None
     world.reconciler.settings = deploy(idle_timeout=300)
     rolled_out(world, 1)
     world.systemd.stop(active(world))
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     _fail_server(world, 2)
     world.select(demo=2)
     world.converge()

@@ -139,7 +139,7 @@ def test_who_answers_is_told_of_a_rollout_that_hangs_half_done(world: World, fil
     world.select(demo=2)
     while "2.1" not in servers(world):
         world.reconciler.one_pass()
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     with refused(world, *files):
         world.converge()
         assert servers(world) == {"1.1": "stands by", "2.1": "serves"}

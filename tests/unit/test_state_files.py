@@ -103,7 +103,7 @@ def test_what_cannot_be_written_down_is_tried_again_later(world: World, monkeypa
     world.select(demo=1)
     for _ in range(50):
         world.reconciler.one_pass()
-        world.systemd.take_over_or_finish_soak()
+        world.systemd.settle()
     assert 0 < tries < 5
     monkeypatch.undo()
     world.now += 1000

@@ -40,7 +40,7 @@ def converge(world: World, at_most: int) -> int:
         if running:
             world.systemd.settle_one(running[len(running) // 2])
         elif not acted:
-            world.systemd.take_over_or_finish_soak()
+            world.systemd.settle()
             if not world.reconciler.one_pass():
                 return most
     raise AssertionError("still acting")
@@ -96,7 +96,7 @@ def test_what_is_nearest_to_its_end_comes_first(world: World) -> None:
     world.select(z=1)
     world.reconciler.one_pass()
     world.select(a=1, z=1)
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.reconciler.one_pass()
     assert [unit.partition("@")[0] for unit in under_way(world)] == ["mlflow-build"]
 

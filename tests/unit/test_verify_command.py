@@ -87,7 +87,7 @@ def test_what_comes_up_again_is_checked_as_the_settings_are_now(world: World) ->
     world.converge()
     (server,) = (path.name for path in world.etc.glob("model-demo@*.service"))
     world.systemd.stop(server)
-    world.systemd.take_over_or_finish_soak()
+    world.systemd.settle()
     world.failures[VERIFY] = NO
     check(world, "/usr/local/bin/strict")
     assert world.systemd.units()[server].active == "inactive"

@@ -94,7 +94,7 @@ class Walk:
                 return False
             self.after_pass(self)
             if self.random.random() < 0.8:
-                self.world.systemd.take_over_or_finish_soak()
+                self.world.systemd.settle()
                 self._misbehave()
             if not acted:
                 return True
@@ -290,7 +290,7 @@ class Walk:
         quiet = 0
         for _ in range(MANY_PASSES):
             quiet = quiet + 1 if self.passes(1) else 0
-            self.world.systemd.take_over_or_finish_soak()
+            self.world.systemd.settle()
             if quiet == 2:
                 return
         raise AssertionError(f"still acting after {MANY_PASSES} passes")
