@@ -3,8 +3,8 @@
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_plan import DeploymentPlan, clean
-from reconciler.core.planner.prepare import stop_watching
 from reconciler.core.planner.target import Target, releases_to_keep
+from reconciler.core.planner.watching import stop_watching
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
