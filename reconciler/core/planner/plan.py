@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import reused_version, step_limit
 from reconciler.core.planner.actions import Action
-from reconciler.core.planner.cleanup import remove_deployment, stop_unneeded
+from reconciler.core.planner.cleanup import stop_unneeded
 from reconciler.core.planner.deployment_plan import DeploymentPlan, clean
 from reconciler.core.planner.flooding import kills
 from reconciler.core.planner.guard import DesiredReleases, Wait, agreement, waiting
@@ -13,6 +13,7 @@ from reconciler.core.planner.host_settings import CHANGED, of_former_settings
 from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.planner.overdue import end_what_is_overdue
 from reconciler.core.planner.pins import lost, pins
+from reconciler.core.planner.removal import remove_deployment
 from reconciler.core.planner.rollout import advance
 from reconciler.core.planner.target import as_it_is, fallback, of_release
 from reconciler.core.state.ledger import Rejected

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
-from reconciler.core.planner.cleanup import remove_at_once
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.deployment_view import DeploymentView
+from reconciler.core.planner.removal import remove_at_once
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Refused, Release
