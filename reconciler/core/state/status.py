@@ -29,6 +29,8 @@ class State(StrEnum):
     NOT_DEPLOYABLE = "not-deployable"
 
 
+# A command or an agent of another version may read the document, so these models pass over fields that they do not
+# know. Only root writes it.
 class Outlook(BaseModel):
     """Where one deployment stands and why, as the planner sees it."""
 
@@ -76,9 +78,14 @@ class Status(BaseModel):
 
 
 def summary(deployments: tuple[DeploymentStatus, ...]) -> str:
-    """One human sentence about all deployments, for systemctl status."""
+    """Return one sentence about all deployments, for systemctl status.
+
+    It counts the deployments in each state, in the order of `State`.
+    """
     if not deployments:
         return "nothing is deployed"
-    counts = {state: sum(1 for one in deployments if one.state is state) for state in State}
+    counts = dict.fromkeys(State, 0)
+    for deployment in deployments:
+        counts[deployment.state] += 1
     parts = [f"{count} {state}" for state, count in counts.items() if count]
     return ", ".join(parts)
