@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from reconciler.apply.execute import Executor
 from reconciler.apply.render import RenderError
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core.operators.requests import RequestContext, next_expiry
+from reconciler.core.operators.context import RequestContext
+from reconciler.core.operators.suspension import next_expiry
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_view import MAX_MESSAGE

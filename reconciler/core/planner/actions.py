@@ -156,7 +156,7 @@ class MarkProven(Note):
 
     def change(self, ledger: Ledger) -> Ledger:
         """The release is the good one now."""
-        return ledger.with_record(self.deployment, ledger.record(self.deployment).accept(self.release))
+        return ledger.with_record(self.deployment, ledger.record(self.deployment).mark_proven(self.release))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from reconciler.core.operators.requests import RequestContext
-from reconciler.core.operators.rollback import DeploymentSummary
+from reconciler.core.operators.context import DeploymentSummary, RequestContext
 from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.guard import DesiredReleases, waiting
 from reconciler.core.planner.inputs import PlannerInputs
