@@ -4,42 +4,61 @@ from collections.abc import Collection, Mapping
 
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
 from reconciler.core.planner.deployment_view import DeploymentView
-from reconciler.core.planner.guard import DesiredReleases, waiting
+from reconciler.core.planner.guard import DesiredReleases, Wait, waiting
 from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.planner.reused_version import is_taken, origin
 from reconciler.core.state.ledger import Agreed
-from reconciler.core.state.release import Release
+from reconciler.core.state.release import Refused, Release
 from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import Observed
 
 
 def request_context(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> RequestContext:
-    """What has to be known of each deployment to carry out a request."""
+    """Return what has to be known to carry out a request, of each deployment that is seen or desired.
+
+    It goes by the ledger in `inputs`: after one request was carried out, it is to be asked for anew.
+    """
     waits = waiting(desired, seen, inputs)
-    found = {}
+    summaries = {}
     for name in {*seen.by_deployment, *desired}:
-        deployment, release = DeploymentView(name, seen, inputs), desired.get(name)
-        found[name] = DeploymentSummary(
-            releases=deployment.releases(),
-            active=deployment.active_release,
-            desired=release.id if isinstance(release, Release) else None,
-            desired_asked=release.asked if isinstance(release, Release) else "",
-            selected=name in desired,
-            held=name in waits and waits[name].removal,
-            waits=name in waits and not waits[name].removal,
-            asked={release: deployment.facts(release).asked or "" for release in deployment.releases()},
-            taken=origin(release) if isinstance(release, Release) and is_taken(deployment, release) else None,
-        )
+        deployment = DeploymentView(name, seen, inputs)
+        summaries[name] = _summary(deployment, desired.get(name), waits.get(name))
     agreed = Agreed(source=inputs.source, rules=inputs.rules) if inputs.source else None
-    return RequestContext(agreed, found)
+    return RequestContext(agreed, summaries)
+
+
+def _summary(deployment: DeploymentView, desired: Release | Refused | None, wait: Wait | None) -> DeploymentSummary:
+    """Return where one deployment stands; `wait` is what the guard says of it."""
+    # To people who ask for something, a version that this host refuses is as good as none.
+    release = desired if isinstance(desired, Release) else None
+    releases = deployment.releases()
+    is_taken_here = release is not None and is_taken(deployment, release)
+    return DeploymentSummary(
+        releases=releases,
+        active=deployment.active_release,
+        desired=release.id if release else None,
+        desired_asked=release.asked if release else "",
+        selected=desired is not None,
+        held=wait is not None and wait.removal,
+        waits=wait is not None and not wait.removal,
+        asked={release_id: deployment.facts(release_id).asked or "" for release_id in releases},
+        taken=origin(release) if release and is_taken_here else None,
+    )
 
 
 def serving(deployments: Collection[str], seen: Observed, inputs: PlannerInputs) -> Mapping[str, ReleaseId | None]:
-    """The release of each deployment that answers requests, or would start to at the next one."""
-    deployments_ = [DeploymentView(name, seen, inputs) for name in deployments]
-    return {deployment.name: deployment.serving_release or _idle(deployment) for deployment in deployments_}
+    """Return the release of each deployment that answers requests, or would start to at the next one.
+
+    None for a deployment of which no release does.
+    """
+    found = {}
+    for name in deployments:
+        deployment = DeploymentView(name, seen, inputs)
+        found[name] = deployment.serving_release or _idle_release(deployment)
+    return found
 
 
-def _idle(deployment: DeploymentView) -> ReleaseId | None:
+def _idle_release(deployment: DeploymentView) -> ReleaseId | None:
     active = deployment.active_release
-    return active if active and deployment.is_idle(active) else None
+    is_idle = active is not None and deployment.is_idle(active)
+    return active if is_idle else None
