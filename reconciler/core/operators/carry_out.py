@@ -74,6 +74,7 @@ def _known_name(ledger: Ledger, request: Request, context: RequestContext) -> st
 
 
 def _hint(name: str, context: RequestContext) -> str:
+    # Names come from people at a terminal: most that are unknown are mistyped.
     close = difflib.get_close_matches(name, context.deployments, n=1)
     return f"did you mean {close[0]}?" if close else "reconciler status lists those that there are"
 
@@ -99,6 +100,7 @@ def _roll_out(record: Record, request: Request, summary: DeploymentSummary) -> t
     """Make a new release of the desired version: its generation is a part of the release's digest."""
     _refuse_what_waits(request, summary)
     name, desired = request.name, summary.desired
+    # A version that this host refuses would be refused anew.
     if desired is None:
         raise RefusedRequestError(
             f"{request.cannot}: the registry selects no version that this host would run; promote one"
@@ -158,6 +160,7 @@ def _confirm_registry(ledger: Ledger, request: Request, context: RequestContext)
     )
     if context.agreed is None or not is_another:
         raise RefusedRequestError(f"{request.cannot}: none waits for that; see reconciler status")
+    # A yes to the other source is no yes to removing many deployments, or those that the registry does not show.
     replaced, removed = context.to_be_replaced(), context.held()
     said = [f"this host goes by {context.agreed.source.words}"]
     if replaced:

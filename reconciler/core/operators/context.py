@@ -11,6 +11,7 @@ from reconciler.core.units.names import ReleaseId
 class DeploymentSummary:
     """Where one deployment stands when something is asked of it."""
 
+    # What is on this host, and what the registry wants of it.
     releases: Collection[ReleaseId] = ()
     """Those that are on this host: they have a server unit."""
     active: ReleaseId | None = None
@@ -20,10 +21,14 @@ class DeploymentSummary:
     """`Release.asked` of the desired release."""
     selected: bool = True
     """Whether the registry selects it at all."""
+
+    # What the guard says.
     held: bool = False
     """Whether its removal waits for a person."""
     waits: bool = False
     """Whether its replacement waits for a person, because it comes from another source than the active release."""
+
+    # What releases are compared by.
     asked: Mapping[ReleaseId, str] = field(default_factory=dict)
     """`Release.asked` of each release on this host; empty where that is not known."""
     taken: str | None = None
@@ -34,6 +39,7 @@ class DeploymentSummary:
 
         The unit of a release says it; before the desired release has one, only the registry does.
         """
+        # Units that an earlier version of this product wrote do not say it.
         of_unit = self.asked.get(release, "")
         if not of_unit and release == self.desired:
             return self.desired_asked

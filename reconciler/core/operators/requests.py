@@ -74,14 +74,19 @@ class Request(StrictModel):
     @model_validator(mode="after")
     def _nothing_is_too_much_or_missing(self) -> Self:
         concerns_the_host = self.verb in _CANNOT
-        if self.name is None and not concerns_the_host:
-            raise ValueError(f"{self.verb} needs a name")
-        if self.name is not None and concerns_the_host:
-            raise ValueError(f"{self.verb} takes no name")
-        if self.until is not None and self.verb is not Verb.SUSPEND:
-            raise ValueError(f"{self.verb} takes no time")
-        if self.version is not None and self.verb is not Verb.ROLLBACK:
-            raise ValueError(f"{self.verb} takes no version")
+        has_name = self.name is not None
+        has_time = self.until is not None
+        has_version = self.version is not None
+        faults = {
+            "needs a name": not has_name and not concerns_the_host,
+            "takes no name": has_name and concerns_the_host,
+            "takes no time": has_time and self.verb is not Verb.SUSPEND,
+            "takes no version": has_version and self.verb is not Verb.ROLLBACK,
+        }
+        # The first one is enough: the command makes none of these mistakes, so who sees it wrote the file himself.
+        for fault, is_so in faults.items():
+            if is_so:
+                raise ValueError(f"{self.verb} {fault}")
         return self
 
 

@@ -13,8 +13,8 @@ from reconciler.core.units.names import ReleaseId
 def roll_back(record: Record, request: Request, summary: DeploymentSummary) -> tuple[Record, str]:
     """Return the record of a deployment that goes back to an earlier release, and the sentence for the person.
 
-    While a release is being rolled out, that one is given up and the active one stays. The releases that were given up
-    are rejected, which keeps the registry from undoing the rollback. Raises RefusedRequestError.
+    While a release is being rolled out, that one is given up and the active one stays. The releases that are given up
+    are rejected. Raises RefusedRequestError, with what to do instead.
     """
     if not summary.selected and not summary.held:
         raise RefusedRequestError(f"{request.cannot}: the registry no longer selects it; promote a version instead")
@@ -26,6 +26,7 @@ def roll_back(record: Record, request: Request, summary: DeploymentSummary) -> t
         raise RefusedRequestError(f"{request.cannot}: version {target.version} {already}; see reconciler status")
     if target == summary.desired:
         return record.forgive(target), f"version {target.version} of {request.name} is tried again"
+    # What was rejected is not tried again by itself, so the registry, which selects it still, does not undo this.
     given_up = [release for release in tried if release != target]
     record = _with_rejections(record.forgive(target), given_up, request, summary)
     # The active release stays what it is: one in its soak has not proved itself because the next one is given up.
@@ -39,9 +40,12 @@ def _tried(record: Record, summary: DeploymentSummary) -> list[ReleaseId]:
 
     The first of them is the current one, from which a person wants to go back.
     """
-    tried = []
+    tried: list[ReleaseId] = []
     for release in (summary.desired, summary.active):
-        if release is not None and record.rejection(release) is None and release not in tried:
+        if release is None or release in tried:
+            continue
+        is_rejected = record.rejection(release) is not None
+        if not is_rejected:
             tried.append(release)
     return tried
 
@@ -68,26 +72,34 @@ def _target(record: Record, request: Request, summary: DeploymentSummary, curren
     proven = [release for release in record.proven() if release in summary.releases]
     if request.version is None:
         return _latest_proven(request, proven, current)
-    here = [*proven, summary.active, summary.desired]
-    found = [release for release in here if release is not None and release.version == request.version]
+    # A release in its rollout has not proved itself, and may be named all the same: that gives the rollout up, or is
+    # refused with the word that it goes on already.
+    candidates = [release for release in (summary.active, summary.desired) if release is not None]
+    found = [release for release in (*proven, *candidates) if release.version == request.version]
     if not found:
         raise RefusedRequestError(
             f"{request.cannot}: version {request.version} of {request.name} is not on this host, "
             f"{_what_is_here(proven)}; promote it instead"
         )
-    others = [release for release in found if release != current]
-    return others[0] if others else found[0]
+    # One version may be here with several parameters.
+    for release in found:
+        if release != current:
+            return release
+    return found[0]
 
 
 def _latest_proven(request: Request, proven: Sequence[ReleaseId], current: ReleaseId | None) -> ReleaseId:
-    """Choose the latest release that proved itself, other than the current one; raises RefusedRequestError."""
-    others = [release for release in proven if release != current]
-    if not others:
-        beside = f" beside {_called(current, None)}" if current else ""
-        raise RefusedRequestError(
-            f"{request.cannot}: nothing that served before is kept{beside}; promote another version instead"
-        )
-    return others[0]
+    """Choose the latest release that proved itself, other than the current one; raises RefusedRequestError.
+
+    `proven` has those whose files are kept, the latest first.
+    """
+    for release in proven:
+        if release != current:
+            return release
+    beside = f" beside {_called(current, None)}" if current else ""
+    raise RefusedRequestError(
+        f"{request.cannot}: nothing that served before is kept{beside}; promote another version instead"
+    )
 
 
 def _what_is_here(proven: Collection[ReleaseId]) -> str:
@@ -98,7 +110,8 @@ def _what_is_here(proven: Collection[ReleaseId]) -> str:
     versions = sorted({release.version for release in proven}, reverse=True)
     if not versions:
         return "no other is either"
-    return f"there is {', '.join(f'version {version}' for version in versions)}"
+    listed = ", ".join(f"version {version}" for version in versions)
+    return f"there is {listed}"
 
 
 def _sentence(
@@ -123,5 +136,8 @@ def _called(release: ReleaseId, beside: ReleaseId | None) -> str:
 
     People think in versions.
     """
-    is_ambiguous = beside is not None and beside != release and beside.version == release.version
-    return f"release {release}" if is_ambiguous else f"version {release.version}"
+    version = release.version
+    is_ambiguous = beside is not None and beside != release and beside.version == version
+    if is_ambiguous:
+        return f"release {release}"
+    return f"version {version}"

@@ -20,6 +20,7 @@ def suspend(record: Record, request: Request, now: datetime) -> tuple[Record, st
         raise RefusedRequestError(f"{request.cannot}: {request.until:{_MOMENT}} is over; give a later time")
     else:
         end = f"until {request.until:{_MOMENT}}, or "
+    # Both are shown in the status and in the journal, where a line break could pass for another entry.
     by, why = one_line(request.by, MAX_WHO), one_line(request.why, MAX_WHY)
     suspended = Suspension(by=by, why=why, since=now, until=request.until)
     said = f"{request.name} is left as it is {end}until reconciler resume {request.name}"

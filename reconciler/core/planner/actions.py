@@ -88,6 +88,7 @@ def in_order(signals: Iterable[Signal]) -> list[Signal]:
 
     Kills come first. A unit that is killed is sent nothing else: what it was to do, it must not do any more.
     """
+    # The same signal may follow from several reasons.
     once = list(dict.fromkeys(signals))
     killed = {signal.unit for signal in once if isinstance(signal, Kill)}
     left = []

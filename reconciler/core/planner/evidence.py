@@ -37,6 +37,7 @@ def _has_served(server: ServerUnit, seen: Observed, ledger: Ledger) -> bool:
     record = ledger.record(server.name)
     if server.release in record.proven():
         return True
+    # In its soak, a release serves before it proves itself.
     socket = seen.files.get(names.socket_unit(server.name))
     active = socket.facts.release if socket else None
     return record.good is not None and server.release == active

@@ -62,6 +62,7 @@ def _waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) ->
     """
     ledger, source = inputs.ledger, inputs.source
     live = _live(seen)
+    # A confirmed removal waits no more, and is not counted among many either.
     gone = sorted(live.keys() - desired.keys() - ledger.prune_confirmed)
     agreed_source = _agreed_source(ledger)
     if source is not None and agreed_source is not None and _is_another(agreed_source, source):
@@ -72,6 +73,7 @@ def _waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) ->
     if _are_many(len(gone), len(live), rules):
         why = f"{len(gone)} of {len(live)} deployments would be removed at once; {CONFIRM_PRUNE}"
         return {name: Wait(why, removal=True) for name in gone}
+    # A model that was taken out of production is still shown, so it is known; these are not.
     if rules.prune_unknown:
         return {}
     why = (
@@ -87,6 +89,7 @@ def _live(seen: Observed) -> dict[str, File]:
     What is being removed already is disabled, so it is not among them: the guard never stops half-way.
     """
     live = {}
+    # Not by what runs: a server may be down for a moment.
     for unit in seen.enabled:
         name = names.parse_socket(unit)
         file = seen.files.get(unit)

@@ -1,6 +1,7 @@
 """Where deployments stand, for people who ask something of them and for the history."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
 from reconciler.core.planner.deployment_view import DeploymentView
@@ -29,21 +30,21 @@ def request_context(desired: DesiredReleases, seen: Observed, inputs: PlannerInp
 
 def _summary(deployment: DeploymentView, desired: Release | Refused | None, wait: Wait | None) -> DeploymentSummary:
     """Return where one deployment stands; `wait` is what the guard says of it."""
-    # To people who ask for something, a version that this host refuses is as good as none.
-    release = desired if isinstance(desired, Release) else None
     releases = deployment.releases()
-    is_taken_here = release is not None and is_taken(deployment, release)
-    return DeploymentSummary(
+    summary = DeploymentSummary(
         releases=releases,
         active=deployment.active_release,
-        desired=release.id if release else None,
-        desired_asked=release.asked if release else "",
+        # Refused by this host or not: the registry has not taken it out of production.
         selected=desired is not None,
         held=wait is not None and wait.removal,
         waits=wait is not None and not wait.removal,
-        asked={release_id: deployment.facts(release_id).asked or "" for release_id in releases},
-        taken=origin(release) if release and is_taken_here else None,
+        asked={release: deployment.facts(release).asked or "" for release in releases},
     )
+    # To people who ask for something, a version that this host refuses is as good as none.
+    if not isinstance(desired, Release):
+        return summary
+    taken = origin(desired) if is_taken(deployment, desired) else None
+    return replace(summary, desired=desired.id, desired_asked=desired.asked, taken=taken)
 
 
 def serving(deployments: Collection[str], seen: Observed, inputs: PlannerInputs) -> Mapping[str, ReleaseId | None]:

@@ -48,6 +48,7 @@ def without(late: Iterable[str], after: Iterable[Action]) -> list[Action]:
     The failure of a unit that does not start yet is not cleared either: people should see it until then.
     """
     units = set(late)
+    # Files are written all the same: `after` has nothing of that, and the step is planned again in the next pass.
     left = []
     for action in after:
         is_for_a_start = isinstance(action, act.Start | act.ResetFailed)
@@ -117,6 +118,7 @@ def _urgent(steps: Mapping[str, str], seen: Observed, inputs: PlannerInputs) -> 
     for unit, name in steps.items():
         deployment = DeploymentView(name, seen, inputs)
         served = [release for release in (deployment.active_release, deployment.good_release) if release]
+        # Clients are answered, so there is time.
         if any(deployment.is_partly_up(release) for release in served):
             continue
         if any(_is_for(unit, release, deployment) for release in served):

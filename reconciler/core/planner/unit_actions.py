@@ -25,6 +25,9 @@ class Action:
         return f"{self.verb} {self.unit}"
 
 
+# What changes files: systemd does not notice it before the pass's one reload.
+
+
 @dataclass(frozen=True)
 class Render(Action):
     """Render a unit from a template, verify it, keep the copy and install it."""
@@ -65,6 +68,9 @@ class Reload(Action):
         return "reload systemd's unit files"
 
 
+# What systemd is asked to do.
+
+
 @dataclass(frozen=True)
 class Start(Action):
     """Ask for a start; a service's progress is observed in later passes, a socket is waited for."""
@@ -77,6 +83,9 @@ class Stop(Action):
     """Ask for a stop; observed in later passes."""
 
     verb = "stop"
+
+
+# Signals go first, in the order of `actions.in_order`, also while the deployment waits for its next turn.
 
 
 @dataclass(frozen=True)

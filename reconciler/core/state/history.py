@@ -83,26 +83,15 @@ def observed(history: History, sightings: Mapping[str, Sighting], now: datetime)
     """
     runs = [_followed(run, sightings.get(run.name, _NOTHING), now) for run in history.runs]
     # Rejections come before new runs: the reason belongs to the run that it has ended, which must be the latest still.
-    for name, sighting in sightings.items():
-        known = history.rejected.get(name, ())
-        for release, why in sighting.rejected.items():
-            if release not in known:
-                _note_rejection(runs, name, release, _sentence(why), now)
+    _note_new_rejections(runs, history, sightings, now)
     _begin_runs(runs, sightings, now)
-    rejected = {name: tuple(sighting.rejected) for name, sighting in sightings.items() if sighting.rejected}
+    rejected = _rejected(sightings)
     nothing_is_new = tuple(runs) == history.runs and rejected == history.rejected
     if nothing_is_new:
         return history
-    return History(schema=1, runs=_forget_surplus(_forget_surplus_of_each(runs)), rejected=rejected)
-
-
-def _sentence(why: str) -> str:
-    """Make one line of a reason, which may quote the output of a foreign program."""
-    return one_line(why, MAX_END_REASON)
-
-
-def _run(name: str, release: ReleaseId, began: datetime | None, ended: datetime | None = None, why: str = "") -> Run:
-    return Run(name=name, release=release, version=release.version, began=began, ended=ended, why=why)
+    # In this order: a deployment that comes and goes must not cost the others what it loses itself.
+    kept = _forget_surplus(_forget_surplus_of_each(runs))
+    return History(schema=1, runs=kept, rejected=rejected)
 
 
 def _followed(run: Run, sighting: Sighting, now: datetime) -> Run:
@@ -113,43 +102,77 @@ def _followed(run: Run, sighting: Sighting, now: datetime) -> Run:
     if not run.serves:
         return run
     rejection = _sentence(sighting.rejected.get(run.release, ""))
-    goes_on = run.release == sighting.serving
-    if goes_on and run.why == rejection:
+    if run.release != sighting.serving:
+        return run.model_copy(update={"ended": _end(run, now), "why": _why_ended(run, sighting, rejection)})
+    if run.why == rejection:
         return run
-    if goes_on:
-        return run.model_copy(update={"why": rejection})
-    # The clock may have been put back since the run began.
-    ended = now if run.began is None else max(now, run.began)
-    return run.model_copy(update={"ended": ended, "why": _why_ended(run, sighting, rejection)})
+    return run.model_copy(update={"why": rejection})
+
+
+def _end(run: Run, now: datetime) -> datetime:
+    """Return when a run ended that is seen not to serve any more.
+
+    That is now, but never before it began: the clock may have been put back since.
+    """
+    if run.began is None:
+        return now
+    return max(now, run.began)
 
 
 def _why_ended(run: Run, sighting: Sighting, rejection: str) -> str:
     """Say why a run has ended, with the most particular reason that is known.
 
-    That is why its release is rejected now, or was when it still served; else why its deployment is removed; else what
-    took its place.
+    That is why its release is rejected now (`rejection`), or was when it still served; else why its deployment is
+    removed; else what took its place.
     """
     particular = rejection or run.why or _sentence(sighting.removal)
     if particular:
         return particular
     successor = sighting.serving
-    return f"version {successor.version} took over" if successor else "it does not serve any more"
+    if successor is None:
+        return "it does not serve any more"
+    return f"version {successor.version} took over"
+
+
+def _note_new_rejections(runs: list[Run], history: History, sightings: Mapping[str, Sighting], now: datetime) -> None:
+    """Take note in `runs` of each rejection that the history does not know.
+
+    Those of one pass are in the order of `sightings`.
+    """
+    for name, sighting in sightings.items():
+        known = history.rejected.get(name, ())
+        new = [release for release in sighting.rejected if release not in known]
+        for release in new:
+            why = _sentence(sighting.rejected[release])
+            _note_rejection(runs, name, release, why, now)
 
 
 def _note_rejection(runs: list[Run], name: str, release: ReleaseId, why: str, now: datetime) -> None:
     """Give the reason to the run that it ends or has just ended; a release that did not serve gets a row of its own.
 
-    Only the deployment's latest run can be that one.
+    Only the deployment's latest run can be that one: if another release served since, this one ended because of that.
     """
     numbers = [number for number, run in enumerate(runs) if run.name == name]
     if numbers:
-        run = runs[numbers[-1]]
-        has_served = run.release == release and run.began is not None
-        ended = run.ended or now
-        if has_served and now - ended <= SAME_FAILURE_WITHIN:
-            runs[numbers[-1]] = run.model_copy(update={"why": why})
+        latest = numbers[-1]
+        run = runs[latest]
+        if run.release == release and _ends_or_has_just_ended(run, now):
+            runs[latest] = run.model_copy(update={"why": why})
             return
-    runs.append(_run(name, release, began=None, ended=now, why=why))
+    row = _run(name, release, began=None, ended=now, why=why)
+    runs.append(row)
+
+
+def _ends_or_has_just_ended(run: Run, now: datetime) -> bool:
+    """Whether a run goes on, or ended so lately, that the rejection of its release at `now` is why it ends.
+
+    A run whose release never served has no end that needs a reason: it was another rejection.
+    """
+    if run.began is None:
+        return False
+    if run.ended is None:
+        return True
+    return now - run.ended <= SAME_FAILURE_WITHIN
 
 
 def _begin_runs(runs: list[Run], sightings: Mapping[str, Sighting], now: datetime) -> None:
@@ -157,23 +180,56 @@ def _begin_runs(runs: list[Run], sightings: Mapping[str, Sighting], now: datetim
 
     Those that began in one pass are in the order of their names.
     """
-    known = {(run.name, run.release) for run in runs if run.serves}
+    serving = {(run.name, run.release) for run in runs if run.serves}
     for name, sighting in sorted(sightings.items()):
         release = sighting.serving
-        if release is not None and (name, release) not in known:
-            runs.append(_run(name, release, began=now))
+        if release is None:
+            continue
+        is_known = (name, release) in serving
+        if not is_known:
+            row = _run(name, release, began=now)
+            runs.append(row)
+
+
+def _rejected(sightings: Mapping[str, Sighting]) -> dict[str, tuple[ReleaseId, ...]]:
+    """Return all releases that are rejected now, by deployment.
+
+    Deployments of which none is are left out.
+    """
+    rejected = {}
+    for name, sighting in sightings.items():
+        releases = tuple(sighting.rejected)
+        if releases:
+            rejected[name] = releases
+    return rejected
+
+
+def _sentence(why: str) -> str:
+    """Make one line of a reason, which may quote the output of a foreign program."""
+    return one_line(why, MAX_END_REASON)
+
+
+def _run(name: str, release: ReleaseId, began: datetime | None, ended: datetime | None = None, why: str = "") -> Run:
+    """Make a row of the history; without a begin, it is that of a release that never served."""
+    return Run(name=name, release=release, version=release.version, began=began, ended=ended, why=why)
 
 
 def _forget_surplus_of_each(runs: Sequence[Run]) -> list[Run]:
-    """Forget the oldest runs of a deployment that has more than `MAX_RUNS_OF_ONE`; what still serves stays."""
+    """Forget the oldest runs of a deployment that has more than `MAX_RUNS_OF_ONE`; what still serves stays.
+
+    The order stays.
+    """
     counts: dict[str, int] = {}
     left: list[Run] = []
+    # From the latest on, so that it is the oldest ones that are too many.
     for run in reversed(runs):
         count = counts.get(run.name, 0) + 1
         counts[run.name] = count
-        if count <= MAX_RUNS_OF_ONE or run.ended is None:
+        has_room = count <= MAX_RUNS_OF_ONE
+        if has_room or run.ended is None:
             left.append(run)
-    return left[::-1]
+    left.reverse()
+    return left
 
 
 def _forget_surplus(runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -182,7 +238,12 @@ def _forget_surplus(runs: Sequence[Run]) -> tuple[Run, ...]:
     So there may be more than that, if so many deployments serve.
     """
     surplus = max(0, len(runs) - MAX_RUNS)
-    ended = [(run.ended, number) for number, run in enumerate(runs) if run.ended is not None]
+    ends = []
+    for number, run in enumerate(runs):
+        # The number decides between runs that ended at one moment, and says later which they were.
+        if run.ended is not None:
+            ends.append((run.ended, number))
     # By their ends, not by their order here: that is the order of their begins.
-    gone = {number for _, number in sorted(ended)[:surplus]}
+    ends.sort()
+    gone = {number for _, number in ends[:surplus]}
     return tuple(run for number, run in enumerate(runs) if number not in gone)

@@ -9,6 +9,7 @@ from reconciler.core.units.names import DeployableName, Version
 
 MAX_KNOWN = 100_000
 """Names of models that a snapshot lists beside those that are selected; what is left out counts as not known."""
+# Of the tags of models and versions, only these are settings of deployments.
 TAG_PREFIX = "deploy."
 MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024
 
