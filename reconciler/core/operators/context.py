@@ -41,9 +41,9 @@ class DeploymentSummary:
         """
         # Units that an earlier version of this product wrote do not say it.
         of_unit = self.asked.get(release, "")
-        if not of_unit and release == self.desired:
-            return self.desired_asked
-        return of_unit
+        if of_unit:
+            return of_unit
+        return self.desired_asked if release == self.desired else ""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,13 @@ class RequestContext:
 
         They are sorted, as people are told their names.
         """
-        return sorted(name for name, summary in self.deployments.items() if summary.held)
+        held = [name for name, summary in self.deployments.items() if summary.held]
+        return sorted(held)
 
     def to_be_replaced(self) -> list[str]:
         """Return the deployments of which another source's release waits to take the place of the active one.
 
         They are sorted, as people are told their names.
         """
-        return sorted(name for name, summary in self.deployments.items() if summary.waits)
+        waiting = [name for name, summary in self.deployments.items() if summary.waits]
+        return sorted(waiting)

@@ -19,6 +19,7 @@ def roll_back(record: Record, request: Request, summary: DeploymentSummary) -> t
     if not summary.selected and not summary.held:
         raise RefusedRequestError(f"{request.cannot}: the registry no longer selects it; promote a version instead")
     tried = _tried(record, summary)
+    # None where everything that the registry selected was rejected, and nothing serves.
     current = tried[0] if tried else None
     target = _target(record, request, summary, current)
     if target == current:
@@ -122,7 +123,8 @@ def _sentence(
     given_up: Sequence[ReleaseId],
 ) -> str:
     """Say which release serves from now on, and which are not tried before somebody asks for that."""
-    does = "stays with" if target == summary.active else "goes back to"
+    is_active = target == summary.active
+    does = "stays with" if is_active else "goes back to"
     said = f"{request.name} {does} {_called(target, current)}"
     if not given_up:
         return said

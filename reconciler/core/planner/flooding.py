@@ -21,8 +21,9 @@ def kills(seen: Observed, ledger: Ledger) -> list[act.Kill]:
     """
     found: list[act.Kill] = []
     for unit, state in sorted(seen.units.items()):
-        # Already down: what it told before its end is still being counted.
-        if not state.floods or state.is_down:
+        # One that is down may still be said to flood for a while, but there is nothing left to kill.
+        still_floods = state.floods and not state.is_down
+        if not still_floods:
             continue
         # What deployments share belongs to none, so nobody can have suspended it.
         deployment = names.deployment_of(unit) or ""

@@ -36,8 +36,12 @@ def waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> 
 
     Suspended ones count where many would go at once, and are not in the answer: they say so themselves.
     """
-    waits = _waiting(desired, seen, inputs)
-    return {name: wait for name, wait in waits.items() if inputs.ledger.record(name).suspended is None}
+    waits = {}
+    for name, wait in _waiting(desired, seen, inputs).items():
+        is_suspended = inputs.ledger.record(name).suspended is not None
+        if not is_suspended:
+            waits[name] = wait
+    return waits
 
 
 def agreement(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> Agreed | None:
@@ -48,8 +52,10 @@ def agreement(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -
     if inputs.source is None:
         return None
     now = Agreed(source=inputs.source, rules=inputs.rules)
-    is_agreed = inputs.ledger.agreed == now
-    if is_agreed or _waiting(desired, seen, inputs):
+    if inputs.ledger.agreed == now:
+        return None
+    # What is suspended counts here: when it is resumed, it must still wait.
+    if _waiting(desired, seen, inputs):
         return None
     return now
 
@@ -115,7 +121,9 @@ def _agreed_source(ledger: Ledger) -> Source | None:
     """
     if ledger.agreed is not None:
         return ledger.agreed.source
-    return Source(registry=ledger.registry) if ledger.registry is not None else None
+    if ledger.registry is not None:
+        return Source(registry=ledger.registry)
+    return None
 
 
 def _is_another(agreed: Source, now: Source) -> bool:
@@ -130,10 +138,15 @@ def _is_another(agreed: Source, now: Source) -> bool:
 
 
 def _moved(agreed: Source, now: Source) -> str:
+    """Say why a removal waits: the deployment came from another source than that which does not select it."""
     return f"it is not selected by {now.words}, but came from {agreed.words}; {CONFIRM_PRUNE}"
 
 
 def _elsewhere(agreed: Source, now: Source) -> str:
+    """Say why a replacement waits: the new release comes from another source than the active one.
+
+    The version of the new release goes before it.
+    """
     return f"it is selected by {now.words}, and what serves came from {agreed.words}; {CONFIRM_REGISTRY}"
 
 
@@ -146,7 +159,9 @@ def _replacements(
     """
     waits = {}
     for name, release in desired.items():
-        if name in live and _is_replaced(live[name], seen, release):
+        socket = live.get(name)
+        # A deployment that is not live has nothing to lose.
+        if socket is not None and _is_replaced(socket, seen, release):
             called = f"version {release.version}" if release.version else "another version"
             waits[name] = Wait(f"{called} would replace what serves: {elsewhere}", removal=False)
     return waits

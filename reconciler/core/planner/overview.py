@@ -60,6 +60,8 @@ def serving(deployments: Collection[str], seen: Observed, inputs: PlannerInputs)
 
 
 def _idle_release(deployment: DeploymentView) -> ReleaseId | None:
+    """Return the active release, if none of its servers runs because nobody asks it anything; else None."""
     active = deployment.active_release
-    is_idle = active is not None and deployment.is_idle(active)
-    return active if is_idle else None
+    if active is not None and deployment.is_idle(active):
+        return active
+    return None

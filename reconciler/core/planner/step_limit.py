@@ -36,6 +36,7 @@ def late(after: Iterable[Action], seen: Observed, inputs: PlannerInputs) -> dict
         if free <= 0:
             waiting[unit] = starts[unit]
             continue
+        # It takes the place of another step also where it had a place of its own.
         places -= 1
         if is_urgent:
             urgent_places -= 1
@@ -85,7 +86,9 @@ def step_of(unit: str) -> Step | None:
     if step is not None:
         return step.step
     is_build = names.parse_build(unit) is not None
-    return Step.BUILD if is_build else None
+    if is_build:
+        return Step.BUILD
+    return None
 
 
 def _steps_to_start(after: Iterable[Action]) -> dict[str, str]:
@@ -102,7 +105,9 @@ def _in_turn(units: Iterable[str], urgent: Collection[str], inputs: PlannerInput
 
     def turn(unit: str) -> tuple[bool, bool, int]:
         step = step_of(unit)
-        rank = _NEAREST_TO_THE_END_FIRST.index(step) if step else len(_NEAREST_TO_THE_END_FIRST)
+        rank = len(_NEAREST_TO_THE_END_FIRST)
+        if step is not None:
+            rank = _NEAREST_TO_THE_END_FIRST.index(step)
         # What failed is likely to fail again: it must not take the place of what may work.
         return unit not in urgent, unit in inputs.failed, rank
 

@@ -22,6 +22,10 @@ class Action:
     verb = "do"
 
     def __str__(self) -> str:
+        """Give the line that people read.
+
+        Kinds of action that have more to say than a verb and a unit have their own.
+        """
         return f"{self.verb} {self.unit}"
 
 

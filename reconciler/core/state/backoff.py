@@ -80,8 +80,11 @@ class Backoff:
 
         None when nothing has to wait. What is due already counts no more: the pass of that moment has seen it.
         """
-        deadlines = (retry.not_before for retry in self.retry_later.values())
-        ahead = [deadline for deadline in deadlines if deadline > now]
+        ahead = []
+        for retry in self.retry_later.values():
+            is_due = retry.not_before <= now
+            if not is_due:
+                ahead.append(retry.not_before)
         return min(ahead, default=None)
 
     def with_failure(self, name: str, why: str, now: float, policy: RetryPolicy) -> "Backoff":
@@ -108,12 +111,16 @@ class Backoff:
         stopped, keeps what is remembered of it until it is active: only that ends the failures in a row.
         """
         # systemd unloads a unit that was stopped; what is remembered of it stays as long as its file does.
-        unloaded = (name for name in self.retry_later if name not in seen.units)
-        retry_later = {name: self.retry_later[name] for name in unloaded if name in seen.files}
-        for name, unit in seen.units.items():
-            retry = _retry_of(unit, self.retry_later.get(name), now, policy)
-            if retry is not None:
+        retry_later = {}
+        for name, retry in self.retry_later.items():
+            is_unloaded = name not in seen.units
+            if is_unloaded and name in seen.files:
                 retry_later[name] = retry
+        for name, unit in seen.units.items():
+            former = self.retry_later.get(name)
+            latest = _retry_of(unit, former, now, policy)
+            if latest is not None:
+                retry_later[name] = latest
         return Backoff(retry_later)
 
 
@@ -121,7 +128,10 @@ def _retry_of(unit: Unit, former: Retry | None, now: float, policy: RetryPolicy)
     """Return what to remember of a unit that systemd has loaded; None when nothing of it failed, or it works again."""
     if unit.has_failed:
         is_known = former is not None and former.invocation == unit.invocation
-        return former if is_known else policy.after_failure(former, why_failed(unit), now, unit.invocation)
-    works = unit.active == "active"
+        if is_known:
+            return former
+        return policy.after_failure(former, why_failed(unit), now, unit.invocation)
+    if unit.active == "active":
+        return None
     # Neither failed nor active: it is under way, or stopped. What comes of it decides.
-    return None if works else former
+    return former

@@ -24,6 +24,7 @@ SAME_FAILURE_WITHIN = timedelta(minutes=10)
 class Run(StrictModel):
     """One release in service, or one that was rejected before it got there."""
 
+    # Also of a deployment that is gone.
     name: DeployableName
     release: StrictReleaseId
     version: int
@@ -49,6 +50,7 @@ class History(StrictModel):
     # The form of the file: hosts are upgraded with what an earlier version wrote.
     schema_: Literal[1] = Field(default=1, alias="schema")
     runs: tuple[Run, ...] = ()
+    # Not read off the runs: a run is forgotten one day, and its rejection must not be new again then.
     rejected: dict[DeployableName, tuple[StrictReleaseId, ...]] = Field(default_factory=dict)
     """Rejections that have been taken note of."""
 

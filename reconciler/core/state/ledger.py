@@ -118,17 +118,21 @@ class Record(ClosedModel):
 
         Only this very release is meant. The same version with other parameters is another release.
         """
-        found = (rejected for rejected in self.rejected if rejected.release == release)
-        return next(found, None)
+        for rejected in self.rejected:
+            if rejected.release == release:
+                return rejected
+        return None
 
     def rejection_of(self, version: int, asked: str) -> Rejected | None:
         """Return why a version is not tried with other settings of this host either; None when it may be.
 
         `asked` is that of the release (`Release.asked`): with other tags or from another source it may be tried.
         """
-        same_version = (rejected for rejected in self.rejected if rejected.release.version == version)
-        found = (rejected for rejected in same_version if rejected.asked == asked)
-        return next(found, None)
+        for rejected in self.rejected:
+            is_same_version = rejected.release.version == version
+            if is_same_version and rejected.asked == asked:
+                return rejected
+        return None
 
     def mark_proven(self, release: ReleaseId) -> Self:
         """Take note that a release proved itself: it is the good one now.
@@ -150,10 +154,12 @@ class Record(ClosedModel):
         others = [other for other in self.rejected if other.release != rejected.release]
         left = (*others, rejected)[-MAX_REJECTED:]
         before = tuple(former for former in self.before if former != rejected.release)
-        if self.good != rejected.release:
-            return self.model_copy(update={"rejected": left, "before": before})
+        record = self.model_copy(update={"rejected": left, "before": before})
+        was_good = self.good == rejected.release
+        if not was_good:
+            return record
         good = before[0] if before else None
-        return self.model_copy(update={"rejected": left, "good": good, "before": before[1:]})
+        return record.model_copy(update={"good": good, "before": before[1:]})
 
     def forgive(self, release: ReleaseId | None = None) -> Self:
         """Let a version be tried again, with whatever settings it failed; without a release, all of them.
@@ -163,7 +169,8 @@ class Record(ClosedModel):
         left: list[Rejected] = []
         # Not only the release itself: its version with the settings of before is another release, and is meant, too.
         if release is not None:
-            left = [rejected for rejected in self.rejected if rejected.release.version != release.version]
+            version = release.version
+            left = [rejected for rejected in self.rejected if rejected.release.version != version]
         return self.model_copy(update={"rejected": tuple(left), "stalled": None})
 
     def forget_deployment(self) -> Self:
@@ -226,7 +233,9 @@ class Ledger(ClosedModel):
         Asking for a record does not make one.
         """
         found = self.records.get(name)
-        return found or Record()
+        if found is None:
+            return Record()
+        return found
 
     def with_record(self, name: str, record: Record) -> Self:
         """Return a ledger in which this is remembered of a deployment.
@@ -235,5 +244,6 @@ class Ledger(ClosedModel):
         """
         records = {**self.records, name: record}
         empty = Record()
+        # All are looked at, not only this one: a file that was edited by hand may have others.
         kept = {key: value for key, value in records.items() if value != empty}
         return self.model_copy(update={"records": kept})

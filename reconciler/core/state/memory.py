@@ -44,10 +44,13 @@ class Memory:
 
     def next_deadline(self, now: float) -> float | None:
         """Return when the next retry is due, of a unit or of an action; None when nothing waits for one."""
-        next_unit = self.backoff.next_deadline(now)
-        next_action = self.pauses.next_deadline(now)
-        deadlines = [deadline for deadline in (next_unit, next_action) if deadline is not None]
-        return min(deadlines, default=None)
+        of_units = self.backoff.next_deadline(now)
+        of_actions = self.pauses.next_deadline(now)
+        if of_units is None:
+            return of_actions
+        if of_actions is None:
+            return of_units
+        return min(of_units, of_actions)
 
     def exhausted(self, budget: int, now: float, window: float) -> frozenset[str]:
         """Return the deployments that were mended `budget` times or more within the last `window` seconds.
@@ -56,7 +59,8 @@ class Memory:
         """
         exhausted = set()
         for name, times in self.mended.items():
-            if len(_within(times, now, window)) >= budget:
+            times_within = _within(times, now, window)
+            if len(times_within) >= budget:
                 exhausted.add(name)
         return frozenset(exhausted)
 
@@ -84,7 +88,8 @@ class Memory:
         unselected = {}
         for name in present:
             if name not in selected:
-                unselected[name] = self.unselected.get(name, now)
+                since = self.unselected.get(name, now)
+                unselected[name] = since
         return replace(self, unselected=unselected)
 
     def note_mended(self, mended: Collection[str], now: float, window: float) -> "Memory":

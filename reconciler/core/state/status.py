@@ -1,5 +1,6 @@
 """What is told about deployments: the states, and the document that everybody may read."""
 
+from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -48,6 +49,7 @@ class Outlook(BaseModel):
     socket: Text | None = None
 
 
+# The planner knows no such moment: it is told of the present only.
 class DeploymentStatus(Outlook):
     """An outlook with the moment since when it stands."""
 
@@ -84,8 +86,10 @@ def summary(deployments: tuple[DeploymentStatus, ...]) -> str:
     """
     if not deployments:
         return "nothing is deployed"
-    counts = dict.fromkeys(State, 0)
-    for deployment in deployments:
-        counts[deployment.state] += 1
-    parts = [f"{count} {state}" for state, count in counts.items() if count]
+    counts = Counter(deployment.state for deployment in deployments)
+    parts = []
+    for state in State:
+        count = counts[state]
+        if count:
+            parts.append(f"{count} {state}")
     return ", ".join(parts)
