@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from reconciler.apply.execute import Executor
 from reconciler.apply.render import RenderError
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core.operators.requests import RequestContext, next_expiry
+from reconciler.core.operators.context import RequestContext
+from reconciler.core.operators.suspension import next_expiry
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_view import MAX_MESSAGE
@@ -17,7 +18,7 @@ from reconciler.core.planner.guard import DesiredReleases
 from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.planner.overview import request_context, serving
 from reconciler.core.planner.plan import Plan, plan, without_snapshot
-from reconciler.core.state import backoff, memory
+from reconciler.core.state.backoff import RetryPolicy
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.memory import Memory
 from reconciler.core.state.reason import Reason
@@ -25,7 +26,6 @@ from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import status_lines
-from reconciler.core.units.failures import why_failed
 from reconciler.core.units.observed import Observed
 from reconciler.daemon.desired import (
     desired,
@@ -96,7 +96,7 @@ class Reconciler:
         reading = self.snapshots.read()
         self.ledger.keep()
         seen = self.observe()
-        self.memory = self._note_failures(seen)
+        self.memory = self.memory.note_failures(seen, self.chance.monotonic(), self._retry_policy)
         if reading.snapshot is not None:
             self._note_selection(seen, reading.snapshot)
         self._serve_operators(reading, seen)
@@ -150,12 +150,12 @@ class Reconciler:
             parallel_steps=rhythm.parallel_steps,
             unselected=self.memory.unselected,
             exhausted=self.memory.exhausted(rhythm.mend_budget, now, rhythm.mend_window),
-            retry_later=self.memory.backoff.active(now),
+            retry_later=self.memory.backoff.waiting(now),
             failed=frozenset(self.memory.backoff.retry_later),
             busy_ports=frozenset(self.memory.busy_ports),
             paused=frozenset(self.memory.paused(now)),
             reload_due=self.memory.reload_due,
-            tries={unit: hold.count for unit, hold in self.memory.backoff.retry_later.items()},
+            tries={unit: retry.count for unit, retry in self.memory.backoff.retry_later.items()},
             unwritten=self.ledger.unwritten,
             patience=float(self.settings.deploy.hand_over_timeout),
         )
@@ -188,20 +188,11 @@ class Reconciler:
         window = float(self.settings.reconcile.mend_window)
         self.memory = self.memory.note_mended(decided.mended - self.failed, self.chance.monotonic(), window)
 
-    def _note_failures(self, seen: Observed) -> Memory:
-        rhythm, now = self.settings.reconcile, self.chance.monotonic()
-        noted = backoff.update(
-            self.memory.backoff,
-            seen.units,
-            seen.files,
-            why_failed,
-            now,
-            rhythm.retry_min,
-            rhythm.retry_max,
-            self.chance.jitter,
-        )
-        refused = memory.busy_ports(seen, self.memory.busy_ports, noted.retry_later, now)
-        return replace(self.memory, backoff=noted, busy_ports=refused)
+    @property
+    def _retry_policy(self) -> RetryPolicy:
+        """How long the settings say to wait after a failure."""
+        rhythm = self.settings.reconcile
+        return RetryPolicy(rhythm.retry_min, rhythm.retry_max, self.chance.jitter)
 
     def _apply(self, actions: Sequence[Action]) -> bool:
         """Do one action after the other. One that fails ends the turn of its own deployment, or of the unit it shares.
@@ -263,15 +254,8 @@ class Reconciler:
         self.publisher.tell_failed_action(action, error)
         if isinstance(action, act.Start) and action.unit.endswith(".socket"):
             return
-        rhythm = self.settings.reconcile
-        self.memory = self.memory.pause(
-            turn,
-            one_line(in_words(error), MAX_MESSAGE),
-            self.chance.monotonic(),
-            rhythm.retry_min,
-            rhythm.retry_max,
-            self.chance.jitter(),
-        )
+        why = one_line(in_words(error), MAX_MESSAGE)
+        self.memory = self.memory.note_failed_action(turn, why, self.chance.monotonic(), self._retry_policy)
 
     def _registry(self, reading: Reading) -> tuple[bool, datetime | None, str]:
         """Tell how fresh the snapshot is: whether the agent confirmed it lately, when, and what it says of itself."""

@@ -4,8 +4,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.core.operators.requests import RequestContext, Verb, expire
-from reconciler.core.state.history import observed
+from reconciler.core.operators.context import RequestContext
+from reconciler.core.operators.requests import Verb
+from reconciler.core.operators.suspension import expire
+from reconciler.core.state.history import Sighting, observed
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.names import ReleaseId
@@ -40,9 +42,13 @@ class OperatorDesk:
     def remember(
         self, serving: Mapping[str, ReleaseId | None], outlooks: Collection[Outlook], ledger: Ledger, now: datetime
     ) -> None:
-        """Take note of what runs now and of what was rejected."""
-        rejected = {
-            name: [(one.release, one.message) for one in record.rejected] for name, record in ledger.records.items()
-        }
-        why = {one.name: one.message for one in outlooks if one.state is State.REMOVING}
-        self.history.write(observed(self.history.history, serving, why, rejected, now))
+        """Take note of what runs now and of what was rejected.
+
+        Also of deployments that are only remembered: a release of theirs may be rejected.
+        """
+        removals = {outlook.name: outlook.message for outlook in outlooks if outlook.state is State.REMOVING}
+        sightings = {}
+        for name in (*ledger.records, *serving, *removals):
+            rejected = {rejection.release: rejection.message for rejection in ledger.record(name).rejected}
+            sightings[name] = Sighting(serving.get(name), removals.get(name, ""), rejected)
+        self.history.write(observed(self.history.history, sightings, now))

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from reconciler.core.operators.requests import RefusedRequestError, Request, RequestContext, carry_out
+from reconciler.core.operators.carry_out import carry_out
+from reconciler.core.operators.context import RequestContext
+from reconciler.core.operators.requests import RefusedRequestError, Request
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.text.quote import one_line
+from reconciler.core.text.strict import StrictModel
 from reconciler.core.units import paths
 from reconciler.files.atomic import clear, in_words, replace_file
 from reconciler.files.ledger_file import LedgerFile
@@ -28,7 +31,7 @@ log = structlog.get_logger()
 REQUESTS = Path(paths.RUN_DIRECTORY) / "requests"
 """In memory: going back must not need a disk."""
 MAX_BYTES = 16 * 1024
-MAX_MESSAGE = 4000
+MAX_ANSWER = 4000
 STALE = 120.0
 """Seconds after which nobody waits for a request any more, so that it must not be carried out."""
 ABANDONED = 3600.0
@@ -36,10 +39,8 @@ ABANDONED = 3600.0
 _ID = re.compile(r"[0-9a-z-]{1,64}")
 
 
-class Answer(BaseModel):
+class Answer(StrictModel):
     """What became of a request."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     ok: bool
@@ -121,7 +122,7 @@ class Requests:
     def answer(self, identity: str, ok: bool, message: str) -> None:
         """Say what became of a request. Where that cannot be written, nobody is told, and it is not done twice."""
         try:
-            content = Answer(schema=1, ok=ok, message=one_line(message, MAX_MESSAGE)).model_dump_json(by_alias=True)
+            content = Answer(schema=1, ok=ok, message=one_line(message, MAX_ANSWER)).model_dump_json(by_alias=True)
             replace_file(self._directory / f"{identity}.answer", content.encode(), 0o600)
         except OSError as error:
             log.warning(f"cannot answer a request: {in_words(error)}; the answer is: {message}")

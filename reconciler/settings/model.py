@@ -1,13 +1,14 @@
 """The settings of a host: every section and key, its type, its default and its bounds."""
 
 from ipaddress import IPv4Address
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.core.registry.sandbox_openings import Device, Network
 from reconciler.core.registry.tags import MAX_TASKS
+from reconciler.core.state.release import EnvironmentKind, Strategy
 from reconciler.core.state.snapshot import Choose
 from reconciler.core.text.sizes import CpuQuota, Size
 from reconciler.core.units.names import MAX_REPLICAS
@@ -70,7 +71,7 @@ class DeploySettings(_Section):
     socket_mode: Mode = "0660"
     """Who may open the unix socket."""
     runtime: Runtime = "native"
-    environment: Literal["model", "host"] = "model"
+    environment: EnvironmentKind = "model"
     start_timeout: Seconds = 300
     stop_timeout: Seconds = 30
     memory_max: NotNegativeSize = 4 * 1024**3
@@ -91,7 +92,7 @@ class DeploySettings(_Section):
     idle_timeout: SecondsOrNone = 0
     """Seconds without a request after which a server ends until the next one; 0 is never."""
     replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 1
-    strategy: Literal["hand-over", "recreate"] = "hand-over"
+    strategy: Strategy = "hand-over"
     soak: SecondsOrNone = 120
     """Seconds under traffic during which the release before is kept ready; 0 is none."""
     max_error_rate: Annotated[int, Field(ge=0, le=100)] = 10

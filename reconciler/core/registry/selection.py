@@ -16,7 +16,7 @@ from reconciler.core.state.snapshot import (
     Source,
 )
 from reconciler.core.text.quote import one_line
-from reconciler.core.units.names import why_not_deployable
+from reconciler.core.units.names import MAX_VERSION, why_not_deployable
 
 READY = "READY"
 BELOW_UNREADY = 1000
@@ -28,7 +28,6 @@ MAX_SETTING = 200
 """Characters of a key or a value; no setting needs more, and a longer one is cut, marked, and thereby refused later."""
 _MAX_NAME_SHOWN = 80
 _MAX_OTHERS = 1000
-_MAX_VERSION = 9_999_999_999
 
 
 class InconsistentReadingError(Exception):
@@ -164,7 +163,7 @@ def _refused(model: Model, why: str) -> NotDeployable:
 
 
 def _why_not(version: Version) -> str | None:
-    if not 1 <= version.version <= _MAX_VERSION:
+    if not 1 <= version.version <= MAX_VERSION:
         return "its version is not a number that can be deployed"
     if not version.source or len(version.source) > MAX_SOURCE or not version.source.isprintable():
         return f"version {version.version} has no source that can be downloaded"

@@ -43,20 +43,33 @@ class Parameters:
 
     @property
     def opened(self) -> str:
-        """What of its sandbox is open, in words; empty when nothing is."""
-        opened = [f"network {' '.join(self.network)}"] if self.network else []
-        opened += [f"devices {' '.join(self.devices)}"] if self.devices else []
-        return "; ".join(opened + (["a cache"] if self.cache else []))
+        """What of the sandbox is open, in words; empty when nothing is.
+
+        It is shown in the status, and written into the unit file.
+        """
+        opened = []
+        if self.network:
+            opened.append(f"network {' '.join(self.network)}")
+        if self.devices:
+            opened.append(f"devices {' '.join(self.devices)}")
+        if self.cache:
+            opened.append("a cache")
+        return "; ".join(opened)
 
     def digest(self, source: str, generation: int = 0) -> str:
-        """Eight hex digits that stand for these parameters, for where the version comes from and for how often a person
-        asked for it.
+        """Return eight hex digits that stand for these parameters, for where the version comes from and for how often a
+        person asked for it.
 
-        Only what differs from the defaults above counts, so that a parameter that a later product adds renames no
-        release; the defaults themselves must stay as they are. A version that was deleted and registered anew has
-        another source.
+        A version that was deleted and registered anew has another source.
         """
-        chosen = {key: value for key, value in asdict(self).items() if value != getattr(Parameters, key)}
+        # Invariant: hosts that are upgraded compute the same digest as before, or all their releases would be new ones.
+        # So only what differs from the defaults above counts: a parameter that a later product adds renames no release.
+        # The defaults themselves must stay as they are, and so must the order and the spaces of the JSON.
+        chosen: dict[str, object] = {}
+        for key, value in asdict(self).items():
+            default = getattr(Parameters, key)
+            if value != default:
+                chosen[key] = value
         if generation:
             chosen["generation"] = generation
         canonical = json.dumps({**chosen, "source": source}, sort_keys=True, separators=(",", ":"))
@@ -95,12 +108,10 @@ class Release:
 
     @property
     def asked(self) -> str:
-        """Sixteen hex digits that stand for what the registry and people asked for, without this host's settings.
-
-        Not counted is what makes no other release: the fields of `Rollout`.
-        """
-        own = {field.name for field in fields(Rollout)}
-        tags = [pair for pair in self.tags if pair[0] not in own]
+        """Sixteen hex digits that stand for what the registry and people asked for, without this host's settings."""
+        # The fields of `Rollout` make no other release, and their tags none either.
+        of_rollout = {field.name for field in fields(Rollout)}
+        tags = [(key, value) for key, value in self.tags if key not in of_rollout]
         canonical = json.dumps([self.source, tags, self.generation], separators=(",", ":"))
         return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()[:16]
 

@@ -4,15 +4,19 @@ import re
 from enum import StrEnum
 from typing import Annotated, NamedTuple, Self
 
-from pydantic import PlainValidator, StringConstraints
+from pydantic import Field, PlainValidator, StringConstraints
 
 MAX_NAME = 64
 NAME_PATTERN = r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}"
 RELEASE_PATTERN = r"[1-9][0-9]{0,9}\.[0-9a-f]{8}"
 ENVIRONMENT_PATTERN = r"[0-9a-f]{32}"
 HOST_ENVIRONMENT = "host"
+MAX_VERSION = 9_999_999_999
+"""Ten digits: what the patterns of names have room for."""
 
 DeployableName = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
+Version = Annotated[int, Field(ge=1, le=MAX_VERSION)]
+"""The number of a model version in a document."""
 
 
 class ReleaseId(str):
