@@ -1,6 +1,10 @@
 """From a snapshot and the settings to what this host should run."""
 
 from collections.abc import Collection
+from dataclasses import fields
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from pydantic import BaseModel
 
 from reconciler.core.planner.guard import DesiredReleases
 from reconciler.core.planner.inputs import Retention
@@ -13,6 +17,23 @@ from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.addresses import Listening
 from reconciler.settings.model import Settings
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Values = TypeVar("Values", bound=_Dataclass)
+
+
+def pick(values: type[Values], section: BaseModel, **other: object) -> Values:
+    """Copy from a section of the settings what a dataclass of the core has under the same names.
+
+    `other`: fields whose value is not the setting as it is. A field that the section lacks is an AttributeError: each
+    of these dataclasses is made at every start and in the tests, so that it shows at once.
+    """
+    same = {field.name: getattr(section, field.name) for field in fields(values) if field.name not in other}
+    return values(**same, **other)
 
 
 def desired(snapshot: Snapshot, settings: Settings, ledger: Ledger, here: Collection[str]) -> DesiredReleases:
@@ -29,62 +50,22 @@ def desired(snapshot: Snapshot, settings: Settings, ledger: Ledger, here: Collec
 
 def defaults(settings: Settings) -> Defaults:
     """Pick out how this host runs what says nothing about it."""
-    deploy = settings.deploy
-    parameters = Parameters(
-        runtime=deploy.runtime,
-        environment=deploy.environment,
-        start_timeout=deploy.start_timeout,
-        stop_timeout=deploy.stop_timeout,
-        memory_max=deploy.memory_max,
-        cpu_quota=deploy.cpu_quota,
-        tasks_max=deploy.tasks_max,
-        max_body=deploy.max_body,
-        watchdog=deploy.watchdog,
-        idle_timeout=deploy.idle_timeout,
-        network=deploy.network,
-        devices=deploy.devices,
-        cache=deploy.cache,
-    )
-    return Defaults(parameters, rollout_settings(settings))
+    return Defaults(pick(Parameters, settings.deploy), rollout_settings(settings))
 
 
 def policy(settings: Settings) -> Policy:
     """Pick out what the registry may decide."""
-    rules = settings.policy
-    return Policy(
-        names=rules.names,
-        runtimes=rules.runtimes,
-        tags=frozenset(rules.tags),
-        networks=rules.networks,
-        devices=rules.devices,
-        max_memory=rules.max_memory,
-        max_cpu=rules.max_cpu,
-        max_replicas=rules.max_replicas,
-        max_deployments=rules.max_deployments,
-    )
+    return pick(Policy, settings.policy, tags=frozenset(settings.policy.tags))
 
 
 def listening(settings: Settings) -> Listening:
     """Pick out where deployments listen and who may speak to them."""
-    deploy = settings.deploy
-    return Listening(
-        address=str(deploy.address),
-        peers=deploy.peers,
-        socket_user=deploy.socket_user,
-        socket_group=deploy.socket_group,
-        socket_mode=deploy.socket_mode,
-    )
+    return pick(Listening, settings.deploy, address=str(settings.deploy.address))
 
 
 def rollout_settings(settings: Settings) -> Rollout:
     """Pick out how releases come into service."""
-    deploy = settings.deploy
-    return Rollout(
-        strategy=deploy.strategy,
-        soak=deploy.soak,
-        max_error_rate=deploy.max_error_rate,
-        replicas=deploy.replicas,
-    )
+    return pick(Rollout, settings.deploy)
 
 
 def retention(settings: Settings) -> Retention:

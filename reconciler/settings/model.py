@@ -1,16 +1,17 @@
 """The settings of a host: every section and key, its type, its default and its bounds."""
 
 from ipaddress import IPv4Address
-from typing import Annotated, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, model_validator
+from pydantic import BaseModel, Field, IPvAnyAddress, create_model, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reconciler.core.registry.sandbox_openings import Device, Network
-from reconciler.core.registry.tags import MAX_TASKS
+from reconciler.core.state.release import Parameters, Rollout
+from reconciler.core.state.setting_kinds import NotNegativeSize, RuntimeName, Seconds, SecondsOrNone, declarations
 from reconciler.core.state.snapshot import Choose
-from reconciler.core.text.sizes import CpuQuota, Size
+from reconciler.core.text.sizes import CpuQuota
 from reconciler.core.units.names import MAX_REPLICAS
+from reconciler.core.units.sandbox_openings import Device, Network
 from reconciler.settings.values import (
     Account,
     Address,
@@ -20,10 +21,7 @@ from reconciler.settings.values import (
     Mode,
     NamePattern,
     OptionalAddressOrDirectory,
-    Runtime,
     Scheme,
-    Seconds,
-    SecondsOrNone,
     Selector,
     TagKey,
     Workspace,
@@ -32,14 +30,12 @@ from reconciler.settings.values import (
 
 ENVIRONMENT_PREFIX = "MLFLOW_RECONCILER_"
 
-NotNegativeSize = Annotated[Size, Field(ge=0)]
+
+class _Section(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+    """A table of config.toml. What it refuses is never repeated in an error: it may be a password."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class RegistrySettings(_Section):
+class RegistrySettings(_Section, frozen=True):
     """The MLflow server and what of it is wanted here."""
 
     uri: Address = "http://127.0.0.1:5000"
@@ -57,8 +53,28 @@ class RegistrySettings(_Section):
     """Whether the agent writes `deployed.<host>` tags to the model versions."""
 
 
-class DeploySettings(_Section):
-    """How releases run, unless a tag that the policy allows says otherwise."""
+if TYPE_CHECKING:
+
+    class _ReleaseSettings(_Section, Parameters, Rollout, frozen=True):
+        """What a type checker sees of the class below: the fields of both, under the same names."""
+
+else:
+    _ReleaseSettings = create_model(
+        "_ReleaseSettings",
+        __base__=_Section,
+        **{
+            key: (declaration.kind.setting, declaration.in_settings)
+            for key, declaration in {**declarations(Parameters), **declarations(Rollout)}.items()
+        },
+    )
+
+
+class DeploySettings(_ReleaseSettings, frozen=True):
+    """How releases run, unless a tag that the policy allows says otherwise.
+
+    Declared here is what is the same for all releases of this host. The fields of `Parameters` and `Rollout` in
+    core/state/release.py are keys of this section, too.
+    """
 
     address: IPvAnyAddress = IPv4Address("127.0.0.1")
     """The address of this host that deployments listen at."""
@@ -69,33 +85,6 @@ class DeploySettings(_Section):
     socket_group: Account = "mlflow-clients"
     socket_mode: Mode = "0660"
     """Who may open the unix socket."""
-    runtime: Runtime = "native"
-    environment: Literal["model", "host"] = "model"
-    start_timeout: Seconds = 300
-    stop_timeout: Seconds = 30
-    memory_max: NotNegativeSize = 4 * 1024**3
-    """Bytes; 0 is no limit."""
-    cpu_quota: CpuQuota = 400
-    """Percent of one CPU; 0 is no limit."""
-    tasks_max: Annotated[int, Field(ge=16, le=MAX_TASKS)] = 512
-    """Processes and threads of one server."""
-    network: tuple[Network, ...] = ()
-    """Networks that every model may reach."""
-    devices: tuple[Device, ...] = ()
-    """Devices that every model may use."""
-    cache: bool = False
-    """Whether every release gets a directory to write to."""
-    max_body: NotNegativeSize = 64 * 1024**2
-    watchdog: SecondsOrNone = 60
-    """Seconds within which a server that serves must say that its event loop runs; 0 is no limit."""
-    idle_timeout: SecondsOrNone = 0
-    """Seconds without a request after which a server ends until the next one; 0 is never."""
-    replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 1
-    strategy: Literal["hand-over", "recreate"] = "hand-over"
-    soak: SecondsOrNone = 120
-    """Seconds under traffic during which the release before is kept ready; 0 is none."""
-    max_error_rate: Annotated[int, Field(ge=0, le=100)] = 10
-    """Percent of a new release's answers in its soak that may be errors of its own."""
     hand_over_timeout: Seconds = 5
     """Seconds within which a server must step aside, or come back; afterwards it is stopped."""
     keep_releases: Annotated[int, Field(ge=0, le=100)] = 1
@@ -125,7 +114,7 @@ class DeploySettings(_Section):
         return self
 
 
-class FetchSettings(_Section):
+class FetchSettings(_Section, frozen=True):
     """How model versions are downloaded."""
 
     deadline: Seconds = 1800
@@ -149,7 +138,7 @@ class FetchSettings(_Section):
     """A program of root's and its arguments, which must agree to the files of a version; none if empty."""
 
 
-class BuildSettings(_Section):
+class BuildSettings(_Section, frozen=True):
     """Where the packages of a model's environment may come from."""
 
     deadline: Seconds = 1800
@@ -167,7 +156,7 @@ class BuildSettings(_Section):
         return self
 
 
-class ReconcileSettings(_Section):
+class ReconcileSettings(_Section, frozen=True):
     """The rhythm of the reconciler."""
 
     interval: Seconds = 30
@@ -192,12 +181,12 @@ class ReconcileSettings(_Section):
         return self
 
 
-class PolicySettings(_Section):
+class PolicySettings(_Section, frozen=True):
     """What whoever may write to the registry can have this host run; what is not listed is refused."""
 
     names: tuple[NamePattern, ...] = ()
     """Models that may be deployed, as names or patterns with `*`."""
-    runtimes: tuple[Runtime, ...] = ("native",)
+    runtimes: tuple[RuntimeName, ...] = ("native",)
     networks: tuple[Network, ...] = ()
     """Networks that a tag may open to a model."""
     devices: tuple[Device, ...] = ()
@@ -257,6 +246,3 @@ def known_keys() -> tuple[str, ...]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         for key in field.annotation.model_fields
     )
-
-
-POLICY_KEYS: tuple[str, ...] = get_args(TagKey)

@@ -1,36 +1,19 @@
-"""What one setting may be: seconds, selectors, addresses, schemes, each with the words that say what is wrong."""
+"""What one setting may be: selectors, addresses, schemes, each with the words that say what is wrong."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from reconciler.core.registry.tags import RUNTIME_PATTERN
+from reconciler.core.registry.tags import KEYS
 
 
 def wrong(what: str) -> PydanticCustomError:
     """Make the error of a check; the sentence says what the value should be."""
     # The rejected value is never part of the message: it may be a password that someone put in the wrong place.
     return PydanticCustomError("setting", "{what}", {"what": what})
-
-
-def _seconds(value: object) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
-        value = int(value)  # from the environment, where everything is text
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 7 * 24 * 3600:
-        raise wrong("should be a whole number of seconds, at least 1 and at most 604800 (a week)")
-    return value
-
-
-def _seconds_or_none(value: object) -> int:
-    if value in (0, "0") and not isinstance(value, bool):
-        return 0
-    try:
-        return _seconds(value)
-    except PydanticCustomError:
-        raise wrong("should be a whole number of seconds, 0 for none and at most 604800 (a week)") from None
 
 
 def _selector(value: str) -> str:
@@ -113,8 +96,13 @@ def _command(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-Seconds = Annotated[int, BeforeValidator(_seconds)]
-SecondsOrNone = Annotated[int, BeforeValidator(_seconds_or_none)]
+def _tag_key(value: object) -> str:
+    if isinstance(value, str) and value in KEYS:
+        return value
+    *others, last = map(repr, KEYS)
+    raise wrong(f"should be {', '.join(others)} or {last}")
+
+
 Selector = Annotated[str, AfterValidator(_selector)]
 Workspace = Annotated[str, AfterValidator(_workspace)]
 Address = Annotated[str, AfterValidator(_address)]
@@ -126,23 +114,4 @@ Command = Annotated[tuple[str, ...], Field(max_length=64), AfterValidator(_comma
 NamePattern = Annotated[str, AfterValidator(_name_pattern)]
 Account = Annotated[str, AfterValidator(_account)]
 Mode = Annotated[str, AfterValidator(_mode)]
-Runtime = Annotated[str, Field(pattern=RUNTIME_PATTERN)]
-TagKey = Literal[
-    "runtime",
-    "environment",
-    "start_timeout",
-    "stop_timeout",
-    "memory_max",
-    "cpu_quota",
-    "tasks_max",
-    "network",
-    "devices",
-    "cache",
-    "max_body",
-    "watchdog",
-    "idle_timeout",
-    "replicas",
-    "strategy",
-    "soak",
-    "max_error_rate",
-]
+TagKey = Annotated[str, BeforeValidator(_tag_key)]

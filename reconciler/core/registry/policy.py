@@ -4,12 +4,12 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 
-from reconciler.core.registry.sandbox_openings import networks_outside
 from reconciler.core.registry.tags import OF_ROLLOUT, TagError, read_tags
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Parameters, Refused, Release, Rollout
 from reconciler.core.state.snapshot import SelectedVersion
 from reconciler.core.text.sizes import human_size
+from reconciler.core.units.sandbox_openings import networks_outside
 
 
 @dataclass(frozen=True)

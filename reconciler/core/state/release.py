@@ -6,7 +6,19 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 from reconciler.core.state.reason import Reason
-from reconciler.core.units.names import ReleaseId
+from reconciler.core.state.setting_kinds import (
+    DEVICES,
+    FLAG,
+    NETWORKS,
+    QUOTA,
+    RUNTIME,
+    choice,
+    declare,
+    seconds,
+    size,
+    whole_number,
+)
+from reconciler.core.units.names import MAX_REPLICAS, ReleaseId
 
 EnvironmentKind = Literal["model", "host"]
 Strategy = Literal["hand-over", "recreate"]
@@ -14,32 +26,37 @@ Strategy = Literal["hand-over", "recreate"]
 
 @dataclass(frozen=True)
 class Parameters:
-    """How a model version is run. Any difference makes another release."""
+    """How a model version is run. Any difference makes another release.
 
-    runtime: str = "native"
-    environment: EnvironmentKind = "model"
-    start_timeout: int = 300
+    A field is the whole declaration of a parameter. The setting `deploy.<field>`, the tag of the same name, the key for
+    `policy.tags` and the value for the templates are made from it. A default means "as before there was this parameter"
+    and never changes: `digest` counts only what differs from it.
+    """
+
+    runtime: str = declare(RUNTIME, "native")
+    environment: EnvironmentKind = declare(choice(EnvironmentKind), "model")
+    start_timeout: int = declare(seconds(1), 300)
     """Seconds from start until the model is loaded and its example answered."""
-    stop_timeout: int = 30
+    stop_timeout: int = declare(seconds(1), 30)
     """Seconds for the requests in flight when a server stops."""
-    memory_max: int = 0
+    memory_max: int = declare(size("512M or 4G"), 0, in_settings=4 * 1024**3)
     """Bytes; 0 is no limit."""
-    cpu_quota: int = 0
+    cpu_quota: int = declare(QUOTA, 0, in_settings=400)
     """Percent of one CPU; 0 is no limit."""
-    max_body: int = 64 * 1024 * 1024
-    """Bytes of one request."""
-    watchdog: int = 60
-    """Seconds within which a server that serves must say that its event loop runs; 0 is no limit."""
-    idle_timeout: int = 0
-    """Seconds without a request after which a server ends, to be started by the next one; 0 is never."""
-    tasks_max: int = 0
+    tasks_max: int = declare(whole_number(16, 32_768), 0, in_settings=512)
     """Processes and threads; 0 is systemd's own limit."""
-    network: tuple[str, ...] = ()
+    network: tuple[str, ...] = declare(NETWORKS, ())
     """Networks (CIDR) that the model may reach; none by default."""
-    devices: tuple[str, ...] = ()
+    devices: tuple[str, ...] = declare(DEVICES, ())
     """Devices (paths) that the model may use; none by default."""
-    cache: bool = False
+    cache: bool = declare(FLAG, False)
     """Whether the model gets a directory to write to."""
+    max_body: int = declare(size("64M"), 64 * 1024**2)
+    """Bytes of one request."""
+    watchdog: int = declare(seconds(0), 60)
+    """Seconds within which a server that serves must say that its event loop runs; 0 is no limit."""
+    idle_timeout: int = declare(seconds(0), 0)
+    """Seconds without a request after which a server ends, to be started by the next one; 0 is never."""
 
     @property
     def opened(self) -> str:
@@ -67,14 +84,14 @@ class Parameters:
 class Rollout:
     """How a release comes into service and in how many copies; a difference in this makes no other release."""
 
-    strategy: Strategy = "hand-over"
-    """`hand-over` starts it beside the one that serves, `recreate` after that one has ended."""
-    soak: int = 120
-    """Seconds under traffic during which the release before it is kept ready."""
-    max_error_rate: int = 10
-    """Percent of its answers in the soak that may be errors of its own."""
-    replicas: int = 1
+    replicas: int = declare(whole_number(1, MAX_REPLICAS), 1)
     """Servers that share the socket."""
+    strategy: Strategy = declare(choice(Strategy), "hand-over")
+    """`hand-over` starts it beside the one that serves, `recreate` after that one has ended."""
+    soak: int = declare(seconds(0), 120)
+    """Seconds under traffic during which the release before it is kept ready; 0 is none."""
+    max_error_rate: int = declare(whole_number(0, 100, "of percent"), 10)
+    """Percent of its answers in the soak that may be errors of its own."""
 
 
 @dataclass(frozen=True)
