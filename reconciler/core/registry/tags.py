@@ -23,19 +23,23 @@ class TagError(Exception):
 
 
 def read_tags(settings: Mapping[str, str], allowed: frozenset[str]) -> dict[str, object]:
-    """Read what a version's tags say, by key. `allowed`: the keys that the policy lists.
+    """Read what a version's tags say, by key. Each value has the type of its field.
 
-    Raises TagError at the first tag, in alphabetical order, that cannot be used: a version runs as all of its tags say
-    or not at all.
+    `settings`: the tags without their prefix. `allowed`: the keys that the policy lists. Raises TagError at the first
+    tag, in alphabetical order, that cannot be used: a version runs as all of its tags say or not at all.
     """
     return {key: _read_tag(key, text, allowed) for key, text in sorted(settings.items())}
 
 
 def _read_tag(key: str, text: str, allowed: frozenset[str]) -> object:
-    # The key and the text are anybody's: what is shown of them is short and, where the key is unknown, quoted.
+    """Read one tag. Raises TagError.
+
+    The key and the text are anybody's: what the sentence shows of them is short, and quoted where it could be anything.
+    """
     tag = f"{TAG_PREFIX}{key[:_MAX_SHOWN]}"
     if key not in SETTABLE:
-        known = ", ".join(f"{TAG_PREFIX}{known}" for known in sorted(SETTABLE & allowed))
+        # Only what the policy allows is proposed; another key would be refused the next time.
+        known = ", ".join(f"{TAG_PREFIX}{other}" for other in sorted(SETTABLE & allowed))
         raise TagError(f"cannot use the tag {tag!r}: no such setting; this host knows {known or 'none'}")
     if key not in allowed:
         raise TagError(f"cannot use the tag {tag}: this host's policy does not allow it; remove the tag or ask for it")
