@@ -13,9 +13,9 @@ from reconciler.core.registry.selection import (
     Model,
     RegistryReading,
     Version,
-    changes,
     select,
 )
+from reconciler.core.registry.selection_changes import changes
 from reconciler.core.state.snapshot import Choose, Snapshot, Source
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -76,9 +76,8 @@ def _release(selected: SelectedVersion, defaults: Defaults, changes: Mapping[str
     """Make the release that a version's tags ask for; `changes`: their values, read and of the right types."""
     of_rollout = {key: value for key, value in changes.items() if key in OF_ROLLOUT}
     of_parameters = {key: value for key, value in changes.items() if key not in OF_ROLLOUT}
-    # mypy cannot see that the keys are fields: `read_tags` refuses all others.
-    parameters: Parameters = replace(defaults.parameters, **of_parameters)  # type: ignore[arg-type]  # see above
-    rollout: Rollout = replace(defaults.rollout, **of_rollout)  # type: ignore[arg-type]  # see above
+    parameters = replace(defaults.parameters, **of_parameters)  # type: ignore[arg-type]  # read_tags checks keys, types
+    rollout = replace(defaults.rollout, **of_rollout)  # type: ignore[arg-type]  # read_tags checks keys and types
     return Release(
         name=selected.name,
         version=selected.version,
