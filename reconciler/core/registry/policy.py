@@ -56,6 +56,7 @@ def desired_release(
 
     `generation`: how often an operator asked for a rollout of what runs already.
     """
+    # fnmatchcase and not fnmatch: on every host the same, and "Demo" is another model than "demo".
     is_allowed = any(fnmatchcase(selected.name, pattern) for pattern in policy.names)
     if not is_allowed:
         why = (
@@ -73,7 +74,10 @@ def desired_release(
 
 
 def _release(selected: SelectedVersion, defaults: Defaults, changes: Mapping[str, object], generation: int) -> Release:
-    """Make the release that a version's tags ask for; `changes`: their values, read and of the right types."""
+    """Make the release that a version's tags ask for; `changes`: what `read_tags` has read.
+
+    It is not held to the policy yet.
+    """
     of_rollout = {key: value for key, value in changes.items() if key in OF_ROLLOUT}
     of_parameters = {key: value for key, value in changes.items() if key not in OF_ROLLOUT}
     parameters = replace(defaults.parameters, **of_parameters)  # type: ignore[arg-type]  # read_tags checks keys, types
@@ -155,7 +159,8 @@ def _is_more(asked: int, most: int) -> bool:
 
 
 def _only(allowed: Sequence[str]) -> str:
-    """Name what a list of the policy allows."""
+    """Name what a list of the policy allows, such as `only native`."""
+    # An empty list allows nothing.
     names = ", ".join(allowed)
     return f"only {names or 'none'}"
 

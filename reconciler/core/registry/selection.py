@@ -110,7 +110,10 @@ def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snaps
 
 
 def _choose(model: Model, versions: Mapping[int, Version], source: Source) -> SelectedVersion | NotDeployable | None:
-    """Pick a model's version, or say why it cannot be deployed; None when no selector matches."""
+    """Pick a model's version, or say why it cannot be deployed; None when no selector matches.
+
+    A model that no selector means is not reported, however wrong its name is: it is nobody's business here.
+    """
     wrong_name = why_not_deployable(model.name)
     if wrong_name:
         is_meant = _is_meant(model, versions, source.selectors)
@@ -173,7 +176,10 @@ def _pick(model: Model, versions: Mapping[int, Version], selectors: Sequence[str
 
 
 def _matched(model: Model, versions: Mapping[int, Version], selector: str) -> _Pick | None:
-    """Find the highest READY version that a selector matches."""
+    """Find the highest READY version that a selector matches; None when there is none.
+
+    Several versions may be in one stage. An alias names one version at most.
+    """
     kind, _, wanted = selector.partition(":")
     if kind == "stage":
         matching = [version for version in versions.values() if version.stage == wanted]
@@ -214,13 +220,17 @@ def _is_meant(model: Model, versions: Mapping[int, Version], selectors: Sequence
 
 
 def _not_deployable(model: Model, why: str) -> NotDeployable:
-    # The name may be anything, and as it is it may be too much for a terminal.
+    """Report a model that no host can deploy; `why` is the reason in words."""
+    # The name may be anything, so it is shown as a Python literal without its quotes.
     shown = one_line(repr(model.name)[1:-1], _MAX_NAME_SHOWN)
     return NotDeployable(name=shown, why=why)
 
 
 def _why_not(version: Version) -> str | None:
-    """Say why a version cannot be deployed on any host; None when it can."""
+    """Say why a version cannot be deployed on any host; None when it can.
+
+    The limits are those of the snapshot's fields: one such version must not make the whole snapshot invalid.
+    """
     if not 1 <= version.version <= _MAX_VERSION:
         return "its version is not a number that can be deployed"
     has_usable_source = 0 < len(version.source) <= MAX_SOURCE and version.source.isprintable()
@@ -256,4 +266,5 @@ def _settings(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _shown(name: str) -> str:
+    """Quote a name for a sentence of the agent's; a model of the registry may have any name."""
     return one_line(repr(name), _MAX_NAME_SHOWN)

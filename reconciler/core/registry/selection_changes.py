@@ -19,19 +19,22 @@ class Changed:
 
 
 def changes(before: Snapshot | None, after: Snapshot) -> tuple[Changed, ...]:
-    """List the models whose selected version differs, for the journal; first those that are selected now.
+    """List the models whose selected version differs; first those that are selected now, then those that are not.
 
-    `before`: None for the first snapshot, in which every model is new.
+    `before`: None for the first snapshot, in which every model is new. Changed tags are not told: the reconciler tells
+    of the other release that they make.
     """
-    old = {model.name: model for model in before.models} if before else {}
-    new = {model.name: model for model in after.models}
+    old = before.models if before else ()
+    old_versions = {model.name: model.version for model in old}
+    new_names = {model.name for model in after.models}
     found: list[Changed] = []
-    for name, model in new.items():
-        is_new = name not in old or old[name].version != model.version
-        if is_new:
-            sentence = f"version {model.version} of {name} is now selected by {model.selected_by}"
-            found.append(Changed(name, model.version, "selected", sentence))
-    for name, model in old.items():
-        if name not in new:
-            found.append(Changed(name, model.version, "unselected", f"{name} is no longer selected"))
+    for model in after.models:
+        # A model that was not selected before has no version here, and differs for that reason.
+        if old_versions.get(model.name) != model.version:
+            sentence = f"version {model.version} of {model.name} is now selected by {model.selected_by}"
+            found.append(Changed(model.name, model.version, "selected", sentence))
+    for model in old:
+        if model.name not in new_names:
+            sentence = f"{model.name} is no longer selected"
+            found.append(Changed(model.name, model.version, "unselected", sentence))
     return tuple(found)

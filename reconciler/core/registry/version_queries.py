@@ -6,6 +6,7 @@ it asks for depends on what the selectors name, never on how many versions there
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from reconciler.core.registry.selection import BELOW_UNREADY, READY, Model, Version
 from reconciler.core.state.snapshot import Choose
@@ -59,37 +60,46 @@ def needs(
 
 
 def _needs_of(model: Model, listed: Sequence[Version], selectors: Sequence[str], choose: Choose) -> Iterator[Need]:
-    """Yield what one model needs, selector by selector."""
+    """Yield what one model needs, selector by selector.
+
+    With "first", the selectors behind one that matches are of no interest. A version that has yet to be asked for may
+    turn out not to be READY, so that only a listed one is known to match.
+    """
     for selector in selectors:
-        kind, _, wanted = selector.partition(":")
-        if kind == "stage":
-            found = _in_stage(listed, wanted)
-            if found is not None:
-                yield _others_in_stage(found)
-        else:
-            number = model.aliases.get(wanted)
-            found = _numbered(listed, number)
-            if number is not None and found is None:
-                yield Need(model.name, number, number)
-        # A version that has yet to be asked for may turn out not to be READY, and then the next selector decides.
+        found, need = _look_up(model, listed, selector)
+        if need is not None:
+            yield need
         matches_for_sure = found is not None and found.status == READY
         if matches_for_sure and choose == "first":
             return
 
 
-def _in_stage(listed: Sequence[Version], stage: str) -> Version | None:
-    """Find the latest version of a stage: MLflow lists it for each stage that has versions."""
-    for version in listed:
-        if version.stage == stage:
-            return version
-    return None
+class _LookedUp(NamedTuple):
+    """What is known of the version that a selector names."""
+
+    found: Version | None = None
+    """The version, where it was listed with the models."""
+    need: Need | None = None
+    """What has to be asked for."""
 
 
-def _numbered(listed: Sequence[Version], number: int | None) -> Version | None:
-    for version in listed:
-        if version.version == number:
-            return version
-    return None
+def _look_up(model: Model, listed: Sequence[Version], selector: str) -> _LookedUp:
+    """Find the version that a selector names among those that the model came with."""
+    kind, _, wanted = selector.partition(":")
+    if kind == "stage":
+        # MLflow lists the latest version of each stage that has versions.
+        of_stage = [version for version in listed if version.stage == wanted]
+        if not of_stage:
+            return _LookedUp()
+        return _LookedUp(of_stage[0], _others_in_stage(of_stage[0]))
+    number = model.aliases.get(wanted)
+    if number is None:
+        return _LookedUp()
+    by_number = {version.version: version for version in listed}
+    if number in by_number:
+        return _LookedUp(by_number[number])
+    # An alias may name any version, however old.
+    return _LookedUp(need=Need(model.name, number, number))
 
 
 def _others_in_stage(latest: Version) -> Need:
@@ -109,6 +119,7 @@ def questions(needed: Iterable[Need], highest: Mapping[str, int]) -> tuple[Quest
     the answer has few rows that nobody needs. A need that is beyond a limit by itself gets a question of its own.
     """
     asked: list[Question] = []
+    # Sorted by their upper ends, so that a need has the nearest range right before it.
     for need in sorted(needed, key=lambda need: (need.high, need.low, need.name)):
         alone = Question((need.name,), need.low, need.high)
         wider = _with(asked[-1], need) if asked else alone
@@ -141,6 +152,10 @@ def _rows(question: Question, highest: Mapping[str, int]) -> int:
 
 
 def _characters(question: Question) -> int:
+    """Count what the names take in the request's address.
+
+    Names of models that can be deployed have only characters that an address takes as they are.
+    """
     return sum(len(name) + _QUOTES for name in question.names)
 
 
