@@ -10,37 +10,54 @@ _PORTS = {"http": 80, "https": 443}
 def origin(address: str, scheme: str = "") -> str:
     """Name the server or bucket of an address, as `https://host:443` or `s3://bucket`; "" when it names none.
 
-    `scheme` replaces the address's own.
+    `scheme` replaces the address's own. The same server comes out as the same text, however its address is written:
+    `HTTPS://Host` as `https://host:443`.
     """
     try:
         parts = urlsplit(address)
-        scheme = scheme or parts.scheme
-        if scheme not in _PORTS or "@" in parts.netloc:
-            return f"{scheme}://{parts.netloc}" if parts.netloc else ""
-        return f"{scheme}://{_host(parts)}:{parts.port or _PORTS[scheme]}" if parts.hostname else ""
-    except ValueError:  # a port or an IPv6 address that is none
+        return _origin(parts, scheme or parts.scheme)
+    except ValueError:
+        # A port or an IPv6 address that is none.
         return ""
 
 
+def _origin(parts: SplitResult, scheme: str) -> str:
+    # A bucket has no port. With a "@" in it, what comes before may be a container, as in wasbs://container@account.
+    is_a_server = scheme in _PORTS and "@" not in parts.netloc
+    if is_a_server:
+        port = parts.port or _PORTS[scheme]
+        return f"{scheme}://{_host(parts)}:{port}" if parts.hostname else ""
+    return f"{scheme}://{parts.netloc}" if parts.netloc else ""
+
+
 def may_reach(host: str, port: int, origins: Collection[str]) -> bool:
-    """Tell whether one of the origins is at this host and port."""
-    name = f"[{host}]" if ":" in host else host.lower()
+    """Tell whether one of the origins is at this host and port, whatever its scheme."""
+    is_ipv6 = ":" in host
+    name = f"[{host}]" if is_ipv6 else host.lower()
     return any(f"{scheme}://{name}:{port}" in origins for scheme in _PORTS)
 
 
 def is_readable_on_the_way(address: str) -> bool:
-    """Tell whether what is sent to an address crosses a network as plain text."""
+    """Tell whether what is sent to an address crosses a network as plain text.
+
+    What stays on this host crosses none.
+    """
     parts = urlsplit(address)
-    return parts.scheme != "https" and not _is_loopback(parts.hostname or "")
+    is_encrypted = parts.scheme == "https"
+    stays_here = _is_loopback(parts.hostname or "")
+    return not is_encrypted and not stays_here
 
 
 def _host(parts: SplitResult) -> str:
+    """Return the host as an address has it: urlsplit takes the brackets off an IPv6 address."""
     host = parts.hostname or ""
-    return f"[{host}]" if ":" in host else host
+    is_ipv6 = ":" in host
+    return f"[{host}]" if is_ipv6 else host
 
 
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
+        # A name. Another name may lead here, too, but who answers for names is not known.
         return host == "localhost"

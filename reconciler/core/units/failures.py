@@ -76,6 +76,7 @@ def why_failed(unit: Unit) -> str:
     is_tried_again = unit.active != "failed"
     if is_tried_again and not ran_into_its_deadline:
         reason = _how_often(unit, reason if unit.result in _RESULTS else "")
+    # What it said last may show where it got stuck.
     doing = f" (it last said: {said})" if said else ""
     return f"cannot {what}: {reason}{doing}; {look}"
 

@@ -7,10 +7,16 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+_MAX_DEVICE = 100
+# Each part begins with a letter, a digit or "_", so that none is ".." or hidden.
 _DEVICE = re.compile(r"/dev/[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
+_AnyNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
 def _network(value: str) -> str:
+    """Read a network. Two ways to write the same one come out as the same text."""
     try:
         return str(ipaddress.ip_network(value))
     except ValueError:
@@ -18,7 +24,9 @@ def _network(value: str) -> str:
 
 
 def _device(value: str) -> str:
-    if len(value) > 100 or not _DEVICE.fullmatch(value):
+    """Check the path of a device. No `..`, no blanks and no wildcards: it goes into a unit as it is."""
+    is_path = _DEVICE.fullmatch(value) is not None
+    if len(value) > _MAX_DEVICE or not is_path:
         raise ValueError("should be the path of a device such as /dev/nvidia0")
     return value
 
@@ -28,14 +36,22 @@ Device = Annotated[str, AfterValidator(_device)]
 
 
 def networks_outside(networks: Iterable[str], allowed: Iterable[str]) -> list[str]:
-    """Tell which networks are not within any of the allowed ones."""
-    wide = [ipaddress.ip_network(one) for one in allowed]
-    return [one for one in networks if not any(_within(ipaddress.ip_network(one), net) for net in wide)]
+    """Return the networks that are not within any of the allowed ones.
+
+    A network that is partly within one of them and partly within another is outside.
+    """
+    wide = [ipaddress.ip_network(network) for network in allowed]
+    outside = []
+    for network in networks:
+        inner = ipaddress.ip_network(network)
+        is_allowed = any(_is_within(inner, outer) for outer in wide)
+        if not is_allowed:
+            outside.append(network)
+    return outside
 
 
-_Net = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _within(inner: _Net, outer: _Net) -> bool:
+def _is_within(inner: _AnyNetwork, outer: _AnyNetwork) -> bool:
+    """Tell whether all addresses of a network are addresses of another; never so for IPv4 and IPv6."""
+    same_version = inner.version == outer.version
     first, last = inner.network_address, inner.broadcast_address
-    return inner.version == outer.version and first in outer and last in outer
+    return same_version and first in outer and last in outer
