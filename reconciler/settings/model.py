@@ -1,4 +1,8 @@
-"""The settings of a host: every section and key, its type, its default and its bounds."""
+"""The settings of a host: every section and key, its type, its default and its bounds.
+
+A section is a class, a key is a field. config/config.toml is the reference for people: a test compares its keys and
+defaults with these. How to add one is in docs/developing.md.
+"""
 
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Annotated, Self
@@ -53,10 +57,12 @@ class RegistrySettings(_Section, frozen=True):
     """Whether the agent writes `deployed.<host>` tags to the model versions."""
 
 
+# The keys that are declared at the fields of `Parameters` and `Rollout`, with the types and defaults of settings. They
+# are made when the program runs, so that a type checker is told about them apart: by the fields themselves.
 if TYPE_CHECKING:
 
     class _ReleaseSettings(_Section, Parameters, Rollout, frozen=True):
-        """What a type checker sees of the class below: the fields of both, under the same names."""
+        """Has the fields of both, and none of their methods."""
 
 else:
     _ReleaseSettings = create_model(
@@ -94,20 +100,27 @@ class DeploySettings(_ReleaseSettings, frozen=True):
     verify_interval: SecondsOrNone = 3600
     """Seconds after which the files of what serves are compared with their digests again; 0 is never."""
 
+    # What a check of several keys says begins with the key to mend, which `load` then names.
+
     @model_validator(mode="after")
     def _replicas_do_not_idle(self) -> Self:
-        if self.idle_timeout and self.replicas > 1:
+        """Refuse what `policy` refuses in tags, too: the next request would start only one of the replicas."""
+        ends_when_idle = self.idle_timeout > 0
+        if ends_when_idle and self.replicas > 1:
             raise wrong("idle_timeout: should be 0 where there is more than one replica")
         return self
 
     @model_validator(mode="after")
     def _peers_of_an_open_address_are_named(self) -> Self:
-        if not self.peers and not self.address.is_loopback:
+        """Refuse an address that others can reach before somebody has thought of who they are."""
+        is_open = not self.address.is_loopback
+        if is_open and not self.peers:
             raise wrong("address: should be a loopback address, or deploy.peers should name who may speak to it")
         return self
 
     @model_validator(mode="after")
     def _ports_make_a_range(self) -> Self:
+        """Refuse a range that is empty, and the ports that belong to services of root's."""
         low, high = self.port_range
         if not 1024 <= low <= high <= 65535:
             raise wrong("port_range: should be [lowest, highest] within 1024 and 65535")
@@ -151,6 +164,7 @@ class BuildSettings(_Section, frozen=True):
 
     @model_validator(mode="after")
     def _what_builds_has_no_hash(self) -> Self:
+        """Refuse two rules that contradict each other, instead of having one of them win."""
         if self.require_hashes and self.allow_source:
             raise wrong("require_hashes: should be false where allow_source is true: what builds a package has no hash")
         return self
@@ -176,6 +190,7 @@ class ReconcileSettings(_Section, frozen=True):
 
     @model_validator(mode="after")
     def _retries_grow(self) -> Self:
+        """Refuse a longest delay that is shorter than the first."""
         if self.retry_max < self.retry_min:
             raise wrong("retry_max: should be at least retry_min")
         return self
@@ -208,7 +223,7 @@ class PolicySettings(_Section, frozen=True):
 
 
 class Settings(BaseSettings):
-    """All settings of a host, never changed once made; `load_settings.load` is the way to get them."""
+    """All settings of a host, never changed once made; `load.load` is the way to get them."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -240,9 +255,10 @@ class Settings(BaseSettings):
 
 def known_keys() -> tuple[str, ...]:
     """List every key as section.key."""
-    return tuple(
-        f"{name}.{key}"
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        for key in field.annotation.model_fields
-    )
+    keys: list[str] = []
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        # All of them are sections; pydantic's types do not say so.
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            keys += (f"{name}.{key}" for key in section.model_fields)
+    return tuple(keys)
