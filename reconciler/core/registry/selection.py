@@ -84,11 +84,12 @@ def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snaps
     Of a stage it is the highest version. Only versions that are READY match. Raises InconsistentReadingError when the
     reading contradicts itself.
     """
+    # Before anything is picked: half of a reading is no basis for taking a model down.
     versions = _index(reading)
     models: list[SelectedVersion] = []
     refused: list[NotDeployable] = []
     known: list[str] = []
-    # Sorted, so that the same content of the registry is the same snapshot in every reading.
+    # Sorted by name, so that the same content of the registry is the same snapshot in every reading.
     for model in sorted(reading.models, key=lambda model: model.name):
         match _choose(model, versions[model.name], source):
             case SelectedVersion() as selected:
@@ -144,6 +145,7 @@ def _index(reading: RegistryReading) -> dict[str, dict[int, Version]]:
         if version.version in index[version.name]:
             raise InconsistentReadingError(f"it lists version {version.version} of {_shown(version.name)} twice")
         index[version.name][version.version] = version
+    # A "latest" version that is missing means that the list of versions is older than the list of models.
     for model in reading.models:
         for number in model.latest:
             _version(model, index[model.name], number)
@@ -201,9 +203,10 @@ def _refuse_too_many_unready(model: Model, of_stage: Sequence[Version]) -> None:
     The reading looks BELOW_UNREADY numbers below the latest version of a stage for one that is READY. If there are more
     numbers than that below it, a READY one may have been out of sight, and "none" would be a guess.
     """
-    latest = max((version.version for version in of_stage), default=0)
-    has_ready = any(version.status == READY for version in of_stage)
-    if not has_ready and latest > 1 + BELOW_UNREADY:
+    numbers = [version.version for version in of_stage]
+    ready = [version for version in of_stage if version.status == READY]
+    latest = max(numbers, default=0)
+    if not ready and latest > 1 + BELOW_UNREADY:
         raise InconsistentReadingError(f"too many versions of {_shown(model.name)} are not READY to tell which one is")
 
 

@@ -28,6 +28,7 @@ def read_tags(settings: Mapping[str, str], allowed: frozenset[str]) -> dict[str,
     `settings`: the tags without their prefix. `allowed`: the keys that the policy lists. Raises TagError at the first
     tag, in alphabetical order, that cannot be used: a version runs as all of its tags say or not at all.
     """
+    # Sorted, so that a version with several wrong tags has the same reason in every pass.
     return {key: _read_tag(key, text, allowed) for key, text in sorted(settings.items())}
 
 

@@ -48,6 +48,7 @@ def needs(
     With the answers, `selection.select` finds each version that it looks at. It looks at no version of a model whose
     name cannot be deployed.
     """
+    # A version that is the latest of two stages is listed twice; that does no harm here.
     known: dict[str, list[Version]] = {}
     for version in listed:
         known.setdefault(version.name, []).append(version)
@@ -98,7 +99,7 @@ def _look_up(model: Model, listed: Sequence[Version], selector: str) -> _LookedU
     by_number = {version.version: version for version in listed}
     if number in by_number:
         return _LookedUp(by_number[number])
-    # An alias may name any version, however old.
+    # An alias may name any version, however old: the list of models has only its number.
     return _LookedUp(need=Need(model.name, number, number))
 
 
@@ -133,6 +134,7 @@ def questions(needed: Iterable[Need], highest: Mapping[str, int]) -> tuple[Quest
 
 def _with(question: Question, need: Need) -> Question:
     """Widen a question by one need: all that was asked for before is asked for still."""
+    # A model can have several needs: the numbers of its stages, and those of its aliases.
     names = question.names
     if need.name not in names:
         names = (*names, need.name)

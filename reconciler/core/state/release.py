@@ -33,6 +33,7 @@ class Parameters:
     and never changes: `digest` counts only what differs from it.
     """
 
+    # The order is that of the keys in config.toml, and in the sentences that list them.
     runtime: str = declare(RUNTIME, "native")
     environment: EnvironmentKind = declare(choice(EnvironmentKind), "model")
     start_timeout: int = declare(seconds(1), 300)
@@ -60,23 +61,36 @@ class Parameters:
 
     @property
     def opened(self) -> str:
-        """What of its sandbox is open, in words; empty when nothing is."""
-        opened = [f"network {' '.join(self.network)}"] if self.network else []
-        opened += [f"devices {' '.join(self.devices)}"] if self.devices else []
-        return "; ".join(opened + (["a cache"] if self.cache else []))
+        """What of its sandbox is open, in words; empty when nothing is.
+
+        It is a line of the unit, and in the status: people see at a glance which models can do more than others.
+        """
+        opened: list[str] = []
+        if self.network:
+            opened.append(f"network {' '.join(self.network)}")
+        if self.devices:
+            opened.append(f"devices {' '.join(self.devices)}")
+        if self.cache:
+            opened.append("a cache")
+        return "; ".join(opened)
 
     def digest(self, source: str, generation: int = 0) -> str:
-        """Eight hex digits that stand for these parameters, for where the version comes from and for how often a person
-        asked for it.
+        """Eight hex digits that tell releases of a version from one another.
 
-        Only what differs from the defaults above counts, so that a parameter that a later product adds renames no
-        release; the defaults themselves must stay as they are. A version that was deleted and registered anew has
-        another source.
+        They stand for these parameters, for where the version comes from (a version that was deleted and registered
+        anew has another source), and for how often a person asked for it. Only what differs from the defaults above
+        counts, so that a parameter that a later product adds renames no release.
         """
-        chosen = {key: value for key, value in asdict(self).items() if value != getattr(Parameters, key)}
+        # The names of the fields and this form are on the disks of installed hosts: a change of either is a new
+        # release of every model. So the order of the fields does not count.
+        chosen: dict[str, object] = {"source": source}
+        for key, value in asdict(self).items():
+            default = getattr(Parameters, key)
+            if value != default:
+                chosen[key] = value
         if generation:
             chosen["generation"] = generation
-        canonical = json.dumps({**chosen, "source": source}, sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()[:8]
 
 
@@ -114,17 +128,19 @@ class Release:
     def asked(self) -> str:
         """Sixteen hex digits that stand for what the registry and people asked for, without this host's settings.
 
-        Not counted is what makes no other release: the fields of `Rollout`.
+        A change of the settings alone makes another `id` and the same `asked`: it replaces no serving release. The
+        fields of `Rollout` do not count, since they make no other release.
         """
-        own = {field.name for field in fields(Rollout)}
-        tags = [pair for pair in self.tags if pair[0] not in own]
+        of_rollout = {field.name for field in fields(Rollout)}
+        tags = [(key, text) for key, text in self.tags if key not in of_rollout]
         canonical = json.dumps([self.source, tags, self.generation], separators=(",", ":"))
         return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()[:16]
 
     @property
     def id(self) -> ReleaseId:
         """The release's name, `<version>.<digest8 of the parameters>`."""
-        return ReleaseId(f"{self.version}.{self.parameters.digest(self.source, self.generation)}")
+        digest = self.parameters.digest(self.source, self.generation)
+        return ReleaseId(f"{self.version}.{digest}")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ which a wrong tag is refused.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Generic, TypeVar, cast, get_args
+from typing import Annotated, Any, Generic, TypeGuard, TypeVar, cast, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
@@ -32,7 +32,10 @@ class Kind(Generic[Value]):
     """What a tag should be, as the end of the sentence `it should be …`."""
 
     def read_tag(self, text: str) -> Value | None:
-        """Read the text of a tag; None when it is no value of this kind."""
+        """Read the text of a tag; None when it is no value of this kind.
+
+        No kind has None as a value: where "none" is possible, it is 0 or an empty list.
+        """
         try:
             return self.tag.validate_python(text)
         except ValidationError:
@@ -53,35 +56,50 @@ class Declaration(Generic[Value]):
 def declare(kind: Kind[Value], default: Value, *, in_settings: Value | None = None, by_tag: bool = True) -> Value:
     """Declare a field of a dataclass that is a setting, too; the settings and the tags are made from it.
 
-    `default` is what the field means where nobody chose. `in_settings` is the default of the setting `deploy.<field>`
-    where a host chooses more carefully than that.
+    `default` is what the field means where nobody chose. `in_settings` is the default of the setting `deploy.<field>`,
+    if hosts are more careful than that. `by_tag`: whether the policy may let a tag set it.
     """
-    chosen = default if in_settings is None else in_settings
-    return field(default=default, metadata={_DECLARATION: Declaration(kind, chosen, by_tag)})
+    setting = default if in_settings is None else in_settings
+    declaration = Declaration(kind, setting, by_tag)
+    return field(default=default, metadata={_DECLARATION: declaration})
 
 
 def declarations(declared: type) -> Mapping[str, Declaration[Any]]:
-    """List what the fields of a dataclass were declared with, by field, in their order."""
-    return {one.name: cast(Declaration[Any], one.metadata[_DECLARATION]) for one in fields(declared)}
+    """List what the fields of a dataclass were declared with, by field, in their order.
+
+    Each of its fields is declared: a KeyError at the start of a program tells of one that is not.
+    """
+    found = {}
+    for declared_field in fields(declared):
+        found[declared_field.name] = cast(Declaration[Any], declared_field.metadata[_DECLARATION])
+    return found
 
 
 def _seconds(value: object) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
-        value = int(value)  # from the environment, where everything is text
-    # In Python, True is an int, too.
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _A_WEEK:
-        return value
+    """Check a time of at least a second, and of at most a week: more is a mistake in the unit of time."""
+    if _is_whole_number(value) and 1 <= int(value) <= _A_WEEK:
+        return int(value)
     raise ValueError(f"should be a whole number of seconds, at least 1 and at most {_A_WEEK} (a week)")
 
 
 def _seconds_or_none(value: object) -> int:
-    is_none = value in (0, "0") and not isinstance(value, bool)
-    if is_none:
+    """Check a time that may be 0, for none."""
+    is_zero = value in (0, "0") and not isinstance(value, bool)
+    if is_zero:
         return 0
     try:
         return _seconds(value)
     except ValueError:
+        # The sentence about a time that has to be says nothing of 0.
         raise ValueError(f"should be a whole number of seconds, 0 for none and at most {_A_WEEK} (a week)") from None
+
+
+def _is_whole_number(value: object) -> TypeGuard[int | str]:
+    """Tell whether a setting is a number without a fraction, or its digits: in the environment everything is text."""
+    if isinstance(value, str):
+        return value.isascii() and value.isdecimal()
+    # In Python, True is an int, too.
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 Seconds = Annotated[int, BeforeValidator(_seconds)]
@@ -93,40 +111,51 @@ RuntimeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 
 
 def seconds(lowest: int) -> Kind[int]:
-    """Make the kind of a time; `lowest` is 1, or 0 where none is possible. A tag may have a day, a setting a week."""
+    """Make the kind of a time; `lowest` is 1, or 0 where none is possible.
+
+    A tag may have a day at most, a setting a week: root may try what would be a mistake in a tag.
+    """
     tag: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=lowest, le=_A_DAY)])
     return Kind(Seconds if lowest else SecondsOrNone, tag, f"a whole number of seconds from {lowest} to {_A_DAY}")
 
 
 def whole_number(lowest: int, highest: int, unit: str = "") -> Kind[int]:
-    """Make the kind of a number within bounds; `unit` is told to people, such as `of percent`."""
+    """Make the kind of a number within bounds, which are possible, too; `unit` is for people, such as `of percent`."""
     bounded = Annotated[int, Field(ge=lowest, le=highest)]
     what = f"a whole number {unit}" if unit else "a whole number"
     return Kind(bounded, TypeAdapter(bounded), f"{what} from {lowest} to {highest}")
 
 
 def size(such_as: str) -> Kind[int]:
-    """Make the kind of a number of bytes; a tag and a setting are texts such as `64M`."""
+    """Make the kind of a number of bytes; a tag and a setting are texts such as `64M`, and "" is no limit.
+
+    `such_as`: an example of a likely value, for the sentence that refuses a tag.
+    """
     return Kind(NotNegativeSize, TypeAdapter(NotNegativeSize), f"a size such as {such_as}")
 
 
 def choice(literal: Any) -> Kind[Any]:
-    """Make the kind of one of two words, from their Literal."""
+    """Make the kind of one of two words, from their Literal.
+
+    It is Kind[Any], since a function's type cannot say "one of this Literal"; mypy checks the default by the field.
+    """
     first, second = get_args(literal)
     return Kind(literal, TypeAdapter(literal), f"{first!r} or {second!r}")
 
 
+# The kinds without bounds of their own.
 RUNTIME: Kind[str] = Kind(RuntimeName, TypeAdapter(RuntimeName), "a runtime's name")
 QUOTA: Kind[int] = Kind(CpuQuota, TypeAdapter(CpuQuota), "a percentage such as 150%")
 FLAG: Kind[bool] = Kind(bool, TypeAdapter(bool), "'true' or 'false'")
 
 
 def _words(text: object) -> object:
+    """Split the text of a tag into words. Anything but a text is left for pydantic to refuse."""
     return text.replace(",", " ").split() if isinstance(text, str) else text
 
 
 def _in_order(items: tuple[str, ...]) -> tuple[str, ...]:
-    # The same tags in another order are the same release.
+    """Sort a list and take out what is in it twice: the same list in another order is the same release."""
     return tuple(sorted(set(items)))
 
 
@@ -140,4 +169,5 @@ def _list(item: object, wanted: str) -> Kind[tuple[str, ...]]:
 
 
 NETWORKS = _list(Network, "networks such as 10.1.2.0/24")
+# A tag replaces the list of the settings. So a tag can close what config.toml has opened for all models, too.
 DEVICES = _list(Device, "devices such as /dev/nvidia0")

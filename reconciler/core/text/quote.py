@@ -11,6 +11,7 @@ import unicodedata
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "%": "%%", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _TOKEN = re.compile(r"(?:[A-Za-z0-9_.,:/@+=-]|\\x2d)*")
 """What means the same everywhere in a unit file, quoted or not; `\\x2d` is in the names of slices."""
+# Classes of unicodedata.bidirectional and unicodedata.category.
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 _MARKS = frozenset({"Mn", "Me"})
 _MAX_MARKS = 2

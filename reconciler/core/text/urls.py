@@ -22,6 +22,7 @@ def origin(address: str, scheme: str = "") -> str:
 
 
 def _origin(parts: SplitResult, scheme: str) -> str:
+    """Name a server with its port, or a bucket without one; "" where there is neither."""
     # A bucket has no port. With a "@" in it, what comes before may be a container, as in wasbs://container@account.
     is_a_server = scheme in _PORTS and "@" not in parts.netloc
     if is_a_server:
@@ -56,6 +57,7 @@ def _host(parts: SplitResult) -> str:
 
 
 def _is_loopback(host: str) -> bool:
+    """Tell whether a host, as an address names it, is this one."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -59,7 +59,11 @@ def may_be_the_hosts_fault(unit: Unit) -> bool:
 
 
 def why_failed(unit: Unit) -> str:
-    """Say in one sentence why a unit failed. What the unit said is shortened and kept to printable characters."""
+    """Say in one sentence why a unit failed.
+
+    What the unit said itself is the sentence if it is about a failure: it knows best. It is shortened and kept to
+    printable characters.
+    """
     said = one_line(unit.words, MAX_REASON)
     # Who ran into a deadline was about to do what it said last, and that is not why it failed.
     ran_into_its_deadline = unit.result == "timeout"
@@ -82,7 +86,7 @@ def why_failed(unit: Unit) -> str:
 
 
 def _reason(unit: Unit) -> str:
-    """Say what systemd knows of a unit's end."""
+    """Say what systemd knows of a unit's end, in words for people who do not know systemd's."""
     match unit.result:
         case "success":
             return "systemd does not say how it ended, perhaps its directories could not be removed"
@@ -109,7 +113,7 @@ def _why_it_exited(unit: Unit) -> str:
 
 
 def _how_often(unit: Unit, reason: str) -> str:
-    """Say how often a unit ended that systemd starts again and again, and why the last time.
+    """Say how often a unit ended that systemd starts again and again, and why it ended the last time.
 
     `reason` is empty where systemd does not say why. Between two starts it does not.
     """
@@ -121,7 +125,10 @@ def _how_often(unit: Unit, reason: str) -> str:
 
 
 def _subject(unit: Unit) -> str:
-    """Name what failed by what it was for, as the end of `cannot …`."""
+    """Name what failed by what it was for, as the words behind `cannot`.
+
+    People know models and versions. The unit's name comes at the end of the sentence, where they look further.
+    """
     step = names.parse_step(unit.name)
     if step is not None:
         return f"{step.step} version {step.version} of {step.name}"

@@ -84,6 +84,7 @@ MAX_REPLICAS = 99
 """A replica's number has two digits at most in a unit's name."""
 _ESCAPED_DASH = r"\x2d"
 
+# No name has a character that a unit file, a path or a shell reads as anything but itself, except in slices.
 # Each pattern is the inverse of one function below: what it takes, that function can have made, and nothing else. The
 # first group is the deployment's name, except in _STEP and _BUILD.
 _RELEASE = re.compile(RELEASE_PATTERN)
@@ -116,6 +117,7 @@ def why_not_deployable(name: str) -> str | None:
     """
     if _NAME.fullmatch(name):
         return None
+    # The first reason that fits is told; a name may have several.
     if len(name) > MAX_NAME:
         return f"the name has {len(name)} characters; at most {MAX_NAME} can be deployed"
     if name.startswith("-"):
@@ -265,6 +267,7 @@ def deployment_of(unit: str) -> str | None:
     None for the units that deployments share, such as builds, and for everybody else's. A unit's name decides this by
     itself, so that it is known of units whose files are gone, too.
     """
+    # No two of the patterns take the same name.
     for pattern in (_SERVER, _SOCKET, _WATCH, _CHANGED):
         match = pattern.fullmatch(unit)
         if match is not None:

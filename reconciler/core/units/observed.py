@@ -84,6 +84,7 @@ class Unit:
 
         systemd says that a server is active from its READY on, which it says in standby, too.
         """
+        # Not by its ports: they belong to the socket, which is there while no server is.
         return self.active == "active" and not self.stands_by
 
     @property
@@ -102,6 +103,7 @@ class Unit:
     @property
     def is_down(self) -> bool:
         """Nothing of it runs, and nothing is about to run."""
+        # "failed" is down, too: systemd starts such a unit only when it is told to.
         return self.active in ("inactive", "failed")
 
     @property
@@ -242,6 +244,7 @@ class Observed:
 
         What comes after that is decided when they have come to rest. A foreign unit is nothing to wait for.
         """
+        # What is "reloading" moves, too: a server says so that never reloads, and its deadline ends it.
         at_rest = ("active", "inactive", "failed")
         moving = {name for name, unit in self.units.items() if unit.active not in at_rest}
         return sorted(moving - self.foreign)

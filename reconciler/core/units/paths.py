@@ -21,6 +21,7 @@ SERVER_TEMP = "/run/mlflow-temp"
 RUN_DIRECTORY = "/run/mlflow-reconciler"
 REGISTRY_FILE = "/run/mlflow-registry-agent/registry.json"
 
+# The users are made by systemd/mlflow-reconciler.sysusers.conf.
 AGENT_USER = "mlflow-agent"
 DEPLOY_USER = "mlflow-deploy"
 FILES_USER = "mlflow-files"

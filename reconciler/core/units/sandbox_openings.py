@@ -25,6 +25,7 @@ def _network(value: str) -> str:
 
 def _device(value: str) -> str:
     """Check the path of a device. No `..`, no blanks and no wildcards: it goes into a unit as it is."""
+    # No device has a path as long as this; the limit keeps a tag from filling the unit.
     is_path = _DEVICE.fullmatch(value) is not None
     if len(value) > _MAX_DEVICE or not is_path:
         raise ValueError("should be the path of a device such as /dev/nvidia0")
@@ -51,7 +52,11 @@ def networks_outside(networks: Iterable[str], allowed: Iterable[str]) -> list[st
 
 
 def _is_within(inner: _AnyNetwork, outer: _AnyNetwork) -> bool:
-    """Tell whether all addresses of a network are addresses of another; never so for IPv4 and IPv6."""
-    same_version = inner.version == outer.version
-    first, last = inner.network_address, inner.broadcast_address
-    return same_version and first in outer and last in outer
+    """Tell whether all addresses of a network are addresses of another.
+
+    An IPv4 network is never within an IPv6 one, not even within `::/0`.
+    """
+    first = inner.network_address
+    last = inner.broadcast_address
+    # `in` is False for an address of the other version.
+    return first in outer and last in outer

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from reconciler.core.units.names import ENVIRONMENT_PATTERN, HOST_ENVIRONMENT
 
+# modelserver/ writes the next three in words of its own.
 STANDING_BY = "standing by"
 """How a server in standby begins its line; docs/serving.md has the whole of it."""
 CANNOT_LISTEN = "cannot listen: "
@@ -90,6 +91,7 @@ def read_counters(line: str) -> Counters:
 
 def stands_by(line: str) -> bool:
     """Whether a server says that it is loaded and accepts no requests."""
+    # The counters follow, as in any line of a server.
     return line.startswith(STANDING_BY)
 
 

@@ -75,6 +75,7 @@ class UnitFacts:
 NO_FACTS = UnitFacts()
 
 
+# Facts are read in every pass and of every unit, so that a wrong one must not end the pass.
 def read_facts(lines: Mapping[str, str]) -> UnitFacts:
     """Read the facts from the lines of a section; names that are not known are passed over."""
     opened = lines.get("Opened", "")
