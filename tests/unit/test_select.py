@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.registry.selection import (
-    READY,
-    InconsistentReadingError,
-    Model,
-    RegistryReading,
-    Version,
-    select,
-)
+from reconciler.core.registry.reading import READY, Model, RegistryReading, Version
+from reconciler.core.registry.selection import InconsistentReadingError, select
 from reconciler.core.registry.selection_changes import changes
 from reconciler.core.state.snapshot import Choose, Snapshot, Source
 

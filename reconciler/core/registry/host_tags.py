@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from reconciler.core.registry.selection import Version
+from reconciler.core.registry.reading import Version
 from reconciler.core.state.status import DeploymentStatus, State, Status
 from reconciler.core.text import quote
 from reconciler.core.text.quote import one_line

@@ -5,9 +5,10 @@ hosts keep to the one before.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from reconciler.core.registry.reading import READY, Model, RegistryReading, Version
 from reconciler.core.state.snapshot import (
     MAX_KNOWN,
     TAG_PREFIX,
@@ -20,7 +21,6 @@ from reconciler.core.state.snapshot import (
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import why_not_deployable
 
-READY = "READY"
 BELOW_UNREADY = 1000
 """Numbers below the latest of a stage among which one that is READY is looked for, when the latest is not."""
 MAX_SELECTED = 10_000
@@ -35,37 +35,6 @@ _MAX_VERSION = 9_999_999_999
 
 class InconsistentReadingError(Exception):
     """The registry's answers contradict each other, so they are no snapshot; the next reading may be one."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A registered model."""
-
-    name: str
-    tags: Mapping[str, str] = field(default_factory=dict)
-    aliases: Mapping[str, int] = field(default_factory=dict)
-    latest: tuple[int, ...] = ()
-    """Versions that the registry names as the latest of a stage; among them is the newest."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """A model version."""
-
-    name: str
-    version: int
-    stage: str = "None"
-    status: str = READY
-    source: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RegistryReading:
-    """All models that the registry holds, and those versions of them that a choice can depend on."""
-
-    models: tuple[Model, ...] = ()
-    versions: tuple[Version, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from reconciler.core.registry.selection import BELOW_UNREADY, READY, Model, Version
+from reconciler.core.registry.reading import READY, Model, Version
+from reconciler.core.registry.selection import BELOW_UNREADY
 from reconciler.core.state.snapshot import Choose
 from reconciler.core.units.names import why_not_deployable
 

@@ -25,17 +25,26 @@ def _origin(parts: SplitResult, scheme: str) -> str:
     """Name a server with its port, or a bucket without one; "" where there is neither."""
     # A bucket has no port. With a "@" in it, what comes before may be a container, as in wasbs://container@account.
     is_a_server = scheme in _PORTS and "@" not in parts.netloc
-    if is_a_server:
-        port = parts.port or _PORTS[scheme]
-        return f"{scheme}://{_host(parts)}:{port}" if parts.hostname else ""
-    return f"{scheme}://{parts.netloc}" if parts.netloc else ""
+    if not is_a_server:
+        return f"{scheme}://{parts.netloc}" if parts.netloc else ""
+    if not parts.hostname:
+        return ""
+    port = parts.port or _PORTS[scheme]
+    return f"{scheme}://{bracketed(parts.hostname)}:{port}"
+
+
+def bracketed(host: str) -> str:
+    """Write a host as it is in an address: an IPv6 address in brackets, anything else as it is.
+
+    Without the brackets the port behind it would be a part of it.
+    """
+    return f"[{host}]" if ":" in host else host
 
 
 def may_reach(host: str, port: int, origins: Collection[str]) -> bool:
     """Tell whether one of the origins is at this host and port, whatever its scheme."""
-    is_ipv6 = ":" in host
-    name = f"[{host}]" if is_ipv6 else host.lower()
-    return any(f"{scheme}://{name}:{port}" in origins for scheme in _PORTS)
+    place = f"{bracketed(host.lower())}:{port}"
+    return any(f"{scheme}://{place}" in origins for scheme in _PORTS)
 
 
 def is_readable_on_the_way(address: str) -> bool:
@@ -47,13 +56,6 @@ def is_readable_on_the_way(address: str) -> bool:
     is_encrypted = parts.scheme == "https"
     stays_here = _is_loopback(parts.hostname or "")
     return not is_encrypted and not stays_here
-
-
-def _host(parts: SplitResult) -> str:
-    """Return the host as an address has it: urlsplit takes the brackets off an IPv6 address."""
-    host = parts.hostname or ""
-    is_ipv6 = ":" in host
-    return f"[{host}]" if is_ipv6 else host
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from reconciler.core.text.urls import bracketed
+
 SOCKET_DIRECTORY = "/run/models"
 HOST = "127.0.0.1"
 # This host is always among those that are answered: `reconciler check` and the operators ask from here.
@@ -40,9 +42,7 @@ def socket_path(name: str) -> str:
 
 def endpoint(address: str, port: int) -> str:
     """An address and a port as URLs and socket units write them."""
-    is_ipv6 = ":" in address
-    host = f"[{address}]" if is_ipv6 else address
-    return f"{host}:{port}"
+    return f"{bracketed(address)}:{port}"
 
 
 def url(port: int, address: str = HOST) -> str:

@@ -173,18 +173,21 @@ class Unit:
 
     @property
     def _ended_without_a_report(self) -> bool:
-        """It is a step that ended well and did not tell what the steps after it need.
+        """It is a step that ended well and did not tell what the steps after it need."""
+        return self.has_finished_well and None in self._report
 
-        A verification need not tell anything: that it ended well is the answer.
+    @property
+    def _report(self) -> Sequence[str | None]:
+        """What the steps after it need to know from it; None in the place of what it has not told.
+
+        Nothing of a verification: that it ended well is the answer.
         """
-        if not self.has_finished_well:
-            return False
         step = names.parse_step(self.name)
-        is_fetch = step is not None and step.step is Step.FETCH
-        if is_fetch:
-            return None in (self.environment, self.files)
-        is_build = names.parse_build(self.name) is not None
-        return is_build and self.content is None
+        if step is not None and step.step is Step.FETCH:
+            return self.environment, self.files
+        if names.parse_build(self.name) is not None:
+            return (self.content,)
+        return ()
 
 
 @dataclass(frozen=True)

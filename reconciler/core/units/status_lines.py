@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from reconciler.core.units.names import ENVIRONMENT_PATTERN, HOST_ENVIRONMENT
 
-# modelserver/ writes the next three in words of its own.
+# modelserver/ has copies of the next two, since it imports nothing of the reconciler.
 STANDING_BY = "standing by"
 """How a server in standby begins its line; docs/serving.md has the whole of it."""
 CANNOT_LISTEN = "cannot listen: "

@@ -75,9 +75,9 @@ class UnitFacts:
 NO_FACTS = UnitFacts()
 
 
-# Facts are read in every pass and of every unit, so that a wrong one must not end the pass.
 def read_facts(lines: Mapping[str, str]) -> UnitFacts:
     """Read the facts from the lines of a section; names that are not known are passed over."""
+    # Nothing here raises an error: every unit is read in every pass, and one that somebody edited must not end it.
     opened = lines.get("Opened", "")
     return UnitFacts(
         deployment=lines.get("Deployment", ""),
