@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from reconciler.core.planner.actions import Render, Value
-from reconciler.core.state.release import Release
+from reconciler.core.state.release import Parameters, Release
 from reconciler.core.units import addresses, names, paths
 from reconciler.core.units.addresses import Listening
 from reconciler.core.units.names import HOST_ENVIRONMENT, ReleaseId
@@ -70,6 +70,16 @@ def _version_values(name: str, version: int) -> dict[str, Value]:
         "release_state": state,
         "release_dir": f"/var/lib/{state}",
     }
+
+
+def _parameter_values(parameters: Parameters) -> dict[str, Value]:
+    """Hand a release's parameters to the template of its server, each under its own name."""
+    values: dict[str, Value] = {}
+    for key, value in asdict(parameters).items():
+        values[key] = list(value) if isinstance(value, tuple) else value
+    # They have done their work: one has chosen the folder of templates, the other the environment's directory.
+    del values["runtime"], values["environment"]
+    return values
 
 
 def _digest(*what: str) -> str:
@@ -194,7 +204,8 @@ def server(release: Release, environment: str, listening: Listening, replica: in
     directory = _environment_dir(environment)
     unit = names.server_unit(release.name, release.id, replica)
     temp_size = parameters.memory_max // 4 or TEMP_SIZE
-    values = _release_values(release) | {
+    values = _release_values(release) | _parameter_values(parameters)
+    values |= {
         "release": release.id,
         "socket": names.socket_unit(release.name),
         "slice": names.slice_unit(release.name),
@@ -208,18 +219,9 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         "environment_dir": directory,
         "venv": f"{directory}/venv" if directory else paths.PRODUCT_VENV,
         "product": paths.PRODUCT,
-        "start_timeout": parameters.start_timeout,
-        "stop_timeout": parameters.stop_timeout,
-        "memory_max": parameters.memory_max,
-        "cpu_quota": parameters.cpu_quota,
-        "tasks_max": parameters.tasks_max,
-        "network": list(parameters.network),
-        "devices": list(parameters.devices),
+        # Not whether the model has one, but its name: each replica has its own.
         "cache": paths.cache_directory(release.name, release.id, replica) if parameters.cache else "",
         "peers": list(listening.speakers),
-        "max_body": parameters.max_body,
-        "watchdog": parameters.watchdog,
-        "idle_timeout": parameters.idle_timeout,
         # A little longer than it is watched, so that it does not end for want of requests just before it proved itself.
         "soak": release.rollout.soak + 10,
     }
