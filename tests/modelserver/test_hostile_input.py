@@ -14,9 +14,9 @@ import httpx
 import pandas as pd
 import pytest
 
-from modelserver.http.host_header import misled
+from modelserver.http.host_header import is_foreign_name
 from tests.modelserver.conftest import Address
-from tests.modelserver.hostile import FORM, HEAD, ask, connected, heard, tell
+from tests.modelserver.hostile_clients import FORM, HEAD, ask, connected, read_all, send
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -126,8 +126,8 @@ def test_nothing_is_answered_after_a_bare_line_feed(where: str, pieces: bool, ec
     with connected(address, 1) as (connection,):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in (sent[index : index + 1] for index in range(len(sent))) if pieces else (sent,):
-            tell(connection, piece)
-        statuses = re.findall(rb"HTTP/1\.1 (\d+) ", heard(connection))
+            send(connection, piece)
+        statuses = re.findall(rb"HTTP/1\.1 (\d+) ", read_all(connection))
     # Of a body that is not wanted the end may come after the answer; then nothing follows it.
     assert statuses in ([b"400"], [b"404"])
 
@@ -195,7 +195,7 @@ def test_a_browser_that_a_foreign_name_led_here_is_refused(host: str, status: in
 )
 def test_a_foreign_name_matters_on_loopback_only(address: object, refused: bool) -> None:
     """Elsewhere a host has names that it does not know."""
-    assert misled(b"evil.example:20001", address) == refused
+    assert is_foreign_name(b"evil.example:20001", address) == refused
     for odd in (
         b"evil.example:x",
         b"evil.example:" + b"9" * 5000,
@@ -204,7 +204,7 @@ def test_a_foreign_name_matters_on_loopback_only(address: object, refused: bool)
         b":20001",
         b"]:[",
     ):
-        assert not misled(odd, address)
+        assert not is_foreign_name(odd, address)
 
 
 ENCODINGS = (b"chunked", b"Chunked", b" chunked", b"\tchunked", b"chunked ", b"identity", b"chunked,chunked")
