@@ -174,9 +174,7 @@ class Connection(H11Protocol):
             super().shutdown()
 
     def _should_upgrade(self) -> bool:
-        # There is nothing to upgrade to; the request is answered as the one that it is. uvicorn before 0.30 has no such
-        # method, and does the same without it when there are no websockets.
-        return False
+        return False  # there is nothing to upgrade to; the request is answered as the one that it is
 
     # What ConnectionLimit calls
 

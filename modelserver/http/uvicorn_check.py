@@ -9,41 +9,24 @@ from __future__ import annotations
 import asyncio
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from modelserver.errors import CannotServeError
+from modelserver.errors import CannotServeError, describe_error
 
-# Overridden by modelserver.http.connection.Connection. Not here: _should_upgrade, which older versions do without.
+# What modelserver.http.connection.Connection overrides, beside what asyncio asks of every protocol; then what it uses.
+# Not here: what a request's `cycle` has (`disconnected`, `message_event`, `response_complete`), because there is no
+# cycle before there is a request.
 _OF_CONNECTIONS = (
-    "connection_lost",
-    "connection_made",
-    "data_received",
-    "eof_received",
-    "on_response_complete",
-    "pause_writing",
-    "resume_writing",
-    "send_400_response",
-    "shutdown",
-    # Used by it.
-    "_unset_keepalive_if_required",
-    "conn",
-    "cycle",
-    "flow",
-    "logger",
-    "loop",
-    "transport",
+    *("_should_upgrade", "on_response_complete", "send_400_response", "shutdown"),
+    *("_unset_keepalive_if_required", "conn", "cycle", "flow", "logger", "loop", "transport"),
 )
-# Overridden by modelserver.server.Server.
+_OF_FLOW_CONTROL = ("resume_reading",)
+# What modelserver.server.Server overrides; then what it uses.
 _OF_SERVERS = (
-    "handle_exit",
-    "on_tick",
-    "serve",
-    "startup",
-    # Used by it.
-    "force_exit",
-    "server_state",
-    "should_exit",
+    *("handle_exit", "on_tick", "serve", "startup"),
+    *("force_exit", "server_state", "should_exit"),
 )
 _OF_SERVER_STATE = ("connections", "tasks", "total_requests")
 
@@ -56,21 +39,31 @@ def check_internals() -> None:
     try:
         # An instance, because uvicorn sets some of them where it makes one.
         connection = H11Protocol(config=config, server_state=state, app_state={}, _loop=loop)
+    except (AttributeError, TypeError) as error:
+        raise CannotServeError(_sentence(describe_error(error))) from error
     finally:
         loop.close()
-    missing = _missing(connection, _OF_CONNECTIONS)
-    missing += _missing(uvicorn.Server(config), _OF_SERVERS)
-    missing += _missing(state, _OF_SERVER_STATE)
+    missing = [
+        *_missing(connection, _OF_CONNECTIONS),
+        *_missing(FlowControl, _OF_FLOW_CONTROL),
+        *_missing(uvicorn.Server(config), _OF_SERVERS),
+        *_missing(state, _OF_SERVER_STATE),
+    ]
     if missing:
-        raise CannotServeError(
-            f"cannot serve with uvicorn {uvicorn.__version__}: it has no {', '.join(missing)}; "
-            "install a version within the bounds of modelserver/requirements.txt"
-        )
+        raise CannotServeError(_sentence(f"it has no {', '.join(missing)}"))
+
+
+def _sentence(why: str) -> str:
+    return (
+        f"cannot serve with uvicorn {uvicorn.__version__}: {why}; "
+        "install a version within the bounds of modelserver/requirements.txt"
+    )
 
 
 def _missing(owner: object, names: tuple[str, ...]) -> list[str]:
-    return [f"{type(owner).__name__}.{name}" for name in names if not hasattr(owner, name)]
+    kind = owner if isinstance(owner, type) else type(owner)
+    return [f"{kind.__name__}.{name}" for name in names if not hasattr(owner, name)]
 
 
-async def _no_application(*_: object) -> None:
-    """For a configuration that serves nothing."""
+async def _no_application(_scope: object, _receive: object, _send: object) -> None:
+    """Takes what an application takes: one without arguments uvicorn would call, to see whether it makes one."""

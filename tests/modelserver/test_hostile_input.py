@@ -132,6 +132,19 @@ def test_nothing_is_answered_after_a_bare_line_feed(where: str, pieces: bool, ec
     assert statuses in ([b"400"], [b"404"])
 
 
+@pytest.mark.parametrize("behind", [b"\r\n", b"x", PING])
+def test_what_follows_the_last_request_of_a_connection_means_nothing(behind: bytes, echo: Address) -> None:
+    """The client has said that it is the last one, and it is answered as if there were nothing behind it."""
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", ask(echo.unix, PING + behind)) == [b"200"]
+
+
+@pytest.mark.parametrize("end", [b"XX", b"\n\n", b"\r\r", b"\n\r", b"\r", b""])
+def test_nothing_is_answered_after_a_chunk_that_does_not_end_as_it_should(end: bytes, echo: Address) -> None:
+    """What is in front of this server may have taken these bytes for the beginning of the next chunk."""
+    sent = _IN_CHUNKS + b"1\r\na" + end + b"1\r\nb\r\n0\r\n\r\n" + PING
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", ask(echo.unix, sent)) == [b"400"]
+
+
 def test_chunks_and_trailers_that_end_as_they_should_are_read(echo: Address) -> None:
     """Whatever stands in them, and two requests in one packet or byte by byte."""
     body = _META + _file(b"x", b"a.wav")[len(_META) :]
