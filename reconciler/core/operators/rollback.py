@@ -19,7 +19,7 @@ def roll_back(record: Record, request: Request, summary: DeploymentSummary) -> t
     if not summary.selected and not summary.held:
         raise RefusedRequestError(f"{request.cannot}: the registry no longer selects it; promote a version instead")
     tried = _tried(record, summary)
-    # None where everything that the registry selected was rejected, and nothing serves.
+    # None where each of the two is missing or rejected: then any release that proved itself will do.
     current = tried[0] if tried else None
     target = _target(record, request, summary, current)
     if target == current:
