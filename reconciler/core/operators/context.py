@@ -43,12 +43,17 @@ class DeploymentSummary:
         of_unit = self.asked.get(release, "")
         if of_unit:
             return of_unit
-        return self.desired_asked if release == self.desired else ""
+        if release == self.desired:
+            return self.desired_asked
+        return ""
 
 
 @dataclass(frozen=True)
 class RequestContext:
-    """What is seen and desired when requests are carried out."""
+    """What is seen and desired when requests are carried out.
+
+    It is of one moment: a request that is carried out changes the ledger, and the next one needs a new context.
+    """
 
     agreed: Agreed | None
     """The source of the snapshot and the rules of now; None without one."""
@@ -58,7 +63,8 @@ class RequestContext:
     def held(self) -> list[str]:
         """Return the deployments whose removal waits for a person.
 
-        They are sorted, as people are told their names.
+        They are sorted, as people are told their names. A deployment is never here and in `to_be_replaced` at once:
+        it waits for one thing.
         """
         held = [name for name, summary in self.deployments.items() if summary.held]
         return sorted(held)

@@ -14,9 +14,12 @@ def roll_back(record: Record, request: Request, summary: DeploymentSummary) -> t
     """Return the record of a deployment that goes back to an earlier release, and the sentence for the person.
 
     While a release is being rolled out, that one is given up and the active one stays. The releases that are given up
-    are rejected. Raises RefusedRequestError, with what to do instead.
+    are rejected. Only the record changes here: the next pass acts on it. Raises RefusedRequestError, with what to do
+    instead.
     """
-    if not summary.selected and not summary.held:
+    # One whose removal waits for a person serves on, so there is something to go back from.
+    is_to_be_removed = not summary.selected and not summary.held
+    if is_to_be_removed:
         raise RefusedRequestError(f"{request.cannot}: the registry no longer selects it; promote a version instead")
     tried = _tried(record, summary)
     # None where each of the two is missing or rejected: then any release that proved itself will do.
@@ -25,6 +28,7 @@ def roll_back(record: Record, request: Request, summary: DeploymentSummary) -> t
     if target == current:
         already = "is active already" if target == summary.active else "is being rolled out already"
         raise RefusedRequestError(f"{request.cannot}: version {target.version} {already}; see reconciler status")
+    # It is not the current one, so it was rejected: it is tried again, and nothing is given up before it works.
     if target == summary.desired:
         return record.forgive(target), f"version {target.version} of {request.name} is tried again"
     # What was rejected is not tried again by itself, so the registry, which selects it still, does not undo this.
@@ -54,7 +58,10 @@ def _tried(record: Record, summary: DeploymentSummary) -> list[ReleaseId]:
 def _with_rejections(
     record: Record, given_up: Collection[ReleaseId], request: Request, summary: DeploymentSummary
 ) -> Record:
-    """Reject what is given up in favour of an earlier release, in the name of the person who asked."""
+    """Reject what is given up in favour of an earlier release, in the name of the person who asked.
+
+    The rejections are in the order of `given_up`, the last of them as the latest.
+    """
     reason_given = f": {request.why}" if request.why else ""
     why = one_line(f"rolled back by {request.by}{reason_given}", MAX_WHY)
     for release in given_up:
@@ -67,22 +74,30 @@ def _with_rejections(
 def _target(record: Record, request: Request, summary: DeploymentSummary, current: ReleaseId | None) -> ReleaseId:
     """Choose the release to go back to; raises RefusedRequestError when there is none.
 
-    That is the latest one that proved itself; if the person named a version, the latest one that has it. The current
-    one is chosen only where no other has the version.
+    That is the latest one that proved itself; if the person named a version, the latest one that has it.
     """
+    # The ledger remembers releases longer than their files are kept.
     proven = [release for release in record.proven() if release in summary.releases]
     if request.version is None:
         return _latest_proven(request, proven, current)
     # A release in its rollout has not proved itself, and may be named all the same: that gives the rollout up, or is
     # refused with the word that it goes on already.
-    candidates = [release for release in (summary.active, summary.desired) if release is not None]
-    found = [release for release in (*proven, *candidates) if release.version == request.version]
+    unproven = [release for release in (summary.active, summary.desired) if release is not None]
+    found = [release for release in (*proven, *unproven) if release.version == request.version]
     if not found:
         raise RefusedRequestError(
             f"{request.cannot}: version {request.version} of {request.name} is not on this host, "
             f"{_what_is_here(proven)}; promote it instead"
         )
-    # One version may be here with several parameters.
+    return _other_than(current, found)
+
+
+def _other_than(current: ReleaseId | None, found: Sequence[ReleaseId]) -> ReleaseId:
+    """Choose the first of the releases found that is not the current one; the current one where it is alone.
+
+    One version may be here with several parameters. A person who names the version of the current release wants
+    another release of it; where there is none, the caller refuses with the word that this one is what they have.
+    """
     for release in found:
         if release != current:
             return release
@@ -90,9 +105,9 @@ def _target(record: Record, request: Request, summary: DeploymentSummary, curren
 
 
 def _latest_proven(request: Request, proven: Sequence[ReleaseId], current: ReleaseId | None) -> ReleaseId:
-    """Choose the latest release that proved itself, other than the current one; raises RefusedRequestError.
+    """Choose the latest release that proved itself, other than the current one.
 
-    `proven` has those whose files are kept, the latest first.
+    `proven` has those whose files are kept, the latest first. Raises RefusedRequestError when there is no other.
     """
     for release in proven:
         if release != current:
@@ -122,14 +137,18 @@ def _sentence(
     current: ReleaseId | None,
     given_up: Sequence[ReleaseId],
 ) -> str:
-    """Say which release serves from now on, and which are not tried before somebody asks for that."""
+    """Say which release serves from now on, and which are not tried before somebody asks for that.
+
+    The target is called by what tells it from the current release, and those given up by what tells them from it.
+    """
     is_active = target == summary.active
     does = "stays with" if is_active else "goes back to"
     said = f"{request.name} {does} {_called(target, current)}"
     if not given_up:
         return said
     those = " and ".join(_called(release, target) for release in given_up)
-    are = "are" if len(given_up) > 1 else "is"
+    are_several = len(given_up) > 1
+    are = "are" if are_several else "is"
     return f"{said}; {those} {are} not tried before reconciler retry {request.name}"
 
 

@@ -86,14 +86,17 @@ _ORDER = (Kill, Resume, StandBy)
 def in_order(signals: Iterable[Signal]) -> list[Signal]:
     """Return the signals of a plan in the order in which they are sent, each once.
 
-    Kills come first. A unit that is killed is sent nothing else: what it was to do, it must not do any more.
+    Kills come first; signals of one kind stay in the order of the plan. A unit that is killed is sent nothing else:
+    what it was to do, it must not do any more.
     """
     # The same signal may follow from several reasons.
     once = list(dict.fromkeys(signals))
     killed = {signal.unit for signal in once if isinstance(signal, Kill)}
     left = []
     for signal in once:
-        is_superseded = signal.unit in killed and not isinstance(signal, Kill)
+        is_for_a_killed_unit = signal.unit in killed
+        # One unit may be killed for two reasons, and both are told.
+        is_superseded = is_for_a_killed_unit and not isinstance(signal, Kill)
         if not is_superseded:
             left.append(signal)
     return sorted(left, key=lambda signal: _ORDER.index(type(signal)))

@@ -11,21 +11,30 @@ from reconciler.core.units.observed import Observed
 def heard(seen: Observed, ledger: Ledger) -> Observed:
     """Mark the servers that served before systemd loaded them, and had a directory that outlives their process.
 
-    Their status lines could tell a person, and everybody who reads the status, what others sent them. Returns the same
-    object when there are none.
+    Their status lines could tell a person, and everybody who reads the status, what others sent them. So a pass marks
+    them before anything else looks at their words. Returns the same object when there are none.
     """
     marked = {}
     for unit, state in seen.units.items():
         server = names.parse_server(unit)
-        file = seen.files.get(unit)
-        if server is None or file is None:
+        if server is None:
             continue
         # Without a directory to write to, nothing that it was sent outlives the process that was sent it.
-        if file.facts.has_cache and _has_served(server, seen, ledger):
+        may_remember = _has_directory(unit, seen)
+        if may_remember and _has_served(server, seen, ledger):
             marked[unit] = replace(state, may_repeat_requests=True)
     if not marked:
         return seen
     return replace(seen, units={**seen.units, **marked})
+
+
+def _has_directory(unit: str, seen: Observed) -> bool:
+    """Whether a server's file gives it a directory that outlives its process.
+
+    A server without a file of ours is not known to have one.
+    """
+    file = seen.files.get(unit)
+    return file is not None and file.facts.has_cache
 
 
 def _has_served(server: ServerUnit, seen: Observed, ledger: Ledger) -> bool:

@@ -23,11 +23,21 @@ def kills(seen: Observed, ledger: Ledger) -> list[act.Kill]:
     for unit, state in sorted(seen.units.items()):
         # One that is down may still be said to flood for a while, but there is nothing left to kill.
         still_floods = state.floods and not state.is_down
-        if not still_floods:
+        if not still_floods or _is_left_alone(unit, seen, ledger):
             continue
-        # What deployments share belongs to none, so nobody can have suspended it.
         deployment = names.deployment_of(unit) or ""
-        is_suspended = ledger.record(deployment).suspended is not None
-        if unit not in seen.foreign and not is_suspended:
-            found.append(act.Kill(deployment, unit, WHY))
+        found.append(act.Kill(deployment, unit, WHY))
     return found
+
+
+def _is_left_alone(unit: str, seen: Observed, ledger: Ledger) -> bool:
+    """Whether a unit is somebody else's, or of a deployment that a person said to leave alone.
+
+    What deployments share belongs to none of them, so no suspension protects it.
+    """
+    if unit in seen.foreign:
+        return True
+    deployment = names.deployment_of(unit)
+    if deployment is None:
+        return False
+    return ledger.record(deployment).suspended is not None

@@ -21,23 +21,31 @@ def request_context(desired: DesiredReleases, seen: Observed, inputs: PlannerInp
     """
     waits = waiting(desired, seen, inputs)
     summaries = {}
+    # Also what is here and not desired any more: it may be held, and a person may be asked about it.
     for name in {*seen.by_deployment, *desired}:
         deployment = DeploymentView(name, seen, inputs)
         summaries[name] = _summary(deployment, desired.get(name), waits.get(name))
+    # Without a snapshot there is no source that a person could agree to.
     agreed = Agreed(source=inputs.source, rules=inputs.rules) if inputs.source else None
     return RequestContext(agreed, summaries)
 
 
 def _summary(deployment: DeploymentView, desired: Release | Refused | None, wait: Wait | None) -> DeploymentSummary:
-    """Return where one deployment stands; `wait` is what the guard says of it."""
+    """Return where one deployment stands.
+
+    `desired` is None for a deployment that the registry does not select. `wait` is what the guard says of the
+    deployment; None when it need not wait for a person.
+    """
     releases = deployment.releases()
+    removal_waits = wait is not None and wait.removal
+    replacement_waits = wait is not None and not wait.removal
     summary = DeploymentSummary(
         releases=releases,
         active=deployment.active_release,
         # Refused by this host or not: the registry has not taken it out of production.
         selected=desired is not None,
-        held=wait is not None and wait.removal,
-        waits=wait is not None and not wait.removal,
+        held=removal_waits,
+        waits=replacement_waits,
         asked={release: deployment.facts(release).asked or "" for release in releases},
     )
     # To people who ask for something, a version that this host refuses is as good as none.
@@ -50,7 +58,7 @@ def _summary(deployment: DeploymentView, desired: Release | Refused | None, wait
 def serving(deployments: Collection[str], seen: Observed, inputs: PlannerInputs) -> Mapping[str, ReleaseId | None]:
     """Return the release of each deployment that answers requests, or would start to at the next one.
 
-    None for a deployment of which no release does.
+    None for a deployment of which no release does, also for one that is not on this host.
     """
     found = {}
     for name in deployments:
@@ -60,7 +68,10 @@ def serving(deployments: Collection[str], seen: Observed, inputs: PlannerInputs)
 
 
 def _idle_release(deployment: DeploymentView) -> ReleaseId | None:
-    """Return the active release, if none of its servers runs because nobody asks it anything; else None."""
+    """Return the active release, if none of its servers runs because nobody asks it anything; else None.
+
+    To people it serves all the same: its address is open, and the next request is answered.
+    """
     active = deployment.active_release
     if active is not None and deployment.is_idle(active):
         return active

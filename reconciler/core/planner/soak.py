@@ -28,10 +28,12 @@ def release_on_trial(view: DeploymentView) -> ReleaseId | None:
     """Return the active release if another one is the good release.
 
     It is in its soak, or was when a newer promotion pre-empted it, or it failed there and is still named by the socket.
-    None without a good release: there is no trial when there is nothing to go back to.
     """
     good = view.good_release
-    if good is None or view.active_release == good:
+    # There is no trial when there is nothing to go back to.
+    if good is None:
+        return None
+    if view.active_release == good:
         return None
     # Still None while no socket has been written, or somebody edited it.
     return view.active_release
@@ -56,9 +58,12 @@ def why_failed_in_soak(view: DeploymentView, target: Target) -> Fault | None:
         return None
 
     fault = why_bad(servers, target.rollout.max_error_rate)
-    if fault is None and _must_keep_running(view, target.id):
-        fault = why_ended(servers)
-    return fault
+    if fault is not None:
+        return fault
+    # Without an error, an end is a fault of some releases only.
+    if _must_keep_running(view, target.id):
+        return why_ended(servers)
+    return None
 
 
 def servers_that_count(view: DeploymentView, release: ReleaseId) -> list[Unit]:
@@ -96,8 +101,10 @@ def is_bad(view: DeploymentView, release: ReleaseId) -> bool:
     This is wider than `why_failed_in_soak`: it decides who serves meanwhile, not who is rejected.
     """
     is_rejected = view.record.rejection(release) is not None
-    accepts = view.is_partly_up(release)
-    if is_rejected or not accepts:
+    if is_rejected:
+        return True
+    is_down = not view.is_partly_up(release)
+    if is_down:
         return True
     # All of its servers count here, also one that the host failed.
     servers = [view.seen.unit(unit) for unit in view.servers(release)]
@@ -109,7 +116,8 @@ def why_bad(units: Sequence[Unit], max_error_rate: int) -> Fault | None:
     """Say what counts against the servers of a release; None when nothing does.
 
     `max_error_rate`: percent of all their answers that may be errors of their own. One end is enough: systemd would
-    start the server again and again, and clients would see the gaps.
+    start the server again and again, and clients would see the gaps. A fault of one server counts before the errors of
+    all of them; of several servers' faults the first one is told.
     """
     for unit in units:
         if unit.floods:
@@ -117,7 +125,8 @@ def why_bad(units: Sequence[Unit], max_error_rate: int) -> Fault | None:
             return Fault(Reason.FAILED_IN_SOAK, why)
         # Our server never reloads: a model's process says so to have systemd's deadlines put off.
         has_failed = unit.active in ("failed", "reloading")
-        if has_failed or unit.ends:
+        has_ended = unit.ends > 0
+        if has_failed or has_ended:
             return Fault(Reason.FAILED_IN_SOAK, why_failed(unit))
     return _why_too_many_errors(units, max_error_rate)
 
@@ -156,7 +165,7 @@ def why_ended(units: Sequence[Unit]) -> Fault | None:
 
 
 def _release(unit: Unit) -> str:
-    """Name the release of a server in words."""
+    """Name the release of a server in words, as they read after "cannot keep"."""
     server = names.parse_server(unit.name)
     if server is None:
         return "the release"

@@ -19,15 +19,17 @@ _NEAREST_TO_THE_END_FIRST = (Step.VERIFY, Step.BUILD, Step.FETCH)
 def late(after: Iterable[Action], seen: Observed, inputs: PlannerInputs) -> dict[str, str]:
     """Return the steps in a plan that must not start yet, each with the deployment that it is for.
 
-    What brings back something that served and is down does not wait for anything else. Of the others those come first
-    that have not failed, then those that are nearest to their deployment's end.
+    Urgent are those that bring back something that served and is down: they do not wait for anything else. Of the
+    others those come first that have not failed, then those that are nearest to their deployment's end.
+
+    No more than `parallel_steps` run at once. Only urgent steps may exceed that, while others that began before them
+    still run, and there are never more than `parallel_steps` of the urgent ones.
     """
     starts = _steps_to_start(after)
-    running = [unit for unit, state in seen.units.items() if state.active == "activating" and step_of(unit)]
-    under_way = {unit: names.deployment_of(unit) or "" for unit in running}
-    urgent = _urgent(starts, seen, inputs) | _urgent(under_way, seen, inputs)
+    running = _running_steps(seen)
+    urgent = _urgent(starts, seen, inputs) | _urgent(running, seen, inputs)
     # Urgent steps are limited among each other only. They use up the places of the others, which may fall below 0.
-    urgent_places = inputs.parallel_steps - len(urgent & under_way.keys())
+    urgent_places = inputs.parallel_steps - len(urgent & running.keys())
     places = inputs.parallel_steps - len(running)
     waiting = {}
     for unit in _in_turn(starts, urgent, inputs):
@@ -53,7 +55,8 @@ def without(late: Iterable[str], after: Iterable[Action]) -> list[Action]:
     left = []
     for action in after:
         is_for_a_start = isinstance(action, act.Start | act.ResetFailed)
-        if not (is_for_a_start and action.unit in units):
+        is_late = is_for_a_start and action.unit in units
+        if not is_late:
             left.append(action)
     return left
 
@@ -61,15 +64,17 @@ def without(late: Iterable[str], after: Iterable[Action]) -> list[Action]:
 def told(late: Mapping[str, str], outlooks: Sequence[Outlook], parallel_steps: int) -> list[Outlook]:
     """Return the outlooks in which deployments that are being prepared say that they wait for their turn.
 
-    A deployment in another state has more important things to say.
+    A deployment in another state has more important things to say. The order stays.
     """
+    # Of several steps of one deployment that wait, the last is told: a person needs one sentence only.
     steps = {deployment: step_of(unit) for unit, deployment in late.items()}
     others = "another is" if parallel_steps == 1 else f"{parallel_steps} others are"
     why = f"{others} running (reconcile.parallel_steps)"
     result = []
     for outlook in outlooks:
         step = steps.get(outlook.name)
-        if step is not None and outlook.state is State.PREPARING:
+        waits_for_its_turn = step is not None and outlook.state is State.PREPARING
+        if waits_for_its_turn:
             message = f"waits for its turn to {step} version {outlook.desired_version}: {why}"
             result.append(outlook.model_copy(update={"reason": Reason.WAITING, "message": message}))
         else:
@@ -91,11 +96,26 @@ def step_of(unit: str) -> Step | None:
     return None
 
 
+def _running_steps(seen: Observed) -> dict[str, str]:
+    """Return the steps that run now, each with the deployment that it is for.
+
+    A build is for none that is known here: deployments share environments. Its deployment is empty.
+    """
+    running = {}
+    for unit, state in seen.units.items():
+        # A step that is done stays "active": it takes no place any more.
+        is_starting = state.active == "activating"
+        if is_starting and step_of(unit) is not None:
+            running[unit] = names.deployment_of(unit) or ""
+    return running
+
+
 def _steps_to_start(after: Iterable[Action]) -> dict[str, str]:
     """Return the steps that a plan starts, each with the deployment that it is for, in the order of the plan."""
     starts = {}
     for action in after:
-        if isinstance(action, act.Start) and step_of(action.unit) is not None:
+        is_step = step_of(action.unit) is not None
+        if is_step and isinstance(action, act.Start):
             starts[action.unit] = action.deployment
     return starts
 
@@ -103,13 +123,16 @@ def _steps_to_start(after: Iterable[Action]) -> dict[str, str]:
 def _in_turn(units: Iterable[str], urgent: Collection[str], inputs: PlannerInputs) -> list[str]:
     """Sort steps by whose turn comes first; those that are equal stay in the order of the plan."""
 
+    # False sorts before True.
     def turn(unit: str) -> tuple[bool, bool, int]:
         step = step_of(unit)
         rank = len(_NEAREST_TO_THE_END_FIRST)
         if step is not None:
             rank = _NEAREST_TO_THE_END_FIRST.index(step)
+        has_time = unit not in urgent
         # What failed is likely to fail again: it must not take the place of what may work.
-        return unit not in urgent, unit in inputs.failed, rank
+        has_failed = unit in inputs.failed
+        return has_time, has_failed, rank
 
     return sorted(units, key=turn)
 
@@ -123,10 +146,12 @@ def _urgent(steps: Mapping[str, str], seen: Observed, inputs: PlannerInputs) -> 
     for unit, name in steps.items():
         deployment = DeploymentView(name, seen, inputs)
         served = [release for release in (deployment.active_release, deployment.good_release) if release]
-        # Clients are answered, so there is time.
-        if any(deployment.is_partly_up(release) for release in served):
+        clients_are_answered = any(deployment.is_partly_up(release) for release in served)
+        if clients_are_answered:
             continue
-        if any(_is_for(unit, release, deployment) for release in served):
+        # A step for a new version brings nothing back, so it has time, also where nothing answers.
+        brings_back = any(_is_for(unit, release, deployment) for release in served)
+        if brings_back:
             urgent.add(unit)
     return urgent
 

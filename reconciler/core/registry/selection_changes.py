@@ -1,9 +1,10 @@
 """What changed from one selection to the next, in sentences for the journal of the agent."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reconciler.core.state.snapshot import Snapshot
+from reconciler.core.state.snapshot import SelectedVersion, Snapshot
 
 Change = Literal["selected", "unselected"]
 
@@ -25,16 +26,31 @@ def changes(before: Snapshot | None, after: Snapshot) -> tuple[Changed, ...]:
     of the other release that they make.
     """
     old = before.models if before else ()
+    return (*_selected(old, after.models), *_unselected(old, after.models))
+
+
+def _selected(old: Sequence[SelectedVersion], new: Sequence[SelectedVersion]) -> Iterator[Changed]:
+    """Yield the models of which a version is selected now that was not selected before.
+
+    The order is that of the new snapshot.
+    """
     old_versions = {model.name: model.version for model in old}
-    new_names = {model.name for model in after.models}
-    found: list[Changed] = []
-    for model in after.models:
+    for model in new:
         # A model that was not selected before has no version here, and differs for that reason.
-        if old_versions.get(model.name) != model.version:
+        is_same = old_versions.get(model.name) == model.version
+        if not is_same:
             sentence = f"version {model.version} of {model.name} is now selected by {model.selected_by}"
-            found.append(Changed(model.name, model.version, "selected", sentence))
+            yield Changed(model.name, model.version, "selected", sentence)
+
+
+def _unselected(old: Sequence[SelectedVersion], new: Sequence[SelectedVersion]) -> Iterator[Changed]:
+    """Yield the models of which no version is selected any more, each with the version that was.
+
+    The order is that of the former snapshot.
+    """
+    new_names = {model.name for model in new}
     for model in old:
-        if model.name not in new_names:
+        is_selected = model.name in new_names
+        if not is_selected:
             sentence = f"{model.name} is no longer selected"
-            found.append(Changed(model.name, model.version, "unselected", sentence))
-    return tuple(found)
+            yield Changed(model.name, model.version, "unselected", sentence)

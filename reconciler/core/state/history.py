@@ -101,11 +101,15 @@ def _followed(run: Run, sighting: Sighting, now: datetime) -> Run:
 
     The same object when nothing changed.
     """
+    # What has ended stays as it is, except for a rejection that comes soon after: see `_note_rejection`.
     if not run.serves:
         return run
     rejection = _sentence(sighting.rejected.get(run.release, ""))
-    if run.release != sighting.serving:
-        return run.model_copy(update={"ended": _end(run, now), "why": _why_ended(run, sighting, rejection)})
+    has_ended = run.release != sighting.serving
+    if has_ended:
+        why = _why_ended(run, sighting, rejection)
+        return run.model_copy(update={"ended": _end(run, now), "why": why})
+    # A rejected release may serve on while nothing else can. If it is forgiven, the reason goes.
     if run.why == rejection:
         return run
     return run.model_copy(update={"why": rejection})
@@ -154,15 +158,26 @@ def _note_rejection(runs: list[Run], name: str, release: ReleaseId, why: str, no
 
     Only the deployment's latest run can be that one: if another release served since, this one ended because of that.
     """
-    numbers = [number for number, run in enumerate(runs) if run.name == name]
-    if numbers:
-        latest = numbers[-1]
+    latest = _latest(runs, name)
+    if latest is not None:
         run = runs[latest]
-        if run.release == release and _ends_or_has_just_ended(run, now):
+        is_its_reason = run.release == release and _ends_or_has_just_ended(run, now)
+        if is_its_reason:
             runs[latest] = run.model_copy(update={"why": why})
             return
     row = _run(name, release, began=None, ended=now, why=why)
     runs.append(row)
+
+
+def _latest(runs: Sequence[Run], name: str) -> int | None:
+    """Find the place of a deployment's latest run in `runs`; None when it has none.
+
+    The latest is the last one, and the only one that may serve.
+    """
+    for number in reversed(range(len(runs))):
+        if runs[number].name == name:
+            return number
+    return None
 
 
 def _ends_or_has_just_ended(run: Run, now: datetime) -> bool:
@@ -228,7 +243,8 @@ def _forget_surplus_of_each(runs: Sequence[Run]) -> list[Run]:
         count = counts.get(run.name, 0) + 1
         counts[run.name] = count
         has_room = count <= MAX_RUNS_OF_ONE
-        if has_room or run.ended is None:
+        goes_on = run.ended is None
+        if has_room or goes_on:
             left.append(run)
     left.reverse()
     return left
@@ -240,6 +256,7 @@ def _forget_surplus(runs: Sequence[Run]) -> tuple[Run, ...]:
     So there may be more than that, if so many deployments serve.
     """
     surplus = max(0, len(runs) - MAX_RUNS)
+    # What serves has no end, so it cannot be among those that go.
     ends = []
     for number, run in enumerate(runs):
         # The number decides between runs that ended at one moment, and says later which they were.
@@ -248,4 +265,5 @@ def _forget_surplus(runs: Sequence[Run]) -> tuple[Run, ...]:
     # By their ends, not by their order here: that is the order of their begins.
     ends.sort()
     gone = {number for _, number in ends[:surplus]}
+    # What is left stays in its order.
     return tuple(run for number, run in enumerate(runs) if number not in gone)

@@ -59,8 +59,9 @@ class Memory:
         """
         exhausted = set()
         for name, times in self.mended.items():
-            times_within = _within(times, now, window)
-            if len(times_within) >= budget:
+            count = len(_within(times, now, window))
+            is_used_up = count >= budget
+            if is_used_up:
                 exhausted.add(name)
         return frozenset(exhausted)
 
@@ -83,13 +84,14 @@ class Memory:
     def note_selection(self, present: Collection[str], selected: Collection[str], now: float) -> "Memory":
         """Take note of what is present on this host and not selected.
 
-        What was not selected before keeps its time; what is selected again loses it.
+        What was not selected before keeps its time; what is selected again, or is gone from this host, loses it.
         """
         unselected = {}
         for name in present:
-            if name not in selected:
-                since = self.unselected.get(name, now)
-                unselected[name] = since
+            if name in selected:
+                continue
+            since = self.unselected.get(name, now)
+            unselected[name] = since
         return replace(self, unselected=unselected)
 
     def note_mended(self, mended: Collection[str], now: float, window: float) -> "Memory":
@@ -99,7 +101,9 @@ class Memory:
         """
         times = dict(self.mended)
         for name in mended:
-            times[name] = (*times.get(name, ()), now)
+            former = times.get(name, ())
+            times[name] = (*former, now)
+        # Of all deployments, not only those mended now: else what is gone would be remembered for ever.
         recent = {}
         for name, all_times in times.items():
             times_within = _within(all_times, now, window)
@@ -134,7 +138,7 @@ class Memory:
 
 
 def _within(times: Collection[float], now: float, window: float) -> tuple[float, ...]:
-    """Pick the times that lie less than `window` seconds back."""
+    """Pick the times that lie less than `window` seconds back, in their order."""
     begin = now - window
     return tuple(time for time in times if time > begin)
 
@@ -142,19 +146,28 @@ def _within(times: Collection[float], now: float, window: float) -> tuple[float,
 def _busy_ports(seen: Observed, known: Mapping[int, float], backoff: Backoff, now: float) -> dict[int, float]:
     """Find the ports that systemd could not bind, and until when each is left alone; `known` are those found before.
 
-    It is the only way to find them: a host's other listeners cannot be seen from inside the reconciler's sandbox.
+    It is the only way to find them: a host's other listeners cannot be seen from inside the reconciler's sandbox. A
+    port that is known keeps its time: its socket fails on until it gets another port.
     """
     busy = {port: until for port, until in known.items() if until > now}
     for unit, file in seen.files.items():
+        is_socket = names.parse_socket(unit) is not None
         port = file.facts.port
-        if names.parse_socket(unit) is None or port is None or port in busy:
+        # A socket that somebody edited may have no port.
+        if not is_socket or port is None or port in busy:
             continue
-        # A socket that fails again and again, whatever its port, has another trouble.
-        retry = backoff.retry_later.get(unit)
-        has_tried_enough = retry is not None and retry.count > TRIED_PORTS
+        has_tried_enough = _has_tried_enough_ports(unit, backoff)
         if _could_not_bind(seen.unit(unit)) and not has_tried_enough:
             busy[port] = now + PORT_IS_BUSY_FOR
     return busy
+
+
+def _has_tried_enough_ports(socket: str, backoff: Backoff) -> bool:
+    """Whether a socket has failed so often in a row, whatever its port, that it must have another trouble."""
+    retry = backoff.retry_later.get(socket)
+    if retry is None:
+        return False
+    return retry.count > TRIED_PORTS
 
 
 def _could_not_bind(socket: Unit) -> bool:
@@ -162,4 +175,5 @@ def _could_not_bind(socket: Unit) -> bool:
 
     systemd says `resources` also of other shortages; they are rare, and another port does no harm then.
     """
-    return socket.active == "failed" and socket.result == "resources"
+    has_failed = socket.active == "failed"
+    return has_failed and socket.result == "resources"

@@ -82,7 +82,8 @@ class Status(BaseModel):
 def summary(deployments: tuple[DeploymentStatus, ...]) -> str:
     """Return one sentence about all deployments, for systemctl status.
 
-    It counts the deployments in each state, in the order of `State`.
+    It counts the deployments in each state, in the order of `State`: `1 rolling-out, 3 serving`. States that no
+    deployment is in are left out.
     """
     if not deployments:
         return "nothing is deployed"

@@ -77,7 +77,8 @@ def one_line(text: str, limit: int = 400) -> str:
 
     Doing it twice changes nothing.
     """
-    # Cut before the patterns search it: a hostile text may have megabytes.
+    # Cut before the patterns search it: a hostile text may have megabytes. Not to `limit` yet: what is cut out below
+    # leaves room for what follows.
     text = text[: 16 * limit]
     text = _USERINFO.sub("", text)
     text = _BEARER.sub(r"\1\2…", text)
@@ -96,6 +97,7 @@ def printable(text: str) -> str:
     shown: list[str] = []
     marks = 0
     for char in text:
+        # Marks belong to the last letter before them, so any other character begins a new count.
         marks = marks + 1 if _is_mark(char) else 0
         if not char.isprintable():
             shown.append(" ")
@@ -113,6 +115,7 @@ def _is_mark(char: str) -> bool:
 
 
 def _is_right_to_left(char: str) -> bool:
+    """Tell whether a character reorders the line that it is on."""
     return not char.isascii() and unicodedata.bidirectional(char) in _RIGHT_TO_LEFT
 
 
@@ -123,7 +126,10 @@ def _as_escape(char: str) -> str:
 
 
 def tag_key(prefix: str, text: str) -> str:
-    """Name a tag of the registry in the characters and the length that MLflow takes."""
+    """Name a tag of the registry in the characters and the length that MLflow takes.
+
+    Two texts that differ in other characters only, or beyond the length, come out as one key.
+    """
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", text) or "unnamed"
     return f"{prefix}{name}"[:_MAX_TAG_KEY]
 
@@ -154,7 +160,10 @@ def _is_noncharacter(char: str) -> bool:
 
 
 def _escape(char: str) -> str:
-    """Write one character between double quotes, so that systemd reads the same character."""
+    """Write one character between double quotes, so that systemd reads the same character.
+
+    Letters of all scripts stay as they are: unit files are UTF-8.
+    """
     if char in _ESCAPES:
         return _ESCAPES[char]
     is_control = ord(char) < 0x20 or ord(char) == 0x7F

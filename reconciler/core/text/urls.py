@@ -15,6 +15,7 @@ def origin(address: str, scheme: str = "") -> str:
     """
     try:
         parts = urlsplit(address)
+        # It reads the port, which raises ValueError as well.
         return _origin(parts, scheme or parts.scheme)
     except ValueError:
         # A port or an IPv6 address that is none.
@@ -25,12 +26,14 @@ def _origin(parts: SplitResult, scheme: str) -> str:
     """Name a server with its port, or a bucket without one; "" where there is neither."""
     # A bucket has no port. With a "@" in it, what comes before may be a container, as in wasbs://container@account.
     is_a_server = scheme in _PORTS and "@" not in parts.netloc
-    if not is_a_server:
-        return f"{scheme}://{parts.netloc}" if parts.netloc else ""
-    if not parts.hostname:
+    # A path alone, or a scheme alone, is nobody's address.
+    place = parts.hostname if is_a_server else parts.netloc
+    if not place:
         return ""
+    if not is_a_server:
+        return f"{scheme}://{place}"
     port = parts.port or _PORTS[scheme]
-    return f"{scheme}://{bracketed(parts.hostname)}:{port}"
+    return f"{scheme}://{bracketed(place)}:{port}"
 
 
 def bracketed(host: str) -> str:
@@ -38,11 +41,15 @@ def bracketed(host: str) -> str:
 
     Without the brackets the port behind it would be a part of it.
     """
-    return f"[{host}]" if ":" in host else host
+    is_ipv6 = ":" in host
+    return f"[{host}]" if is_ipv6 else host
 
 
 def may_reach(host: str, port: int, origins: Collection[str]) -> bool:
-    """Tell whether one of the origins is at this host and port, whatever its scheme."""
+    """Tell whether one of the origins is at this host and port, whatever its scheme.
+
+    `origins` are what `origin` returns. A bucket is at no host that could be told from its name.
+    """
     place = f"{bracketed(host.lower())}:{port}"
     return any(f"{scheme}://{place}" in origins for scheme in _PORTS)
 
@@ -59,7 +66,10 @@ def is_readable_on_the_way(address: str) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    """Tell whether a host, as an address names it, is this one."""
+    """Tell whether a host, as an address names it, is this one.
+
+    All of 127.0.0.0/8 is, and ::1.
+    """
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -45,7 +45,7 @@ def is_the_hosts_fault(unit: Unit) -> bool:
 
 
 def may_be_the_hosts_fault(unit: Unit) -> bool:
-    """Tell whether a server says that the host failed it.
+    """Tell whether a server says that the host failed it, or ended as if it had.
 
     Its process, and so the model, can say this as it likes: the caller believes it for a few tries only. A server that
     got ready once had all that it needs from the host.
@@ -67,25 +67,37 @@ def why_failed(unit: Unit) -> str:
     said = one_line(unit.words, MAX_REASON)
     # Who ran into a deadline was about to do what it said last, and that is not why it failed.
     ran_into_its_deadline = unit.result == "timeout"
-    if status_lines.says_why_it_failed(said) and not ran_into_its_deadline:
+    speaks_for_itself = status_lines.says_why_it_failed(said) and not ran_into_its_deadline
+    if speaks_for_itself:
         return said
     what = _subject(unit)
     look = f"see journalctl -u {unit.name}"
     if unit.active == "reloading":
         return f"cannot {what}: it told systemd that it reloads, which a server never does; {look}"
+    # A step that did its work and is asked about here is one whose report is missing.
     if unit.has_finished_well:
         return f"cannot {what}: it did not say which environment the version needs; {look}"
-    reason = _reason(unit)
-    # A unit that systemd starts again and again is not `failed` yet: how often it ended is a part of the reason.
-    is_tried_again = unit.active != "failed"
-    if is_tried_again and not ran_into_its_deadline:
-        reason = _how_often(unit, reason if unit.result in _RESULTS else "")
     # What it said last may show where it got stuck.
     doing = f" (it last said: {said})" if said else ""
-    return f"cannot {what}: {reason}{doing}; {look}"
+    return f"cannot {what}: {_reason(unit)}{doing}; {look}"
 
 
 def _reason(unit: Unit) -> str:
+    """Say why a unit failed by what systemd knows of it.
+
+    A unit that systemd starts again and again is not `failed` yet: how often it ended is a part of the reason then. A
+    deadline that passed is reason enough by itself.
+    """
+    reason = _last_end(unit)
+    is_tried_again = unit.active != "failed"
+    if not is_tried_again or unit.result == "timeout":
+        return reason
+    # While it runs again, the result is "success", however it ended before.
+    says_how_it_ended = unit.result in _RESULTS
+    return _how_often(unit, reason if says_how_it_ended else "")
+
+
+def _last_end(unit: Unit) -> str:
     """Say what systemd knows of a unit's end, in words for people who do not know systemd's."""
     match unit.result:
         case "success":
@@ -107,6 +119,8 @@ def _why_it_exited(unit: Unit) -> str:
     has_begun = bool(unit.set_up) or unit.ever_active
     has_not_begun = unit.set_up is False
     usual = _RESULTS["resources"] if has_not_begun else _RESULTS["exit-code"]
+    has_begun = bool(unit.set_up) or unit.ever_active
+    # A server that got ready has begun, whatever came of a later start.
     if has_begun:
         return usual
     return _SETUPS.get(unit.exit_status, usual)
@@ -115,10 +129,11 @@ def _why_it_exited(unit: Unit) -> str:
 def _how_often(unit: Unit, reason: str) -> str:
     """Say how often a unit ended that systemd starts again and again, and why it ended the last time.
 
-    `reason` is empty where systemd does not say why. Between two starts it does not.
+    `reason` is empty where systemd does not say why, as while the unit runs again.
     """
     when = "while it served" if unit.ever_active else "before it got ready"
-    if unit.ends > 1:
+    ended_several_times = unit.ends > 1
+    if ended_several_times:
         last_time = f", the last time {reason}" if reason else ""
         return f"it ended {unit.ends} times {when}{last_time}"
     return f"{reason or 'it ended'} {when}"

@@ -67,14 +67,15 @@ class Unit:
         return self.status_text
 
     def overdue_at(self, patience: float) -> float | None:
-        """When it is to be ended by force, on the same clock; None while it need not hurry.
+        """When it is to be ended by force, in seconds on the monotonic clock; None while it need not hurry.
 
         A process can have systemd's deadlines put off for ever, so the reconciler has its own, right after systemd's.
         """
         if self.active == "reloading":
             # A server of ours never reloads. That it says so is borne for `patience` seconds.
             return self.changed + patience
-        if not self.allowed:
+        has_no_deadline = self.allowed == 0
+        if has_no_deadline:
             return None
         return self.changed + self.allowed + AFTER_SYSTEMD
 
@@ -93,11 +94,16 @@ class Unit:
 
         It says so itself: this is no evidence against it or for it, and only a server knows.
         """
-        return self.active == "active" and status_lines.stands_by(self.status_text)
+        # The last line of a server that has ended may be left to read.
+        is_loaded = self.active == "active"
+        return is_loaded and status_lines.stands_by(self.status_text)
 
     @property
     def counters(self) -> status_lines.Counters:
-        """How many requests a server says it has answered since its start."""
+        """How many requests a server says it has answered since its start.
+
+        They begin at 0 again with each restart. Of a line that says nothing of requests, they are 0, too.
+        """
         return status_lines.read_counters(self.status_text)
 
     @property
@@ -159,22 +165,31 @@ class Unit:
 
         A server that served and crashed has not failed in this sense: systemd starts it again.
         """
-        return self.active == "failed" or self._starts_in_vain or self._ended_without_a_report
+        is_given_up = self.active == "failed"
+        return is_given_up or self._starts_in_vain or self._ended_without_a_report
 
     @property
     def _starts_in_vain(self) -> bool:
-        """It never got ready, and there is no reason to expect it to."""
-        is_starting = self.active == "activating"
-        if self.ever_active or not is_starting:
+        """It never got ready, and there is no reason to expect it to.
+
+        systemd would go on for ever: it shows such a unit as "activating" between its starts, too, never as "failed".
+        """
+        never_got_ready = self.active == "activating" and not self.ever_active
+        if not never_got_ready:
             return False
         # A server that let one whole start timeout pass lets the next ones pass, too: they are minutes each.
         timed_out = self._waits_for_its_restart and self.result == "timeout"
-        return timed_out or self.ends >= RESTARTS_THAT_ARE_ENOUGH
+        ended_too_often = self.ends >= RESTARTS_THAT_ARE_ENOUGH
+        return timed_out or ended_too_often
 
     @property
     def _ended_without_a_report(self) -> bool:
-        """It is a step that ended well and did not tell what the steps after it need."""
-        return self.has_finished_well and None in self._report
+        """It is a step that ended well and did not tell what the steps after it need.
+
+        Nothing after it could begin, and systemd would not run it again: for systemd it is done.
+        """
+        is_incomplete = None in self._report
+        return self.has_finished_well and is_incomplete
 
     @property
     def _report(self) -> Sequence[str | None]:
@@ -236,9 +251,12 @@ class Observed:
         for unit in self.by_deployment.get(name, ()):
             # A server may say what it likes in its line, and could name another model's environment.
             is_step = names.parse_step(unit) is not None
-            environment = self.unit(unit).environment if is_step else None
-            if environment not in (None, names.HOST_ENVIRONMENT):
-                builds.add(names.build_unit(str(environment)))
+            if not is_step:
+                continue
+            environment = self.unit(unit).environment
+            if environment is None or environment == names.HOST_ENVIRONMENT:
+                continue
+            builds.add(names.build_unit(environment))
         return builds
 
     @property
@@ -253,5 +271,11 @@ class Observed:
         return sorted(moving - self.foreign)
 
     def unit(self, name: str) -> Unit:
-        """Find a unit by its name. A unit that systemd has not loaded is one that does not run."""
-        return self.units.get(name) or Unit(name, load="not-found")
+        """Find a unit by its name. A unit that systemd has not loaded is one that does not run.
+
+        So a caller may ask anything of it: nothing of it is up, and it has not failed.
+        """
+        found = self.units.get(name)
+        if found is None:
+            return Unit(name, load="not-found")
+        return found

@@ -16,7 +16,10 @@ _AnyNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _network(value: str) -> str:
-    """Read a network. Two ways to write the same one come out as the same text."""
+    """Read a network. Two ways to write the same one come out as the same text.
+
+    An address is a network of one host. A network with bits beyond its prefix, such as 10.1.2.3/24, is refused.
+    """
     try:
         return str(ipaddress.ip_network(value))
     except ValueError:
@@ -26,8 +29,9 @@ def _network(value: str) -> str:
 def _device(value: str) -> str:
     """Check the path of a device. No `..`, no blanks and no wildcards: it goes into a unit as it is."""
     # No device has a path as long as this; the limit keeps a tag from filling the unit.
+    is_too_long = len(value) > _MAX_DEVICE
     is_path = _DEVICE.fullmatch(value) is not None
-    if len(value) > _MAX_DEVICE or not is_path:
+    if is_too_long or not is_path:
         raise ValueError("should be the path of a device such as /dev/nvidia0")
     return value
 
