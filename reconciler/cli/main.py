@@ -52,7 +52,7 @@ def run(
     from reconciler.adapters.journal import configure
     from reconciler.daemon import wiring
     from reconciler.daemon.loop import Loop
-    from reconciler.files.request_inbox import REQUESTS, Requests
+    from reconciler.files.request_inbox import REQUESTS, RequestInbox
     from reconciler.ports.systemd import SystemdError
 
     need_root("run")
@@ -63,7 +63,7 @@ def run(
     except SystemdError as error:
         refuse(f"{error}; see whether systemd and dbus run on this host", 1)
     reconciler.files.sweep()
-    Requests().prepare()
+    RequestInbox().prepare()
     events = FileEvents()
     loop = Loop(reconciler, lambda: load(config), events.refresh)
 
@@ -99,7 +99,7 @@ def plan(config: Config = None, as_json: Json = False) -> None:
     settings = _settings(config)
     try:
         reconciler = wiring.reconciler(settings)
-        reconciler.memory = reconciler.memory.without_reload()
+        reconciler.notes.memory = reconciler.notes.memory.without_reload()
         seen = reconciler.observe()
         decided = reconciler.decide(reconciler.snapshots.read(keep=False), seen)
     except (SystemdError, OSError) as error:

@@ -159,12 +159,12 @@ def logs(
 def _ask(request: Request, as_json: bool) -> None:
     """Ask, and print what the reconciler says."""
     from reconciler.files.atomic import in_words
-    from reconciler.files.request_client import Asker, NoAnswerError
+    from reconciler.files.request_client import NoAnswerError, RequestClient
     from reconciler.files.request_inbox import Answer
 
     need_root(request.cannot.removeprefix("cannot "), "only root may ask that of the reconciler")
     try:
-        answer = Asker().ask(f"{time.time_ns()}-{os.getpid()}", request)
+        answer = RequestClient().ask(f"{time.time_ns()}-{os.getpid()}", request)
     except NoAnswerError as error:
         why = f"{request.cannot}: {error}; see systemctl status mlflow-reconciler"
         answer = Answer(schema=1, ok=False, message=why)

@@ -15,12 +15,13 @@ _MENDS = {
 
 
 def in_words(error: Exception) -> str:
-    """Say what went wrong, where, and what to do about it; the message of an error that speaks for itself."""
+    """Say what went wrong, where, and what to do about it. Only an OSError needs that: others have a message."""
     if not isinstance(error, OSError):
         return str(error)
     where = f"{error.filename}: " if error.filename else ""
+    why = error.strerror or error
     mend = _MENDS.get(error.errno or 0)
-    return f"{where}{error.strerror or error}{f'; {mend}' if mend else ''}"
+    return f"{where}{why}; {mend}" if mend else f"{where}{why}"
 
 
 def unfinished(path: Path) -> Path:
@@ -42,7 +43,7 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
 
 def _replace_file(path: Path, content: bytes, mode: int) -> None:
     temporary = unfinished(path)
-    clear(temporary)
+    clear(temporary)  # O_EXCL below: nothing that somebody put there is written to
     if is_directory(path):
         put_aside(path)
     try:
@@ -54,7 +55,7 @@ def _replace_file(path: Path, content: bytes, mode: int) -> None:
             os.fsync(descriptor)
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)  # a full disk needs the room
         raise
     sync_directory(path.parent)
 

@@ -33,10 +33,10 @@ def read_history(path: Path = HISTORY_FILE) -> History:
 
 
 class HistoryFile:
-    """What ran here, in memory as on disk. Nothing depends on it, so nothing of it ends a pass."""
+    """What ran here. Nothing depends on it, so a failure to read or write it never ends a pass."""
 
     def __init__(self, path: Path = HISTORY_FILE) -> None:
-        """Go on from what `path` holds; what cannot be used is kept aside for people, and the history begins anew."""
+        """Go on from what `path` holds. An unusable file is put aside for people, and the history begins anew."""
         self._path = path
         self._complaint = ""
         try:
@@ -46,12 +46,12 @@ class HistoryFile:
             try:
                 aside = put_aside(path)
             except OSError:
-                aside = path
+                aside = path  # it stays where it is until the next write replaces it
             log.warning(f"cannot use the history: {error}; it begins anew. See {aside}")
         self._on_disk = self.history
 
     def write(self, history: History) -> None:
-        """Replace what is remembered; what could not be written is tried again at the next call."""
+        """Replace the history; if that fails, the next call tries again."""
         self.history = history
         if history is self._on_disk:
             return

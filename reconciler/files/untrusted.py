@@ -1,4 +1,4 @@
-"""Reads only what is a plain file of the expected owner and size: what somebody less trusted wrote, and what we did."""
+"""Reads files only if they are plain, of the expected owner and size: those of less trusted users, and our own."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ class UnacceptableFileError(Exception):
 
 
 class MissingFileError(UnacceptableFileError):
-    """There is none."""
+    """There is no such file."""
 
 
 @dataclass(frozen=True)

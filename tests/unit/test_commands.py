@@ -23,8 +23,8 @@ from reconciler.core.units.names import ReleaseId
 from reconciler.files import history_file, request_client, status_file
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
-from reconciler.files.request_client import Asker
-from reconciler.files.request_inbox import Requests
+from reconciler.files.request_client import RequestClient
+from reconciler.files.request_inbox import RequestInbox
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 R3, R4 = ReleaseId("3.00000003"), ReleaseId("4.00000004")
@@ -40,7 +40,7 @@ def run(*words: str) -> Result:
 @pytest.fixture
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
     """What a reconciler remembers that answers while the command waits; root types."""
-    requests = Requests(tmp_path / "requests", os.getuid())
+    requests = RequestInbox(tmp_path / "requests", os.getuid())
     ledger = LedgerFile(tmp_path / "ledger.json")
     ledger.write(Ledger(schema=1).with_record("x", Record(good=R4, before=(R3,))))
     facts = RequestContext(
@@ -51,7 +51,9 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
     def answer(_seconds: float) -> None:
         requests.serve(ledger, lambda _ledger: facts, datetime.now(UTC))
 
-    monkeypatch.setattr(request_client, "Asker", lambda: Asker(tmp_path / "requests", os.getuid(), pause=answer))
+    monkeypatch.setattr(
+        request_client, "RequestClient", lambda: RequestClient(tmp_path / "requests", os.getuid(), pause=answer)
+    )
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("SUDO_USER", "jane")
     return ledger
@@ -60,7 +62,9 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
 @pytest.fixture
 def no_reconciler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody answers; root types."""
-    monkeypatch.setattr(request_client, "Asker", lambda: Asker(tmp_path / "requests", os.getuid(), deadline=0.0))
+    monkeypatch.setattr(
+        request_client, "RequestClient", lambda: RequestClient(tmp_path / "requests", os.getuid(), deadline=0.0)
+    )
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
 
@@ -136,7 +140,9 @@ def test_where_no_reconciler_runs_the_command_says_so(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_reconciler")
 def test_where_nothing_is_installed_the_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has made a directory in which it could look for requests."""
-    monkeypatch.setattr(request_client, "Asker", lambda: Asker(tmp_path / "none" / "requests", os.getuid()))
+    monkeypatch.setattr(
+        request_client, "RequestClient", lambda: RequestClient(tmp_path / "none" / "requests", os.getuid())
+    )
     done = run("retry", "x")
     assert done.exit_code == 1
     assert done.stderr == "cannot retry x: the reconciler does not run; see systemctl status mlflow-reconciler\n"

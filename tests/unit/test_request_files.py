@@ -18,8 +18,8 @@ from reconciler.core.state.snapshot import Source
 from reconciler.core.units.names import ReleaseId
 from reconciler.files import request_inbox
 from reconciler.files.ledger_file import LedgerFile
-from reconciler.files.request_client import Asker, NoAnswerError
-from reconciler.files.request_inbox import ABANDONED, MAX_BYTES, STALE, Answer, Done, Requests
+from reconciler.files.request_client import NoAnswerError, RequestClient
+from reconciler.files.request_inbox import ABANDONED, MAX_BYTES, STALE, Answer, AnsweredRequest, RequestInbox
 from tests.unit.disk import refusing
 
 WANTED = ReleaseId("4.00000004")
@@ -44,15 +44,15 @@ class Site:
 
     def __post_init__(self) -> None:
         self.directory = self.state / "requests"
-        self.requests = Requests(self.directory, os.getuid())
+        self.requests = RequestInbox(self.directory, os.getuid())
         self.ledger = LedgerFile(self.state / "ledger.json")
-        self.asker = Asker(self.directory, os.getuid(), 15.0, lambda: self.clock, self._pause)
+        self.asker = RequestClient(self.directory, os.getuid(), 15.0, lambda: self.clock, self._pause)
 
     def _pause(self, seconds: float) -> None:
         self.clock += seconds
         next(self.meanwhile, lambda: None)()
 
-    def serve(self) -> tuple[Done, ...]:
+    def serve(self) -> tuple[AnsweredRequest, ...]:
         """What a pass of the reconciler does."""
         return self.requests.serve(self.ledger, facts, datetime.now(UTC))
 
@@ -103,7 +103,7 @@ def test_a_refused_request_is_answered_too(site: Site) -> None:
 def test_the_pass_learns_what_was_done(site: Site) -> None:
     """For the journal, and to forget what waits for a next try."""
     site.put("1-1.json")
-    assert site.serve() == (Done(ROLLOUT, True, "version 4 of x is rolled out anew"),)
+    assert site.serve() == (AnsweredRequest(ROLLOUT, True, "version 4 of x is rolled out anew"),)
     assert site.serve() == ()
 
 
@@ -176,7 +176,7 @@ def test_what_is_no_request_is_answered_and_removed(site: Site, kind: str) -> No
 def test_a_request_of_another_user_is_not_carried_out(site: Site) -> None:
     """The directory is root's, but a file can be moved into it with its owner."""
     site.put("1-1.json")
-    Requests(site.directory, os.getuid() + 1).serve(site.ledger, facts, datetime.now(UTC))
+    RequestInbox(site.directory, os.getuid() + 1).serve(site.ledger, facts, datetime.now(UTC))
     assert "owned by user" in site.answers()["1-1"].message
     assert site.ledger.ledger == Ledger(schema=1)
 

@@ -44,7 +44,7 @@ def in_soak(world: World) -> str:
 def doing(world: World) -> list[Action]:
     """Every action from now on, in order."""
     done: list[Action] = []
-    world.reconciler.after_action = lambda _number, action: done.append(action)
+    world.reconciler.runner.after_action = lambda _number, action: done.append(action)
     return done
 
 

@@ -1,0 +1,79 @@
+"""Takes note of failures, pauses, repairs and selections from pass to pass, so that retries get their time."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+from reconciler.core.planner.actions import Action, Start
+from reconciler.core.planner.deployment_view import MAX_MESSAGE
+from reconciler.core.state import backoff, memory
+from reconciler.core.state.memory import Memory
+from reconciler.core.state.snapshot import Snapshot
+from reconciler.core.text.quote import one_line
+from reconciler.core.units.failures import why_failed
+from reconciler.core.units.observed import Observed
+from reconciler.daemon.clock import Clock
+from reconciler.files.atomic import in_words
+from reconciler.settings.model import ReconcileSettings
+
+
+@dataclass
+class Notes:
+    """The current memory, and the ways in which a pass changes it. A restart loses it, which costs an early retry."""
+
+    clock: Clock
+    memory: Memory = field(default_factory=Memory)
+
+    def note_failures(self, seen: Observed, rhythm: ReconcileSettings) -> None:
+        """Note which units failed, when each may be tried again, and which ports somebody else holds."""
+        now = self.clock.monotonic()
+        retries = backoff.update(
+            self.memory.backoff,
+            seen.units,
+            seen.files,
+            why_failed,
+            now,
+            rhythm.retry_min,
+            rhythm.retry_max,
+            self.clock.jitter,
+        )
+        ports = memory.busy_ports(seen, self.memory.busy_ports, retries.retry_later, now)
+        self.memory = replace(self.memory, backoff=retries, busy_ports=ports)
+
+    def note_selection(self, seen: Observed, snapshot: Snapshot) -> None:
+        """Note since when each deployment of this host is known not to be selected."""
+        selected = {model.name for model in snapshot.models}
+        self.memory = self.memory.note_selection(seen.by_deployment.keys(), selected, self.clock.monotonic())
+
+    def note_mended(self, names: Collection[str], rhythm: ReconcileSettings) -> None:
+        """Note the deployments that were repaired in this pass; too many repairs within the window stall one."""
+        self.memory = self.memory.note_mended(names, self.clock.monotonic(), float(rhythm.mend_window))
+
+    def note_failed_action(self, turn: str, action: Action, error: Exception, rhythm: ReconcileSettings) -> None:
+        """Pause the deployment, or the shared unit, whose action failed."""
+        is_socket_start = isinstance(action, Start) and action.unit.endswith(".socket")
+        if is_socket_start:
+            return  # the socket itself shows that it failed, and it may get another port at once
+        self.memory = self.memory.pause(
+            turn,
+            one_line(in_words(error), MAX_MESSAGE),
+            self.clock.monotonic(),
+            rhythm.retry_min,
+            rhythm.retry_max,
+            self.clock.jitter(),
+        )
+
+    def note_worked(self, turn: str) -> None:
+        """End the pause of a deployment, or of a shared unit, all of whose actions worked."""
+        self.memory = self.memory.forget_pause(turn)
+
+    def note_reload_due(self, due: bool) -> None:
+        """Note whether unit files changed since systemd read them last."""
+        self.memory = replace(self.memory, reload_due=due)
+
+    def forgive(self, name: str, shared: Collection[str]) -> None:
+        """Let a deployment, and the shared units that it needs, be tried again at once."""
+        self.memory = self.memory.forgive(name, shared)
+
+    def paused(self) -> dict[str, str]:
+        """Return the deployments and shared units whose turn has not come again, each with the reason."""
+        return self.memory.paused(self.clock.monotonic())
