@@ -63,7 +63,7 @@ class Snapshots:
         return self._parsed[1]
 
     def _keep(self, snapshot: Snapshot) -> str:
-        """Keep the snapshot for the next boot; return why not. It counts even on a full disk: it may ask for removals."""
+        """Keep the snapshot for the next boot; return why not. It counts nevertheless: it may ask for removals."""
         if self._on_disk is not None and self._on_disk.same_selection(snapshot):
             return ""
         try:
