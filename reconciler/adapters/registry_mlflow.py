@@ -26,8 +26,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_PAGES = 1000
 MODELS_A_PAGE = 1000
 VERSIONS_A_PAGE = MAX_ROWS
-MAX_TOLD = 1000
-"""Versions with a tag of this host's that are looked at in one go."""
+MAX_TAGGED = 1000
+"""Versions with a tag of this host that are read at once."""
 NO_WORKSPACES = "it has no workspaces; leave registry.workspace empty, or have it started with --enable-workspaces"
 
 
@@ -66,7 +66,7 @@ class MlflowRegistry:
 
         How many requests that takes depends on how many models the selectors match, not on how many versions there are.
         """
-        with self._told_plainly():
+        with self._in_plain_words():
             if self._workspace:
                 self._check_that_it_has_workspaces()
             reading, paged = self._read_once(selectors, choose)
@@ -77,18 +77,18 @@ class MlflowRegistry:
                 self._check_that_it_is_mlflow()
             return reading
 
-    def told(self, key: str) -> tuple[Version, ...]:
-        """Find the versions that bear a tag, the latest changed first and not all if there are very many.
+    def tagged_versions(self, key: str) -> tuple[Version, ...]:
+        """Find the versions with a tag of this key, the latest changed first; of very many only the first ones.
 
         Raises RegistryError. `key` has letters, digits and `_-.` only.
         """
-        with self._told_plainly():
-            found = self._client.search_model_versions(f"tags.`{key}` LIKE '%'", max_results=MAX_TOLD)
+        with self._in_plain_words():
+            found = self._client.search_model_versions(f"tags.`{key}` LIKE '%'", max_results=MAX_TAGGED)
             return tuple(map(_version, found))
 
     def report(self, name: str, version: int, key: str, value: str) -> None:
         """Set a tag on a model version; raises RegistryError."""
-        with self._told_plainly():
+        with self._in_plain_words():
             self._client.set_model_version_tag(name, str(version), key, value)
 
     def _read_once(self, selectors: Sequence[str], choose: Choose) -> tuple[RegistryReading, bool]:
@@ -144,7 +144,7 @@ class MlflowRegistry:
             raise OddAnswerError("it has no models and does not say that it is MLflow")
 
     @contextmanager
-    def _told_plainly(self) -> Iterator[None]:
+    def _in_plain_words(self) -> Iterator[None]:
         if self._why_not:
             raise RegistryError(self._why_not)
         try:

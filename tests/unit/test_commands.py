@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from reconciler.cli.main import app
-from reconciler.cli.times import MomentError, after, moment
+from reconciler.cli.times import MomentError, moment_after, parse_moment
 from reconciler.core.operators.requests import RequestContext
 from reconciler.core.operators.rollback import DeploymentSummary
 from reconciler.core.state.history import observed
@@ -199,23 +199,23 @@ SPANS = {
 @pytest.mark.parametrize("span", list(SPANS))
 def test_a_span_is_read(span: str) -> None:
     """Of one unit or several."""
-    assert after(span, NOW) == NOW + SPANS[span]
+    assert moment_after(span, NOW) == NOW + SPANS[span]
 
 
 @pytest.mark.parametrize("span", ["2", "h", "0h", "-1h", "2h soon", "1.5h", "999999w", "٣h"])
 def test_another_span_is_refused(span: str) -> None:
     """With what it should be."""
     with pytest.raises(MomentError, match=r"should be a span|longer than"):
-        after(span, NOW)
+        moment_after(span, NOW)
 
 
 def test_a_moment_is_read_in_the_hosts_time_zone_unless_it_names_one() -> None:
     """A date alone is its first second."""
-    assert moment("2026-11-25T12:00+00:00") == moment("2026-11-25T13:00+01:00") == NOW
-    assert moment("2026-11-25") == datetime(2026, 11, 25).astimezone()
-    assert moment("2026-11-25 12:00").tzinfo == UTC
+    assert parse_moment("2026-11-25T12:00+00:00") == parse_moment("2026-11-25T13:00+01:00") == NOW
+    assert parse_moment("2026-11-25") == datetime(2026, 11, 25).astimezone()
+    assert parse_moment("2026-11-25 12:00").tzinfo == UTC
     with pytest.raises(MomentError, match="should be a moment such as"):
-        moment("25.11.2026")
+        parse_moment("25.11.2026")
 
 
 def test_without_a_login_the_account_asks(ledger: LedgerFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +264,7 @@ def test_apply_has_nothing_to_say_when_nothing_is_held(publish: Callable[..., No
     done = run("apply")
     assert (done.exit_code, done.stdout) == (
         0,
-        "nothing is held back; what the registry selects is applied without being asked\n",
+        "nothing waits for confirmation; all changes apply automatically\n",
     )
 
 
@@ -307,7 +307,7 @@ def test_the_history_as_data_has_the_same_rows() -> None:
 def test_the_history_of_what_never_ran_says_so() -> None:
     """That is no failure."""
     done = run("history", "z")
-    assert (done.exit_code, done.stdout) == (0, "nothing of z ran here as far back as is remembered\n")
+    assert (done.exit_code, done.stdout) == (0, "no release of z served here, as far back as the history goes\n")
 
 
 @pytest.mark.parametrize(
