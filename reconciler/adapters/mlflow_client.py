@@ -134,7 +134,7 @@ _STATUS = re.compile(
 )
 
 
-def explain(error: BaseException) -> str:
+def describe_failure(error: BaseException) -> str:
     """Say in a few plain words what MLflow's client ran into: never a traceback, an answer's body or a secret."""
     text = " ".join(f"{type(cause).__name__}: {cause}" for cause in causes(error))[:20_000]
     status = _STATUS.search(text)

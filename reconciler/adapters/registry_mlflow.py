@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from reconciler.adapters.credentials import CredentialError, registry_login
-from reconciler.adapters.mlflow_client import causes, explain, log_in, prepare_environment
+from reconciler.adapters.mlflow_client import causes, describe_failure, log_in, prepare_environment
 from reconciler.adapters.registry_answers import LISTS, is_odd
 from reconciler.core.registry.selection import Model, RegistryReading, Version
 from reconciler.core.registry.version_queries import MAX_ROWS, Question, agree, needs, questions
@@ -155,7 +155,7 @@ class MlflowRegistry:
             raise RegistryError(f"no complete answer within {self._timeout} s") from None
         except Exception as error:  # MLflow's client raises anything
             odd = next((cause for cause in causes(error) if isinstance(cause, OddAnswerError)), None)
-            raise RegistryError(str(odd) if odd else explain(error)) from error
+            raise RegistryError(str(odd) if odd else describe_failure(error)) from error
 
 
 def _all_pages(search: Callable[[str | None], "PagedList[Any]"]) -> tuple[list[Any], bool]:
