@@ -153,7 +153,7 @@ class PresignedArtifacts(Artifacts):
                 headers=given.headers,
                 stream=True,
                 timeout=self._timeout,
-                allow_redirects=False,
+                allow_redirects=False,  # an address is good for one server only
                 verify=os.environ.get("REQUESTS_CA_BUNDLE", True),
             ) as answer:
                 if answer.status_code != requests.codes.ok:

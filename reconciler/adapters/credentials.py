@@ -28,6 +28,7 @@ class Login:
 def registry_login() -> Login:
     """Read `registry.*`; raises CredentialError."""
     pair, token = user_and_password("registry"), _read_line("registry.token")
+    # Which of two the registry should see is not guessed.
     if pair and token:
         raise CredentialError("both 'registry.token' and 'registry.password' are given; remove one of the two")
     authorization = f"Bearer {token}" if token else ""
@@ -45,6 +46,7 @@ def user_and_password(whose: str) -> tuple[str, str] | None:
         missing = "username" if user is None else "password"
         there = "password" if user is None else "username"
         raise CredentialError(f"the credential '{whose}.{missing}' is missing, though '{whose}.{there}' is given")
+    # Basic authentication separates the two by the first colon.
     if ":" in user:
         raise CredentialError(f"the credential '{whose}.username' has a colon, which no user name may have")
     return user, password
@@ -81,6 +83,7 @@ def _read_line(name: str) -> str | None:
     path = file_of(name)
     if path is None:
         return None
+    # Editors and `echo` end a file with a line break.
     text = _read(path, name).removesuffix("\n").removesuffix("\r")
     if not text:
         raise CredentialError(f"the credential '{name}' is empty")

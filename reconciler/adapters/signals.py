@@ -61,6 +61,7 @@ class Signals:
         """Wait until `done()`, which is called after each signal and now and then. False after `patience` seconds."""
         end = time.monotonic() + patience
         while True:
+            # Cleared before it looks: a signal that comes meanwhile makes it look again.
             self._stirred.clear()
             if done():
                 return True
@@ -110,6 +111,7 @@ class Signals:
         if now > self._span_ends:
             self._begin_to_count()
             self._span_ends = now + SPAN
+        # Paths of units that are not ours are counted as well: any of them can flood the connection.
         self._counts[path] += 1
         self._in_all += 1
         unit = path.rpartition("/")[2]

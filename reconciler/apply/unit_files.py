@@ -41,6 +41,7 @@ class UnitFiles:
                 foreign.add(unit)
             else:
                 ours[unit] = file
+        # systemd would prefer a file of ours over theirs, or theirs over ours: neither is wanted.
         for directory in self._others:
             foreign |= _list(directory) - set(ours)
         return ours, frozenset(foreign)
@@ -98,6 +99,7 @@ class UnitFiles:
             # systemd (252 to 257 at least) forgets this file of a unit with LogExtraFields=: it unlinks another name.
             (self._exported / f"log-extra-fields:{unit}").unlink(missing_ok=True)
         self.remove_drop_ins(unit)
+        # The unit before its copy, as the docstring says.
         for directory in (self._units, self._rendered):
             (directory / unit).unlink(missing_ok=True)
             if directory.exists():

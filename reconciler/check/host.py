@@ -67,7 +67,7 @@ def users(settings: Settings) -> Iterator[Finding]:
 def directories(_settings: Settings) -> Iterator[Finding]:
     """Find directories of tmpfiles that are missing, or have another owner or mode."""
     for name, (owner, group, mode) in DIRECTORIES.items():
-        if not (exists(owner) and exists(group)):
+        if not (exists(owner) and exists(group)):  # each user has a group of the same name
             continue  # the missing user is a finding of its own
         should = f"it should be a directory of {owner}:{group} with mode {mode:04o}"
         mend = f"systemd-tmpfiles --create {TMPFILES}"
@@ -128,6 +128,7 @@ def files_of_settings(files: tuple[Path, ...]) -> Iterator[Finding]:
     if not exists(paths.AGENT_USER) or not files:
         return
     directory = files[0].parent
+    # From the top: a closed directory closes everything below it.
     for path in (directory, directory / "config.d", *files):
         if path.exists() and not may(paths.AGENT_USER, "-r", path):
             yield Finding(f"{path} cannot be read by {paths.AGENT_USER}", f"chmod a+rX {path}")

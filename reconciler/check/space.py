@@ -126,6 +126,7 @@ def _home(settings: Settings) -> Iterator[Finding]:
     except FileNotFoundError:
         return  # the missing directory is a finding of its own
     free = about.f_bavail * about.f_frsize
+    # Less than the least is a finding of every place, this one too.
     if _least(about) <= free < settings.fetch.keep_free:
         missing = (settings.fetch.keep_free - free) // 1024**2 + 1
         yield Finding(

@@ -65,6 +65,7 @@ def run(
         reconciler = wiring.reconciler(settings, _hook(after_action))
     except SystemdError as error:
         refuse(f"{error}; see whether systemd and dbus run on this host", 1)
+    # Leftovers of a reconciler that was killed, before the first pass looks at anything.
     reconciler.files.sweep()
     RequestInbox().prepare()
     events = FileEvents()
@@ -81,6 +82,7 @@ def run(
     events.on_change(Path(paths.UNIT_DIRECTORY), loop.wake, recursive=True)
     events.on_replacement(REQUESTS, loop.wake)
     reconciler.systemd.watch(loop.wake, lost)
+    # Without events the timer still runs a pass every reconcile.interval seconds.
     try:
         events.start()
     except OSError as error:

@@ -105,6 +105,7 @@ def apply(
 
     All other changes apply automatically.
     """
+    # One after the other: which removals wait depends on the registry that is confirmed.
     if confirm_prune and confirm_registry:
         refuse("cannot confirm both at once: confirm the registry first, then list what still waits", MISUSED)
     if confirm_prune or confirm_registry:
@@ -130,6 +131,7 @@ def history(name: Name, as_json: Json = False) -> None:
     from reconciler.cli import output
     from reconciler.files.history_file import UnusableHistoryError, read_history
 
+    # Before the name is checked: without root the command never works.
     need_root("show the history")
     _check_name("show the history of", name)
     try:
@@ -184,6 +186,7 @@ def _ask(request: Request, as_json: bool) -> None:
 
     need_root(request.cannot.removeprefix("cannot "), "only root may ask that of the reconciler")
     try:
+        # Ids are served in their order, so they begin with the time.
         answer = RequestClient().ask(f"{time.time_ns()}-{os.getpid()}", request)
     except NoAnswerError as error:
         why = f"{request.cannot}: {error}; see systemctl status mlflow-reconciler"

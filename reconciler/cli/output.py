@@ -53,6 +53,7 @@ def status(document: Status, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("NAME", "STATE", "WANTED", "ACTIVE", "SINCE", "URL", "MESSAGE"):
+        # Only names and messages may be broken into lines: people copy the rest.
         table.add_column(heading, overflow="fold", no_wrap=heading not in ("NAME", "MESSAGE"))
     for deployment in document.deployments:
         table.add_row(

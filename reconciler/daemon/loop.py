@@ -21,7 +21,7 @@ from reconciler.settings.model import Settings
 log = structlog.get_logger()
 
 PASSES_IN_A_ROW = 50
-"""More than any sequence of steps needs; beyond it something undoes what is done, so take a breath."""
+"""More than any sequence of steps needs. If more are needed, something undoes the actions: continue more slowly."""
 BREATH = 1.0
 AFTER_A_FAILED_PASS = 5.0
 """Seconds, both."""

@@ -36,6 +36,7 @@ class Notes:
             rhythm.retry_max,
             self.clock.jitter,
         )
+        # After the retries: a socket that failed too often has another trouble than its port.
         ports = memory.busy_ports(seen, self.memory.busy_ports, retries.retry_later, now)
         self.memory = replace(self.memory, backoff=retries, busy_ports=ports)
 
@@ -53,6 +54,7 @@ class Notes:
         is_socket_start = isinstance(action, Start) and action.unit.endswith(".socket")
         if is_socket_start:
             return  # the socket itself shows that it failed, and it may get another port at once
+        # Everything else of that deployment waits with it: its later actions rely on the earlier ones.
         self.memory = self.memory.pause(
             turn,
             one_line(in_words(error), MAX_MESSAGE),

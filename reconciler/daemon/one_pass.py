@@ -34,7 +34,7 @@ from reconciler.ports.systemd import Systemd
 from reconciler.settings.model import Settings
 
 _NOT_CHANGED_BY_A_PAUSE = (State.SUSPENDED, State.STALLED, State.HELD)
-"""States in which the deployment waits for a person: a failed action is not what it waits for."""
+"""States in which a deployment waits for a person; a failed action is not the reason why it waits."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Reconciler:
         carried out before the plan that they change, and the status tells what the actions of this very pass came to.
         """
         reading = self.snapshots.read()
-        self.ledger.keep()
+        self.ledger.keep()  # a full disk may have room again
         seen = self.observe()
         self.notes.note_failures(seen, self.settings.reconcile)
         if reading.snapshot is not None:
@@ -70,6 +70,7 @@ class Reconciler:
         decided = self.decide(reading, seen)
         self.deadline = decided.deadline
         acted = self.runner.run(decided.actions, self.settings)
+        # A repair that failed did not take place; its deployment is paused already.
         self.notes.note_mended(decided.mended - self.runner.failed, self.settings.reconcile)
         self._publish(decided, reading, seen)
         return acted
@@ -153,6 +154,7 @@ class Reconciler:
         registry = registry_status(reading, self.settings.registry, clock.wall(), self.publisher.agent_says)
         self.publisher.publish(outlooks, registry, self.ledger.problem)
         deployments = [outlook.name for outlook in outlooks if outlook.state is not State.NOT_DEPLOYABLE]
+        # Without the snapshot: what runs does not depend on what is selected.
         running = serving(deployments, seen, self._inputs(None, self.ledger.ledger))
         self.desk.record_history(running, outlooks, self.ledger.ledger, clock.moment())
 
@@ -162,7 +164,7 @@ def _with_pause(outlook: Outlook, paused: dict[str, str]) -> Outlook:
     why = paused.get(outlook.name)
     if why is None or outlook.state in _NOT_CHANGED_BY_A_PAUSE:
         return outlook
-    if outlook.state is State.REMOVING:
+    if outlook.state is State.REMOVING:  # it goes on being removed, only later
         state = State.REMOVING
     else:
         state = State.DEGRADED if outlook.active_version else State.FAILED

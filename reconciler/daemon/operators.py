@@ -31,6 +31,7 @@ class OperatorDesk:
 
         `context` tells what a request depends on, as of a ledger. Returns the deployments to try again at once.
         """
+        # Before the requests: one of them may be about a deployment whose suspension has just ended.
         expired, resumed = expire(ledger.ledger, now)
         if resumed:
             ledger.write(expired)
@@ -39,6 +40,7 @@ class OperatorDesk:
         for answered in self.requests.serve(ledger, context, now):
             request = answered.request
             publisher.log_request(request.name, answered.message)
+            # A request that was refused changes nothing, not even when something is tried next.
             if answered.ok and request.verb in _ASKS_FOR_A_RETRY and request.name:
                 retried.append(request.name)
         return retried

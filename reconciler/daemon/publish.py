@@ -77,6 +77,7 @@ class StatusPublisher:
             if before[name].state is not State.NOT_DEPLOYABLE:
                 log.info(f"{name} is removed", MODEL=name, MESSAGE_ID=journal_messages.REMOVED)
         self._log_registry(status.registry)
+        # Most passes change nothing. A status that could not be written is tried again.
         if status != self._last or self._unpublished:
             self._write(status)
         self._last = status
@@ -130,6 +131,7 @@ class StatusPublisher:
         is_unchanged = self._last is not None and self._last.registry.reachable == registry.reachable
         if is_unchanged:
             return
+        # Only the change is logged: while the registry is away, its message changes with each failed poll.
         if registry.reachable:
             log.info("the registry's snapshot is fresh")
         else:
@@ -153,6 +155,7 @@ def _log_change(before: DeploymentStatus | None, now: DeploymentStatus) -> None:
     if now.desired_version and is_newly_desired:
         line = f"version {now.desired_version} of {now.name} is wanted here"
         log.info(line, MODEL=now.name, MODEL_VERSION=now.desired_version, MESSAGE_ID=journal_messages.DESIRED)
+    # The sentence is compared and not the status: an address or a reason without words is no news for people.
     sentence = journal_messages.state_sentence(now)
     if before is not None and journal_messages.state_sentence(before) == sentence:
         return

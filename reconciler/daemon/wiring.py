@@ -50,6 +50,7 @@ def renderer() -> Renderer:
 
 def reconciler(settings: Settings, after_action: AfterAction = ignore_action) -> Reconciler:
     """Make the reconciler of this host; `after_action` is for fault tests. Raises SystemdError without systemd."""
+    # First: nothing else makes sense without it, and its error is the command's answer.
     systemd = SystemdOverDbus(float(settings.reconcile.job_timeout))
     files, ledger = unit_files(), LedgerFile(Path(paths.STATE_DIRECTORY) / "ledger.json")
 

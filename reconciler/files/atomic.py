@@ -1,4 +1,4 @@
-"""Files that are either the old or the new one, whatever happens in between."""
+"""Replaces files as a whole: after an interruption there is either the old or the new one."""
 
 import errno
 import os
@@ -62,6 +62,7 @@ def _replace_file(path: Path, content: bytes, mode: int) -> None:
 
 def sync_directory(directory: Path) -> None:
     """Make a change of names in a directory durable."""
+    # A rename is on the disk only when its directory is.
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -80,7 +81,7 @@ def is_directory(path: Path) -> bool:
 
 
 def clear(path: Path) -> None:
-    """Remove whatever is there, if anything is, in a directory of our own. Raises OSError."""
+    """Remove a file, a link or a whole directory, if there is one, in a directory of our own. Raises OSError."""
     if is_directory(path):
         path.chmod(0o700)  # root without capabilities heeds modes, too
         shutil.rmtree(path)

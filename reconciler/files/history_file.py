@@ -21,7 +21,7 @@ class UnusableHistoryError(Exception):
 
 
 def read_history(path: Path = HISTORY_FILE) -> History:
-    """Read what is remembered; nothing where nothing ever ran. Raises UnusableHistoryError."""
+    """Read the history; an empty one where nothing ever ran. Raises UnusableHistoryError."""
     try:
         return History.model_validate_json(read_own_file(path, MAX_HISTORY_BYTES))
     except MissingFileError:
@@ -53,13 +53,13 @@ class HistoryFile:
     def write(self, history: History) -> None:
         """Replace the history; if that fails, the next call tries again."""
         self.history = history
-        if history is self._on_disk:
+        if history is self._on_disk:  # most passes change nothing
             return
         try:
             replace_file(self._path, history.model_dump_json(by_alias=True).encode() + b"\n", 0o600)
         except OSError as error:
             complaint = f"cannot keep the history: {in_words(error)}; it is tried again"
-            if complaint != self._complaint:
+            if complaint != self._complaint:  # a full disk stays full for many passes
                 log.warning(complaint)
             self._complaint = complaint
             return

@@ -29,7 +29,7 @@ class LedgerFile:
         self._pins = PinFiles(path.with_name("pins"))
         self._usable = True
         self.problem = ""
-        """Why what is in force is not on disk, in a sentence."""
+        """Why the ledger in force is not on disk, in a sentence; "" when it is."""
         self.ledger = self._read()
         self._on_disk = self.ledger
         self._shown = self.ledger.pins()
@@ -40,13 +40,14 @@ class LedgerFile:
         except MissingFileError:
             return Ledger(schema=1)
         except (UnacceptableFileError, ValidationError) as error:
+            # Kept until it is replaced: a person may save something of it.
             self._usable = False
             if isinstance(error, UnacceptableFileError):
                 why = str(error)
             else:
                 why = f"{self._path}: {error.error_count()} errors"
             log.error(  # noqa: TRY400 - the sentence says all; a traceback would say less
-                f"cannot use the ledger: {why}; what failed here may be tried once more"
+                f"cannot use the ledger: {why}; releases that failed here may be tried once more"
             )
             return Ledger(schema=1)
 
@@ -69,11 +70,11 @@ class LedgerFile:
         problem_of_pins = self._try(self._show_pins)
         problem_of_ledger = self._try(self._replace)
         why = problem_of_pins or problem_of_ledger
-        problem = f"cannot write down what must not be forgotten: {why}" if why else ""
+        problem = f"cannot save the ledger: {why}" if why else ""
         if problem and problem != self.problem:
-            log.error(f"{problem}. It is in force, it is tried again, and a restart of the reconciler would forget it")
+            log.error(f"{problem}. It is in force, it is tried again, and a restart of the reconciler would lose it")
         elif self.problem and not problem:
-            log.info("what must not be forgotten is written down again")
+            log.info("the ledger is saved again")
         self.problem = problem
 
     @staticmethod
@@ -99,6 +100,7 @@ class LedgerFile:
         for name in self._unshown():
             self._pins.show(name, pins[name])
             self._shown[name] = pins[name]
+        # A digest goes after the ledger no longer has it: no unit compares with it by then.
         for name in self._shown.keys() - pins.keys():
             self._pins.hide(name)
             del self._shown[name]

@@ -35,7 +35,7 @@ class PinFiles:
         self._prepare()
         path = self._directory / name
         if is_directory(path):
-            clear(path)
+            clear(path)  # nobody needs to look at it, so it is not put aside
         replace_file(path, _content(pin), _FILE_MODE)
 
     def hide(self, name: str) -> None:
@@ -57,7 +57,7 @@ class PinFiles:
     def _prepare(self) -> None:
         if self._is_right():
             return
-        if not is_directory(self._directory):
+        if not is_directory(self._directory):  # a link or a file: somebody put it there
             clear(self._directory)
         self._directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
         self._directory.chmod(_DIRECTORY_MODE)
@@ -68,7 +68,7 @@ class PinFiles:
             stamp = _stamp(path.lstat())
             if self._right.get(name) == (pin, stamp):
                 return True
-            content = read_own_file(path, MAX_PIN_BYTES)
+            content = read_own_file(path, MAX_PIN_BYTES)  # only after a change: there are two for each release
         except (OSError, UnacceptableFileError):
             return False
         if content != _content(pin) or stat.S_IMODE(stamp[0]) != _FILE_MODE:

@@ -36,6 +36,7 @@ class RequestClient:
 
         `identity` is unique, in lower-case letters, digits and dashes; requests are served in the order of theirs.
         """
+        # systemd makes the parent when it starts the reconciler.
         if not self.directory.parent.is_dir():
             raise NoAnswerError("the reconciler does not run")
         self.directory.mkdir(mode=0o700, exist_ok=True)
@@ -62,7 +63,7 @@ class RequestClient:
         while True:
             try:
                 answer = Answer.model_validate_json(read_foreign_file(path, self.owner, MAX_BYTES).content)
-            except (UnacceptableFileError, ValidationError):
+            except (UnacceptableFileError, ValidationError):  # not there yet, or not from the reconciler
                 if self.monotonic() >= ends:
                     return None
                 self.pause(PAUSE)

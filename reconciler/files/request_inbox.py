@@ -140,11 +140,12 @@ class RequestInbox:
             replace_file(self._directory / f"{identity}.answer", content.encode(), 0o600)
         except OSError as error:
             log.warning(f"cannot answer a request: {in_words(error)}; the answer is: {message}")
+        # Last: as long as it is there, a new reconciler answers that nobody knows.
         _remove(self._directory / f"{identity}.taken")
 
     def sweep(self, now: float) -> None:
         """Remove answers that nobody fetched, and leftovers of interrupted writes. `now`: seconds since the epoch."""
-        for path in self._entries():
+        for path in self._entries():  # of every kind: a leftover of any name would stay until the next boot
             try:
                 old = now - path.lstat().st_mtime > ABANDONED
             except FileNotFoundError:

@@ -67,7 +67,7 @@ class Snapshots:
         if self._on_disk is not None and self._on_disk.same_selection(snapshot):
             return ""
         try:
-            if not self._usable:
+            if not self._usable:  # a person may want to see what the unusable file said
                 put_aside(self._kept)
                 self._usable = True
             replace_file(self._kept, snapshot.model_dump_json(by_alias=True).encode(), 0o600)
@@ -78,6 +78,7 @@ class Snapshots:
 
     def _last_accepted(self) -> Snapshot | None:
         if not self._loaded:
+            # Only once: from then on this process knows what it accepted last.
             self._loaded = True
             try:
                 content = read_own_file(self._kept, MAX_SNAPSHOT_BYTES)

@@ -18,6 +18,7 @@ class NoStatusError(Exception):
 def read_status(path: Path = STATUS_FILE) -> Status:
     """Read what the reconciler published. Raises NoStatusError."""
     try:
+        # Root writes it; anything else in its place is none of the reconciler's words.
         return Status.model_validate_json(read_foreign_file(path, 0, MAX_STATUS_BYTES).content)
     except UnacceptableFileError as error:
         raise NoStatusError(str(error)) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class UnacceptableFileError(Exception):
-    """A file that is not what it should be; the message says what is wrong with it."""
+    """A file is not as expected; the message says what is wrong with it."""
 
 
 class MissingFileError(UnacceptableFileError):
@@ -29,6 +29,7 @@ def read_foreign_file(path: Path, owner: int, limit: int) -> ForeignFile:
     """
     descriptor = _open(path)
     try:
+        # All checks are of the open file: its name may lead to another one by now.
         about = _checked(path, descriptor, owner, limit)
         if about.st_mode & 0o022:
             raise UnacceptableFileError(f"{path}: others may write to it")

@@ -14,6 +14,7 @@ class SystemdBusyError(SystemdError):
     """systemd still carries it out, or another job of the unit. Not a failure: ask again when the unit changes."""
 
 
+# The real one is adapters/systemd_dbus.py, the fake one tests/fakes/systemd.py; the same contract tests hold for both.
 class Systemd(Protocol):
     """The service manager of this host. Every call ends within a time-out and raises SystemdError when it fails."""
 

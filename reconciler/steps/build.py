@@ -19,7 +19,7 @@ from reconciler.steps.step_report import StepError, print_line
 from reconciler.steps.subprocesses import Room
 
 NEW, OLD = f"{VENV}.new", f"{VENV}.old"
-"""What is being made, and what it replaces."""
+"""The environment that is being made, and the one that it replaces."""
 _WORKERS = 4
 """Processes that compile at once, at most; each takes some hundred megabytes where a package has large files."""
 
@@ -54,6 +54,7 @@ def build(environment_dir: Path, release_dir: Path, order: BuildOrder) -> str:
     # The record goes first: without it nothing else counts.
     tree.remove(environment_dir / COMPLETE)
     _tidy(environment_dir)
+    # After tidying: leftovers of an interrupted build may be what fills the disk.
     free = tree.free_bytes(environment_dir)
     if free < order.keep_free:
         raise StepError(
@@ -120,7 +121,7 @@ def _tidy(environment_dir: Path) -> None:
 
 
 def _add_server(fresh: Fresh) -> str:
-    """Copy the installed model server into the environment; return its digest."""
+    """Copy the installed model server into the environment; return the digest of the copy."""
     package, target = server_package(), fresh.packages / "modelserver"
     if target.exists():
         raise StepError("cannot build the environment: a package of the model brings its own 'modelserver'; rename it")

@@ -105,7 +105,7 @@ def read_pin(path: str) -> str | None:
 def why_changed(root: str, pin: str, what: str, *, links: bool) -> str | None:
     """Say what is wrong with a directory; None when it is as root recorded it in the file `pin`."""
     recorded = read_pin(pin)
-    if not recorded:
+    if not recorded:  # an empty file would otherwise match nothing, and look like a change of the files
         return f"nothing is recorded of {what} to compare with"
     try:
         found = digest(listing(root, links=links))

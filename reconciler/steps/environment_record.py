@@ -42,16 +42,19 @@ def why_incomplete(environment_dir: Path, expected_digest: str, pinned: str | No
     if why:
         return why
     try:
+        # A longer file is cut off, and so is no JSON any more.
         with (environment_dir / COMPLETE).open("rb") as stream:
             record = Complete.model_validate_json(stream.read(MAX_RECORD_BYTES))
     except FileNotFoundError:
         return "was not built completely"
     except ValidationError:
         return "has a record that this product did not write"
+    # Somebody may have moved another environment to this place.
     if record.digest != expected_digest:
         return f"is another one ({record.digest})"
     if not (environment_dir / VENV / "bin" / "python").exists():
         return f"has lost its interpreter {record.python}"
+    # Last, because it reads every file.
     try:
         found = content(environment_dir / VENV)
     except OddFileError as odd:

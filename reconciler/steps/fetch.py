@@ -41,12 +41,14 @@ def _fetch_anew(release_dir: Path, order: FetchOrder, pinned: str | None) -> Man
     _forget(release_dir)
     sizes = download(release_dir / INCOMING, order)
     manifest = _new_manifest(order, sizes, release_dir / INCOMING)
+    # A version is its files: a registry, or a store, that gives others later is not believed.
     if pinned not in (None, manifest.pin):
         tree.remove(release_dir / INCOMING)
         raise StepError(
             f"cannot use version {order.version} of {order.name}: the artifact store has other files than when it "
             f"was first fetched here{_difference(before, manifest)}; register a new version, this one stays refused"
         )
+    # The files are durable before they get their name, and the name before the manifest says that they are there.
     tree.sync_below(release_dir)
     (release_dir / INCOMING).rename(release_dir / MODEL)
     sync_directory(release_dir)
@@ -75,6 +77,7 @@ def _present(release_dir: Path, order: FetchOrder, pinned: str | None) -> Manife
         if changed:
             print_line(f"fetching again: {changed} is not what was fetched")
             return None
+        # Root's record counts more than a manifest that belongs to the user of the step.
         return manifest if pinned in (None, manifest.pin) else None
     except FileNotFoundError:
         return None

@@ -72,6 +72,7 @@ def server_needs(requirements: tuple[str, ...], package: Path) -> tuple[list[str
             _refuse_contradiction(need, own[name])
     to_install: list[str] = []
     hashes_only: list[str] = []
+    # The lock lists more than is needed beside most models: uv takes from the second list only what it needs.
     for line in logical_lines(server_pins(package).read_text()):
         name = _name(line)
         if name in own:

@@ -27,7 +27,7 @@ class Fresh:
 
     @property
     def packages(self) -> Path:
-        """Where packages are put."""
+        """The directory of packages in the environment."""
         return self.venv / self.library / "site-packages"
 
 
@@ -53,6 +53,7 @@ def refuse_changes(fresh: Fresh) -> None:
         why = _why_not_beside(path, status, fresh.library) if path not in fresh.made else None
         if why:
             raise _refused(fresh, path, why)
+    # The record of a package could claim anything, so the files themselves are compared.
     for path, made in fresh.made.items():
         if path not in there or _made_line(fresh.venv / path, there[path]) != made:
             raise _refused(fresh, path, "belongs to the environment itself")

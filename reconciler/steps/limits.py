@@ -58,6 +58,7 @@ def why_not_from(address: str, registry: str, limits: Limits) -> str | None:
             f"this host downloads from {', '.join(sorted(limits.schemes))} only; "
             "log the model through the MLflow server, or have fetch.schemes extended"
         )
+    # A store, or a proxy before it, might leave the bucket or the directory that fetch.hosts means.
     if ".." in parts.path.split("/"):
         return "its location has '..'; register it again"
     server = _server(address, registry)
@@ -87,6 +88,7 @@ def why_too_much(listed: Mapping[str, int | None], free: int, limits: Limits) ->
             f"it has {human_size(needed)}, and this host takes {human_size(limits.max_size)} at most; "
             "log a smaller model, or have fetch.max_size raised"
         )
+    # Before the first byte: a disk that gets full stops the models, too.
     if needed + limits.keep_free > free:
         return (
             f"it has {human_size(needed)}, and of {human_size(free)} free on this host "
@@ -130,6 +132,7 @@ class Meter:
         size, listed = local.lstat().st_size, self._listed[path]
         with self._lock:
             self._total += size
+            # Again, because the store may have listed no size, or a smaller one.
             if self._limits.max_size and self._total > self._limits.max_size:
                 return (
                     f"it has more than the {human_size(self._limits.max_size)} that this host takes; log a smaller one"

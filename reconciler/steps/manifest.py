@@ -36,6 +36,7 @@ def why_not_a_path(path: str) -> str | None:
     is_plain = "/".join(parts) == path  # no "//", no "/./", no "/" at its end: one file has one name
     if not is_relative or not is_plain or ".." in parts:
         return "it leads out of the model's directory"
+    # It is shown in sentences and logs.
     if not path.isprintable():
         return "it has characters that cannot be shown"
     longest_part = max(len(part.encode()) for part in parts)
@@ -94,6 +95,7 @@ def read(release_dir: Path) -> Manifest:
     Raises FileNotFoundError when there is none, StepError when it is not one.
     """
     path = release_dir / MANIFEST
+    # The user of the step owns it and could write anything.
     with path.open("rb") as stream:
         raw = stream.read(MAX_MANIFEST_BYTES + 1)
     try:

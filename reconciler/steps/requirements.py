@@ -38,6 +38,7 @@ def read_environment(model: Path, kind: str, *, require_hashes: bool = False) ->
         raise StepError(
             "cannot use the model: it has no file MLmodel; log it with MLflow's log_model, not as a bare artifact"
         )
+    # All of it is read before anything is decided: the first odd file is the reason, whatever the kind.
     requirements = _requirements(model)
     python = _python(model)
     package = server_package()

@@ -26,6 +26,7 @@ def why_not_alone(root: Path) -> str | None:
         return None
     for path, status in ((str(root), top), *_below(str(root))):
         shown = os.path.relpath(path, root.parent)
+        # An owner can always let himself in again, so one other owner is enough.
         if status.st_uid != os.geteuid():
             return f"belongs to more than one user ({shown!r})"
         if stat.S_ISLNK(status.st_mode):
@@ -34,6 +35,7 @@ def why_not_alone(root: Path) -> str | None:
             return f"can be changed by others than its owner ({shown!r})"
         if not stat.S_ISREG(status.st_mode):
             continue
+        # The other name may be in a directory that is not looked at.
         if status.st_nlink > 1:
             return f"has a file with a second name elsewhere ({shown!r})"
         if _is_open_for_writing(path):

@@ -24,6 +24,6 @@ def report_status(line: str) -> None:
 
 
 def fail(line: str) -> NoReturn:
-    """End the process as a failed step."""
+    """Report why the step cannot be done, and end the process with 1."""
     report_status(line)
     sys.exit(1)

@@ -285,7 +285,7 @@ def test_what_cannot_be_written_down_is_done_and_said_to_be_forgotten_by_a_resta
         assert [done.ok for done in site.serve()] == [True]
     assert site.answers()["1-1"].message == (
         "version 4 of x is rolled out anew; until that is mended, a restart of the reconciler forgets it: "
-        f"cannot write down what must not be forgotten: {path}: No space left on device; make room there"
+        f"cannot save the ledger: {path}: No space left on device; make room there"
     )
     assert site.ledger.ledger.record("x").generation == 1
     site.ledger.keep()
