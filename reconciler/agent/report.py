@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from reconciler.core.registry.host_tags import REFRESHED, Host, deployed, due, host_id, tag_key
-from reconciler.core.registry.selection import RegistryReading
+from reconciler.core.registry.selection import RegistryReading, Version
 from reconciler.core.state.status import Status
 from reconciler.files.status_file import NoStatusError, read_status
 from reconciler.ports.registry import Registry, RegistryError
@@ -54,19 +54,16 @@ class Reporter:
             status = read_status(self._status)
         except NoStatusError:
             return  # the reconciler has not written a status since boot; the last tags stand
-        host, now = Host(tag_key(status.host), self._id), datetime.now(UTC)
-        versions = {(version.name, version.version): version for version in reading.versions}
+        host = Host(tag_key(status.host), self._id)
+        now = datetime.now(UTC)
         try:
-            if self._is_due(status, now):
-                # The reading has no versions that are no longer selected, and their tags may still name this host.
-                tagged = registry.tagged_versions(host.key)
-                versions |= {(version.name, version.version): version for version in tagged}
-                self._asked = _Asked(now, frozenset(deployed(status)))
+            versions = [*reading.versions, *self._tagged_versions(status, registry, host, now)]
         except RegistryError as error:
             self._note_failure(error)
             return
+        by_place = {(version.name, version.version): version for version in versions}
         # One more than are set, to see whether any are left.
-        tags = [*islice(due(status, versions.values(), host, now), MAX_TAGS_A_POLL + 1)]
+        tags = [*islice(due(status, by_place.values(), host, now), MAX_TAGS_A_POLL + 1)]
         for name, version, key, value in tags[:MAX_TAGS_A_POLL]:
             try:
                 registry.report(name, version, key, value)
@@ -76,6 +73,17 @@ class Reporter:
         if len(tags) > MAX_TAGS_A_POLL:
             self._asked = _Asked()  # the next poll goes on
         self._pause = 0.0
+
+    def _tagged_versions(self, status: Status, registry: Registry, host: Host, now: datetime) -> tuple[Version, ...]:
+        """Find all versions with this host's tag if they must be looked at. Raises RegistryError.
+
+        The reading has no versions that are no longer selected, and their tags may still name this host.
+        """
+        if not self._is_due(status, now):
+            return ()
+        tagged = registry.tagged_versions(host.key)
+        self._asked = _Asked(now, frozenset(deployed(status)))
+        return tagged
 
     def _is_due(self, status: Status, now: datetime) -> bool:
         """Whether the registry must be asked for all versions with this host's tag, which costs a request."""

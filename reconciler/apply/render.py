@@ -119,14 +119,18 @@ def verify_with_systemd(unit: str, text: str) -> None:
         raise RenderError(f"cannot verify {unit}: {where}{in_words(error)}") from error
 
 
+def _write_stand_ins(directory: Path, socket: str) -> None:
+    """Write the services of a socket: systemd complains if they are missing, and they may be rendered later."""
+    for service in _SERVICE_OF_SOCKET.findall(socket):
+        (directory / service).write_text("[Service]\nExecStart=/bin/true\n")
+
+
 def _verify_with_systemd(unit: str, text: str) -> None:
     with tempfile.TemporaryDirectory(prefix="verify-") as directory:
         path = Path(directory) / unit
         path.write_text(text, encoding="utf-8")
-        services = _SERVICE_OF_SOCKET.findall(text) if unit.endswith(".socket") else []
-        for service in services:
-            # systemd complains about a socket without its service, and the service may be rendered after it.
-            (Path(directory) / service).write_text("[Service]\nExecStart=/bin/true\n")
+        if unit.endswith(".socket"):
+            _write_stand_ins(Path(directory), text)
         command = ["systemd-analyze", "verify", "--man=no", "--generators=no", "--recursive-errors=no", str(path)]
         try:
             done = subprocess.run(  # noqa: S603 - a fixed program, a file of ours

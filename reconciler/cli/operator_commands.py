@@ -9,7 +9,7 @@ import pwd
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -111,7 +111,12 @@ def apply(
     if confirm_prune or confirm_registry:
         verb = Verb.CONFIRM_PRUNE if confirm_prune else Verb.CONFIRM_REGISTRY
         _ask(Request(verb=verb, by=_who()), as_json)
-        return
+    else:
+        _list_held(as_json)
+
+
+def _list_held(as_json: bool) -> NoReturn:
+    """List the deployments that wait for confirmation, and end the command with 2 if there are any."""
     from reconciler.cli import output
     from reconciler.core.state.status import State
     from reconciler.files.status_file import NoStatusError, read_status

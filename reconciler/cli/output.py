@@ -41,6 +41,15 @@ def status(document: Status, as_json: bool) -> None:
         sys.stdout.write(document.model_dump_json(by_alias=True, indent=1) + "\n")
         return
     console = _console()
+    _print_head(console, document)
+    if document.deployments:
+        console.print(_table_of(document.deployments))
+    else:
+        console.print("nothing is deployed")
+
+
+def _print_head(console: Console, document: Status) -> None:
+    """Print when the registry was read, and what is wrong on the whole host."""
     registry = document.registry
     if registry.reachable:
         console.print(Text(f"{one_line(document.host)}: the registry was read {_age(registry.read_at)} ago"))
@@ -48,14 +57,14 @@ def status(document: Status, as_json: bool) -> None:
         console.print(Text(one_line(f"{document.host}: the registry is not reachable; {registry.message}"), "yellow"))
     if document.trouble:
         console.print(Text(one_line(document.trouble, MAX_SHOWN), "red"))
-    if not document.deployments:
-        console.print("nothing is deployed")
-        return
+
+
+def _table_of(deployments: Sequence[DeploymentStatus]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("NAME", "STATE", "WANTED", "ACTIVE", "SINCE", "URL", "MESSAGE"):
         # Only names and messages may be broken into lines: people copy the rest.
         table.add_column(heading, overflow="fold", no_wrap=heading not in ("NAME", "MESSAGE"))
-    for deployment in document.deployments:
+    for deployment in deployments:
         table.add_row(
             Text(one_line(deployment.name)),
             Text(deployment.state, _COLOURS.get(deployment.state, "")),
@@ -65,7 +74,7 @@ def status(document: Status, as_json: bool) -> None:
             deployment.url or "-",
             Text(one_line(deployment.message)),
         )
-    console.print(table)
+    return table
 
 
 def plan(decided: "Plan", under_way: Sequence[str], as_json: bool) -> None:

@@ -73,9 +73,7 @@ class StatusPublisher:
         for deployment in deployments:
             _log_change(before.get(deployment.name), deployment)
         for name in before.keys() - {deployment.name for deployment in deployments}:
-            # A model that could not be deployed had nothing here that could be removed.
-            if before[name].state is not State.NOT_DEPLOYABLE:
-                log.info(f"{name} is removed", MODEL=name, MESSAGE_ID=journal_messages.REMOVED)
+            _log_removal(before[name])
         self._log_registry(status.registry)
         # Most passes change nothing. A status that could not be written is tried again.
         if status != self._last or self._unpublished:
@@ -166,6 +164,12 @@ def _log_change(before: DeploymentStatus | None, now: DeploymentStatus) -> None:
         MODEL_VERSION=now.desired_version,
         MESSAGE_ID=journal_messages.message_id(now.state),
     )
+
+
+def _log_removal(before: DeploymentStatus) -> None:
+    had_nothing_here = before.state is State.NOT_DEPLOYABLE
+    if not had_nothing_here:
+        log.info(f"{before.name} is removed", MODEL=before.name, MESSAGE_ID=journal_messages.REMOVED)
 
 
 def _read_last(path: Path) -> Status | None:
