@@ -187,7 +187,7 @@ def _ask(request: Request, as_json: bool) -> None:
     """Send a request, print the answer, and end with 0 if the reconciler did it, else 1."""
     from reconciler.files.atomic import in_words
     from reconciler.files.request_client import NoAnswerError, RequestClient
-    from reconciler.files.request_inbox import Answer
+    from reconciler.files.request_inbox import RequestAnswer
 
     need_root(request.cannot.removeprefix("cannot "), "only root may ask that of the reconciler")
     try:
@@ -195,10 +195,10 @@ def _ask(request: Request, as_json: bool) -> None:
         answer = RequestClient().ask(f"{time.time_ns()}-{os.getpid()}", request)
     except NoAnswerError as error:
         why = f"{request.cannot}: {error}; see systemctl status mlflow-reconciler"
-        answer = Answer(schema=1, ok=False, message=why)
+        answer = RequestAnswer(schema=1, ok=False, message=why)
     except OSError as error:
         why = f"{request.cannot}: {in_words(error)}; see reconciler check"
-        answer = Answer(schema=1, ok=False, message=why)
+        answer = RequestAnswer(schema=1, ok=False, message=why)
     if as_json:
         sys.stdout.write(json.dumps(answer.model_dump(by_alias=True)) + "\n")
     elif answer.ok:

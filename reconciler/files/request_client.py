@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from reconciler.core.operators.requests import Request
 from reconciler.files.atomic import replace_file
-from reconciler.files.request_inbox import MAX_BYTES, REQUESTS, Answer
+from reconciler.files.request_inbox import MAX_BYTES, REQUESTS, RequestAnswer
 from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 
 PAUSE = 0.05
@@ -31,7 +31,7 @@ class RequestClient:
     monotonic: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
 
-    def ask(self, identity: str, request: Request) -> Answer:
+    def ask(self, identity: str, request: Request) -> RequestAnswer:
         """Write a request and wait for its answer. Raises NoAnswerError and OSError.
 
         `identity` is unique, in lower-case letters, digits and dashes; requests are served in the order of theirs.
@@ -58,11 +58,11 @@ class RequestClient:
             raise NoAnswerError("the reconciler took the request and does not say what became of it")
         raise NoAnswerError("the reconciler does not answer")
 
-    def _wait(self, path: Path) -> Answer | None:
+    def _wait(self, path: Path) -> RequestAnswer | None:
         ends = self.monotonic() + self.deadline
         while True:
             try:
-                answer = Answer.model_validate_json(read_foreign_file(path, self.owner, MAX_BYTES).content)
+                answer = RequestAnswer.model_validate_json(read_foreign_file(path, self.owner, MAX_BYTES).content)
             except (UnacceptableFileError, ValidationError):  # not there yet, or not from the reconciler
                 if self.monotonic() >= ends:
                     return None

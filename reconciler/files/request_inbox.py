@@ -36,7 +36,7 @@ ABANDONED = 3600.0
 _ID = re.compile(r"[0-9a-z-]{1,64}")
 
 
-class Answer(BaseModel):
+class RequestAnswer(BaseModel):
     """What became of a request."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -136,8 +136,9 @@ class RequestInbox:
     def answer(self, identity: str, ok: bool, message: str) -> None:
         """Answer a request. Even when the answer cannot be written, the request is not carried out twice."""
         try:
-            content = Answer(schema=1, ok=ok, message=one_line(message, MAX_MESSAGE)).model_dump_json(by_alias=True)
-            replace_file(self._directory / f"{identity}.answer", content.encode(), 0o600)
+            answer = RequestAnswer(schema=1, ok=ok, message=one_line(message, MAX_MESSAGE))
+            content = answer.model_dump_json(by_alias=True).encode()
+            replace_file(self._directory / f"{identity}.answer", content, 0o600)
         except OSError as error:
             log.warning(f"cannot answer a request: {in_words(error)}; the answer is: {message}")
         # Last: as long as it is there, a new reconciler answers that nobody knows.

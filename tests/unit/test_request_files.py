@@ -19,7 +19,7 @@ from reconciler.core.units.names import ReleaseId
 from reconciler.files import request_inbox
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_client import NoAnswerError, RequestClient
-from reconciler.files.request_inbox import ABANDONED, MAX_BYTES, STALE, Answer, AnsweredRequest, RequestInbox
+from reconciler.files.request_inbox import ABANDONED, MAX_BYTES, STALE, AnsweredRequest, RequestAnswer, RequestInbox
 from tests.unit.disk import refusing
 
 WANTED = ReleaseId("4.00000004")
@@ -63,10 +63,10 @@ class Site:
         path.chmod(0o600)
         return path
 
-    def answers(self) -> dict[str, Answer]:
+    def answers(self) -> dict[str, RequestAnswer]:
         """By the request's id."""
         found = self.directory.glob("*.answer")
-        return {path.stem: Answer.model_validate_json(path.read_bytes()) for path in found}
+        return {path.stem: RequestAnswer.model_validate_json(path.read_bytes()) for path in found}
 
     def names(self) -> set[str]:
         """What lies in the directory."""
@@ -85,7 +85,7 @@ def test_a_request_is_carried_out_and_answered(site: Site) -> None:
     """And nothing of it is left, in a directory that only root may enter."""
     site.meanwhile = iter([site.serve])
     answer = site.asker.ask("1-1", ROLLOUT)
-    assert answer == Answer(schema=1, ok=True, message="version 4 of x is rolled out anew")
+    assert answer == RequestAnswer(schema=1, ok=True, message="version 4 of x is rolled out anew")
     assert LedgerFile(site.state / "ledger.json").ledger.record("x") == Record(generation=1)
     assert site.names() == set()
     assert site.directory.stat().st_mode & 0o777 == 0o700
