@@ -4,11 +4,12 @@ import sys
 
 from modelserver.systemd.standby import Standby
 
+# Before anything else is imported: the imports take seconds, and until there is a handler SIGUSR1 and SIGUSR2 kill.
 standby = Standby()
-standby.catch()
+standby.catch_signals()
 
 from modelserver.cli import main  # noqa: E402 - takes long enough for a signal to arrive that would kill the process
 
 status = main(standby)
-standby.ignore()
+standby.ignore_signals()
 sys.exit(status)

@@ -9,18 +9,18 @@ JSON = "application/json"
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer that no web framework has touched yet; computed in a worker thread.
 
-    `failed` when the release is to blame for it, which modelserver.model.blame decides: its status does not say that.
+    `release_failed`: the release is to blame for it. modelserver.model.blame decides that; the status does not tell.
     """
 
     status: int
     body: str
     media_type: str = JSON
-    failed: bool = False
+    release_failed: bool = False
 
 
-def error(status: int, code: str, message: str, failed: bool = False) -> Answer:
+def error_answer(status: int, code: str, message: str, release_failed: bool = False) -> HttpAnswer:
     """An error in the shape MLflow uses: `{"error_code": …, "message": …}`."""
-    return Answer(status, json.dumps({"error_code": code, "message": message}), failed=failed)
+    return HttpAnswer(status, json.dumps({"error_code": code, "message": message}), release_failed=release_failed)

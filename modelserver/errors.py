@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-_LONGEST = 600
+_MAX_LINE = 600
 _PACKAGE = str(Path(__file__).parent)
 _COMPILED = {".pyx", ".pxd", ".pxi"}  # a compiled extension names its source, wherever that was built
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
@@ -29,42 +29,44 @@ def one_line(text: str) -> str:
     """`text` as a single printable line of bounded length: it goes into a unit's status, a header-free log, a table."""
     printable = "".join(character if character.isprintable() else " " for character in text)
     line = " ".join(printable.split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    return line if len(line) <= _MAX_LINE else line[: _MAX_LINE - 1] + "…"
 
 
-def describe(error: BaseException, where: bool = True) -> str:
+def describe_error(error: BaseException, where: bool = True) -> str:
     """Type and message of `error` and, with `where`, the last line of the model's own code that it went through."""
-    named = cause(error)
-    frame = _own_frame(named)
-    said = message(named)
-    text = f"{type(named).__name__}: {said}" if said else type(named).__name__
+    raised = model_error(error)
+    frame = _last_own_frame(raised)
+    message = error_message(raised)
+    text = f"{type(raised).__name__}: {message}" if message else type(raised).__name__
     if where and frame is not None:
         text += f" ({Path(frame.file).name} line {frame.line}, in {frame.function})"
     return one_line(text)
 
 
-def message(error: BaseException) -> str:
-    """What `error` says of itself, as one line; how it says that may be foreign code, and fail."""
+def error_message(error: BaseException) -> str:
+    """What `error` says of itself, as one line."""
+    # __str__ may be foreign code, and fail in any way.
     try:
         return one_line(str(error))
     except BaseException as failure:  # noqa: BLE001 - foreign code: whatever comes, there is something to say
         return f"({type(failure).__name__} in its __str__)"
 
 
-def cause(error: BaseException) -> BaseException:
-    """What the model raised: the first of the chain that passed through its code. MLflow wraps some of that."""
-    return next((link for link in _chain(error) if _own_frame(link) is not None), error)
+def model_error(error: BaseException) -> BaseException:
+    """What the model raised: the first of the chain that passed through its own code, or `error` itself."""
+    # MLflow wraps some of what a model raises; its wrapper says nothing that helps the model's author.
+    return next((link for link in _chain(error) if _last_own_frame(link) is not None), error)
 
 
-def origin(error: BaseException) -> tuple[str, str]:
+def error_key(error: BaseException) -> tuple[str, str]:
     """The type of what the model raised, and where: the same for failures with one reason."""
-    named = cause(error)
-    frame = _own_frame(named)
-    return type(named).__name__, f"{frame.file}:{frame.line}" if frame else ""
+    raised = model_error(error)
+    frame = _last_own_frame(raised)
+    return type(raised).__name__, f"{frame.file}:{frame.line}" if frame else ""
 
 
-def place(error: BaseException) -> str:
-    """Where `error` was raised, in whosever code."""
+def raised_at(error: BaseException) -> str:
+    """The file and line where `error` was raised, in anybody's code."""
     frames = _frames(error)
     return f"{Path(frames[-1].file).name} line {frames[-1].line}" if frames else "nowhere"
 
@@ -72,6 +74,7 @@ def place(error: BaseException) -> str:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """`error`, then what it was raised from, outermost first."""
     link: BaseException | None = error
+    # A chain may lead back to its beginning: foreign code can set __cause__ to anything.
     seen: set[int] = set()
     while link is not None and id(link) not in seen:
         seen.add(id(link))
@@ -79,13 +82,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
-def _own_frame(error: BaseException) -> _Frame | None:
+def _last_own_frame(error: BaseException) -> _Frame | None:
     """The last frame that is neither Python's, nor an installed package's, nor ours: the model's own code."""
-    return next((frame for frame in reversed(_frames(error)) if _is_own(frame.file)), None)
+    return next((frame for frame in reversed(_frames(error)) if _is_models_own(frame.file)), None)
 
 
 def _frames(error: BaseException) -> list[_Frame]:
-    """Those that `error` went through, without their source: a recursion has a thousand of them."""
+    """The frames that `error` went through, without their source: a recursion has a thousand of them."""
     return [
         _Frame(frame.f_code.co_filename, line, frame.f_code.co_name)
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -93,8 +96,8 @@ def _frames(error: BaseException) -> list[_Frame]:
 
 
 @lru_cache(maxsize=1000)
-def _is_own(file: str) -> bool:
+def _is_models_own(file: str) -> bool:
     path = Path(file)
-    installed = {"site-packages", "dist-packages"} & set(path.parts) or path.suffix in _COMPILED
-    ours = path.is_relative_to(_PACKAGE) or path.is_relative_to(_STANDARD_LIBRARY)
-    return not installed and not ours and not file.startswith("<frozen")
+    is_installed = bool({"site-packages", "dist-packages"} & set(path.parts)) or path.suffix in _COMPILED
+    is_ours = path.is_relative_to(_PACKAGE) or path.is_relative_to(_STANDARD_LIBRARY)
+    return not is_installed and not is_ours and not file.startswith("<frozen")

@@ -107,44 +107,49 @@ def openapi(release: str, max_body: int) -> dict[str, Any]:
     """The OpenAPI 3.1 description."""
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
-        operation: dict[str, Any] = {
-            "operationId": endpoint.path.strip("/").replace(".", "_"),
-            "summary": endpoint.summary,
-            "responses": {
-                str(status): {
-                    "description": meaning,
-                    "headers": {"Model-Release": {"schema": {"type": "string"}}},
-                    "content": {media_type: _schema(endpoint, status)},
-                }
-                for status, media_type, meaning in endpoint.answers
-            },
-        }
-        if endpoint.notes:
-            operation["description"] = endpoint.notes
-        if endpoint.accepts:
-            operation["requestBody"] = {
-                "required": True,
-                "content": {media_type: {"schema": _REQUEST_SCHEMAS[media_type]} for media_type in endpoint.accepts},
-            }
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
     return {
         "openapi": "3.1.0",
-        "info": {"title": release, "version": release.rpartition("@")[2], "description": _limits(max_body)},
+        "info": {"title": release, "version": release.rpartition("@")[2], "description": _limits_sentence(max_body)},
         "paths": paths,
     }
 
 
-def page(release: str, max_body: int) -> str:
+def html_page(release: str, max_body: int) -> str:
     """The same as a page that needs nothing from any network."""
+    # No script, and no style sheet from elsewhere: the host may have no network, and what has no scripts runs none.
     sections = "".join(_section(endpoint) for endpoint in ENDPOINTS)
     title = escape(release)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>'
         "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}"
         "td{padding:.1em 1em .1em 0;vertical-align:top}code{background:#eee}</style></head><body>"
-        f"<h1>{title}</h1><p>{escape(_limits(max_body))}</p>{sections}"
+        f"<h1>{title}</h1><p>{escape(_limits_sentence(max_body))}</p>{sections}"
         '<p>For programs: <a href="openapi.json">openapi.json</a></p></body></html>'
     )
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": endpoint.path.strip("/").replace(".", "_"),
+        "summary": endpoint.summary,
+        "responses": {
+            str(status): {
+                "description": meaning,
+                "headers": {"Model-Release": {"schema": {"type": "string"}}},
+                "content": {media_type: _answer_schema(endpoint, status)},
+            }
+            for status, media_type, meaning in endpoint.answers
+        },
+    }
+    if endpoint.notes:
+        operation["description"] = endpoint.notes
+    if endpoint.accepts:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {media_type: {"schema": _REQUEST_SCHEMAS[media_type]} for media_type in endpoint.accepts},
+        }
+    return operation
 
 
 def _section(endpoint: Endpoint) -> str:
@@ -160,11 +165,12 @@ def _section(endpoint: Endpoint) -> str:
     )
 
 
-def _schema(endpoint: Endpoint, status: int) -> dict[str, Any]:
+def _answer_schema(endpoint: Endpoint, status: int) -> dict[str, Any]:
+    # What /invocations answers depends on the model.
     return {"schema": _DIAGNOSIS_SCHEMA} if endpoint.path == "/predict" and status == 200 else {}
 
 
-def _limits(max_body: int) -> str:
+def _limits_sentence(max_body: int) -> str:
     return (
         f"A request may have {max_body} bytes. Every answer carries Model-Release: <name>@<release>, "
         "the release that gave it."

@@ -1,10 +1,14 @@
-"""The web application: routes requests to the model in worker threads and marks every answer with its release."""
+"""The web application: routes requests to the model in worker threads and counts what becomes of them.
+
+A request passes, from outside in: ReleaseHeaderMiddleware, Starlette's routes, Endpoints. There `_answer` first has the
+request looked at in the event loop (`_scoring_of`, `_diagnosis_of`), which gives the work that is left for a thread.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -13,51 +17,60 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelserver.answer import JSON, Answer, error
+from modelserver.answer import JSON, HttpAnswer, error_answer
 from modelserver.errors import one_line
 from modelserver.http import api_description, form_data
-from modelserver.http.body import BodyTooLargeError
-from modelserver.http.body_memory import Buffers, BusyError, Upload
+from modelserver.http.body_memory import BodyMemory, BodyTooLargeError, BusyError, Upload
 from modelserver.http.connection import RETRY_AFTER
+from modelserver.http.release_header import ReleaseHeaderMiddleware
 from modelserver.http.workers import Workers
-from modelserver.model.blame import Blame, Stage, of_failure, of_lateness
-from modelserver.model.diagnosis import Diagnosis
-from modelserver.model.error_log import Complaints
-from modelserver.model.failure_answer import verdict
-from modelserver.model.invocations import Scoring
-from modelserver.model.progress import Progress
+from modelserver.model.blame import Blame, Stage, blame_for_error, blame_for_timeout
+from modelserver.model.diagnosis import DiagnosisModel
+from modelserver.model.error_log import ModelErrorLog
+from modelserver.model.failure_answer import answer_failure
+from modelserver.model.invocations import ScoringModel
+from modelserver.model.progress import RequestProgress
 from modelserver.systemd.counters import Counters
 
-Handler = Callable[[Request, Upload, Progress], Awaitable[Answer]]
+# What a worker thread does with a body that has arrived.
+Work = Callable[[Upload, RequestProgress], HttpAnswer]
 _log = logging.getLogger("modelserver")
 
 
 @dataclass(frozen=True)
-class Served:
-    """What one release serves, and within which limits."""
+class ServedRelease:
+    """What one release serves, and within which limits: bytes of a body, seconds of a request."""
 
     release: str
     mlflow_version: str
-    scoring: Scoring
-    diagnosis: Diagnosis
-    complaints: Complaints
+    scoring: ScoringModel
+    diagnosis: DiagnosisModel
+    error_log: ModelErrorLog
     workers: Workers
-    buffers: Buffers
+    body_memory: BodyMemory
     max_body: int
     timeout: float
+
+
+class RejectedRequestError(Exception):
+    """The request is answered before its body has arrived."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        """`sentence` is for the client."""
+        super().__init__(sentence)
+        self.answer = error_answer(status, "BAD_REQUEST", sentence)
 
 
 class Endpoints:
     """The endpoints of one release."""
 
-    def __init__(self, served: Served, counters: Counters) -> None:
+    def __init__(self, served: ServedRelease, counters: Counters) -> None:
         """Endpoints of `served`; what becomes of requests to the model goes into `counters`."""
         self._served = served
         self._counters = counters
-        # Given up, because of the model; it may still be at them.
-        self._overdue: list[Progress] = []
+        # Requests that were given up because of the model, and whose threads may still be held by it.
+        self._overdue: list[RequestProgress] = []
 
     async def ping(self, _: Request) -> Response:
         """The model is loaded, or nobody would be here to answer."""
@@ -69,7 +82,7 @@ class Endpoints:
 
     async def docs(self, _: Request) -> Response:
         """The page for a client developer."""
-        return HTMLResponse(api_description.page(self._served.release, self._served.max_body))
+        return HTMLResponse(api_description.html_page(self._served.release, self._served.max_body))
 
     async def openapi(self, _: Request) -> Response:
         """The same for a program."""
@@ -77,160 +90,143 @@ class Endpoints:
 
     async def invocations(self, request: Request) -> Response:
         """MLflow's scoring protocol."""
-        return await self._in_time(request, self._invocations)
+        return await self._answer(request, self._scoring_of)
 
     async def predict(self, request: Request) -> Response:
         """Metadata and files in, a diagnosis out."""
-        return await self._in_time(request, self._predict)
+        return await self._answer(request, self._diagnosis_of)
 
-    async def _invocations(self, request: Request, upload: Upload, progress: Progress) -> Answer:
+    def _scoring_of(self, request: Request) -> Work:
         content_type = request.headers.get("content-type")
-        scoring = self._served.scoring
+        return lambda upload, progress: self._served.scoring.answer(bytes(upload.body), content_type, progress)
 
-        def work() -> Answer:
-            return scoring.answer(bytes(upload.body), content_type, progress)
-
-        return await self._worked(request, upload, progress, work)
-
-    async def _predict(self, request: Request, upload: Upload, progress: Progress) -> Answer:
+    def _diagnosis_of(self, request: Request) -> Work:
+        """Raises RejectedRequestError."""
         content_type = request.headers.get("content-type", "")
         if content_type.split(";")[0].strip().lower() != "multipart/form-data":
-            return error(
-                415,
-                "BAD_REQUEST",
-                f"cannot read the request: it is {one_line(content_type)!r}; send multipart/form-data",
-            )
+            sentence = f"cannot read the request: it is {one_line(content_type)!r}; send multipart/form-data"
+            raise RejectedRequestError(415, sentence)
         try:
-            boundary = form_data.boundary(content_type)
+            boundary = form_data.parse_boundary(content_type)
         except form_data.MultipartError as failure:
-            return error(400, "BAD_REQUEST", str(failure))
+            raise RejectedRequestError(400, str(failure)) from failure
 
-        def work() -> Answer:
-            # Here, because it may take long: the event loop has others to look after.
+        def work(upload: Upload, _: RequestProgress) -> HttpAnswer:
+            # Parsed in the thread, because it may take long: the event loop has others to look after.
             try:
-                metadata, files = form_data.parse(boundary, upload.body)
+                metadata, files = form_data.parse_form(boundary, upload.body)
             except form_data.MultipartError as failure:
-                return error(400, "BAD_REQUEST", str(failure))
+                return error_answer(400, "BAD_REQUEST", str(failure))
             return self._served.diagnosis.answer(metadata, files)
 
-        return await self._worked(request, upload, progress, work)
+        return work
 
-    async def _worked(self, request: Request, upload: Upload, progress: Progress, work: Callable[[], Answer]) -> Answer:
-        """Receives the body and has `work` done; the memory of the body is free when no thread needs it any more.
-
-        Each of the two within the time limit: a body that came slowly takes nothing of the model's time.
-        """
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding.strip().lower() != "identity":
-            return error(
-                415,
-                "BAD_REQUEST",
-                f"cannot read the request: it is encoded as {one_line(encoding)!r}; send it as it is",
-            )
-        self._served.workers.check()
+    async def _answer(self, request: Request, work_of: Callable[[Request], Work]) -> Response:
+        """Answers within the time limits, and counts what became of the request."""
+        upload, progress = self._served.body_memory.upload(), RequestProgress()
         try:
-            await asyncio.wait_for(upload.receive(request, self._served.max_body), self._served.timeout)
-        except BaseException:
-            upload.release()
-            raise
-        progress.stage = Stage.WAITING
-
-        def answered() -> Answer:
-            with progress.followed():
-                try:
-                    return work()
-                except BaseException as failure:  # noqa: BLE001 - foreign code: whatever comes is answered
-                    return verdict(request.url.path, progress, failure, self._served.complaints)
-
-        return await asyncio.wait_for(self._served.workers.run(answered, done=upload.release), self._served.timeout)
-
-    async def _in_time(self, request: Request, handle: Handler) -> Response:
-        """Runs `handle` within the time limit, which is MLflow's, and counts what became of it."""
-        upload, progress = self._served.buffers.upload(), Progress()
-        try:
-            answer = await handle(request, upload, progress)
+            work = work_of(request)
+            _check_encoding(request)
+            answer = await self._receive_and_work(request, upload, progress, work)
+        except RejectedRequestError as rejection:
+            answer = rejection.answer
         except (TimeoutError, asyncio.TimeoutError):  # noqa: UP041 - two types in Python 3.10
-            answer = self._late(request, progress)
+            answer = self._answer_too_late(request, progress)
         except BodyTooLargeError:
-            answer = error(413, "BAD_REQUEST", f"cannot read the request: it exceeds {self._served.max_body} bytes")
+            sentence = f"cannot read the request: it exceeds {self._served.max_body} bytes"
+            answer = error_answer(413, "BAD_REQUEST", sentence)
         except BusyError as failure:
-            answer = error(503, "TEMPORARILY_UNAVAILABLE", str(failure))
+            answer = error_answer(503, "TEMPORARILY_UNAVAILABLE", str(failure))
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it; such a request was never finished
         except Exception as failure:
-            self._counters.finished(of_failure(progress.stage, failure, progress.refused) is Blame.RELEASE)
-            raise  # _failed() will answer
-        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            # Neither answered nor failed by the release: in its soak, a flood is not its fault.
-            return Response(answer.body, answer.status, {"retry-after": RETRY_AFTER}, media_type=answer.media_type)
-        # Before the answer is sent: who has it may rely on its being counted.
-        self._counters.finished(answer.failed)
-        return Response(answer.body, answer.status, media_type=answer.media_type)
+            blame = blame_for_error(progress.stage, failure, progress.refused)
+            self._counters.count(release_failed=blame is Blame.RELEASE)
+            raise  # _answer_server_error() will answer
+        return self._counted(answer)
 
-    def _late(self, request: Request, progress: Progress) -> Answer:
+    async def _receive_and_work(
+        self, request: Request, upload: Upload, progress: RequestProgress, work: Work
+    ) -> HttpAnswer:
+        """Receives the body and has `work` done in a thread.
+
+        Each of the two within the time limit: a body that came slowly takes nothing of the model's time.
+        """
+        path, served = request.url.path, self._served
+        served.workers.check_room()  # before the body is asked for, which nobody could work on
+        try:
+            await asyncio.wait_for(upload.receive(request, served.max_body), served.timeout)
+        except BaseException:
+            upload.free()
+            raise
+        progress.stage = Stage.WAITING
+
+        def work_in_thread() -> HttpAnswer:
+            with progress.in_this_thread():
+                try:
+                    return work(upload, progress)
+                except BaseException as failure:  # noqa: BLE001 - foreign code: whatever comes is answered
+                    return answer_failure(path, progress, failure, served.error_log)
+
+        # The memory is freed when no thread needs the body any more, which may be long after the time limit.
+        return await asyncio.wait_for(served.workers.run(work_in_thread, on_done=upload.free), served.timeout)
+
+    def _counted(self, answer: HttpAnswer) -> Response:
+        headers = None
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            # Not counted. Neither answered nor failed by the release: in its soak, a flood is not its fault.
+            headers = {"retry-after": RETRY_AFTER}
+        else:
+            # Before the answer is sent: who has it may rely on its being counted.
+            self._counters.count(answer.release_failed)
+        return Response(answer.body, answer.status, headers, media_type=answer.media_type)
+
+    def _answer_too_late(self, request: Request, progress: RequestProgress) -> HttpAnswer:
         """What is answered when the time is over."""
         limit, path = self._served.timeout, request.url.path
         self._overdue = [earlier for earlier in self._overdue if earlier.stage is not Stage.DONE]
-        blame = of_lateness(progress.stage, progress.seconds_in_model() / limit, bool(self._overdue))
+        share = progress.seconds_in_model() / limit
+        blame = blame_for_timeout(progress.stage, share, stuck=bool(self._overdue))
         if blame is Blame.CLIENT:
             what = "arrive" if progress.stage is Stage.ARRIVING else "turn into what the model takes"
-            return error(408, "BAD_REQUEST", f"cannot read the request: it did not {what} within {limit:g} s")
+            return error_answer(408, "BAD_REQUEST", f"cannot read the request: it did not {what} within {limit:g} s")
         if blame is Blame.NOBODY:
-            return error(503, "TEMPORARILY_UNAVAILABLE", "cannot answer: too much is under way; try again later")
+            sentence = "cannot answer: too much is under way; try again later"
+            return error_answer(503, "TEMPORARILY_UNAVAILABLE", sentence)
         if progress.stage is not Stage.WAITING:
             self._overdue.append(progress)
         _log.warning("%s took longer than %g s", path, limit)
-        return error(504, "DEADLINE_EXCEEDED", "Request processing time exceeded limit", failed=True)
+        # Status and words are those of MLflow's own server.
+        return error_answer(504, "DEADLINE_EXCEEDED", "Request processing time exceeded limit", release_failed=True)
 
 
-class Front:
-    """Outermost: marks every answer with its release and, when another one is to serve, sends the client away."""
-
-    def __init__(self, application: ASGIApp, release: str) -> None:
-        """Marks the answers of `application` with `release`."""
-        self._application = application
-        self._header = (b"model-release", release.encode())
-        self.sends_away = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        body_asked = False
-        expects = any(name == b"expect" for name, _ in scope.get("headers", ()))
-
-        async def receive_noted() -> Message:
-            nonlocal body_asked
-            body_asked = True
-            return await receive()
-
-        async def send_marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ()), self._header]
-                # A client whose body was not asked for may or may not send it: only a new connection is unambiguous.
-                if self.sends_away or (expects and not body_asked):
-                    headers.append((b"connection", b"close"))
-                message = {**message, "headers": headers}
-            await send(message)
-
-        await self._application(scope, receive_noted, send_marked)
-
-
-def application(served: Served, counters: Counters) -> Front:
-    """The application of one release."""
+def make_application(served: ServedRelease, counters: Counters) -> ReleaseHeaderMiddleware:
+    """The ASGI application of one release."""
     endpoints = Endpoints(served, counters)
     routes = [
         Route(endpoint.path, getattr(endpoints, endpoint.name), methods=[endpoint.method])
         for endpoint in api_description.ENDPOINTS
     ]
-    handlers = {HTTPException: _refused, Exception: _failed}
-    return Front(Starlette(routes=routes, exception_handlers=handlers), served.release)  # type: ignore[arg-type]  # narrower
+    handlers = {HTTPException: _answer_http_exception, Exception: _answer_server_error}
+    starlette = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]  # handlers are narrower
+    return ReleaseHeaderMiddleware(starlette, served.release)
 
 
-async def _refused(_: Request, failure: HTTPException) -> Response:
+def _check_encoding(request: Request) -> None:
+    """Raises RejectedRequestError for a body that would have to be decompressed: it may grow without end."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        sentence = f"cannot read the request: it is encoded as {one_line(encoding)!r}; send it as it is"
+        raise RejectedRequestError(415, sentence)
+
+
+async def _answer_http_exception(_: Request, failure: HTTPException) -> Response:
     """404 and 405 as MLflow's FastAPI application words them."""
     return JSONResponse({"detail": failure.detail}, failure.status_code, headers=failure.headers)
 
 
-async def _failed(_: Request, failure: Exception) -> Response:
+async def _answer_server_error(_: Request, failure: Exception) -> Response:
     """A mistake of this server; Starlette raises it again after this answer, so that it is logged."""
-    answer = error(500, "INTERNAL_ERROR", f"cannot answer: {type(failure).__name__} in the server; see its journal")
+    sentence = f"cannot answer: {type(failure).__name__} in the server; see its journal"
+    answer = error_answer(500, "INTERNAL_ERROR", sentence)
     return Response(answer.body, answer.status, media_type=answer.media_type)

@@ -1,40 +1,48 @@
-"""Receives bodies into a memory that all requests share, and decides who gives way when it is full."""
+"""Receives bodies into a memory that all requests share, and decides which gives way when it is full."""
 
 from __future__ import annotations
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from modelserver.http.body import BodyTooLargeError, chunks, declared
+_MAX_DIGITS = 18
+_HUGE = 10 ** (_MAX_DIGITS + 1)
+_FULL = "cannot read the request: the memory for requests is full; try again later"
 
 
 class BusyError(Exception):
     """There is no room for this request now; the message is a sentence for the client."""
 
 
-class Buffers:
-    """The bodies of all requests, from their first byte until the model has answered, at most `most` bytes.
+class BodyTooLargeError(Exception):
+    """The body is, or says that it will be, larger than allowed."""
 
-    When it is full the largest body that still arrives gives way: so a few that send much cannot keep others out.
+
+class BodyMemory:
+    """The bodies of all requests, from their first byte until the model has answered: at most `limit` bytes.
+
+    When it is full, the largest body that still arrives gives way. So a few clients that send much cannot keep others
+    out. For the event loop only.
     """
 
-    def __init__(self, most: int) -> None:
-        """Nothing is buffered yet."""
-        self.most = most
+    def __init__(self, limit: int) -> None:
+        """Nothing has arrived yet."""
+        self.limit = limit
         self.used = 0
         self._arriving: set[Upload] = set()
 
     def upload(self) -> Upload:
-        """For the body of one request; to be released in the end."""
+        """For the body of one request; to be freed in the end."""
         return Upload(self)
 
-    def begin(self, upload: Upload, size: int) -> None:
-        """A body of `size` bytes is about to arrive, 0 when it did not say so. Raises BusyError."""
-        while self.used + size > self.most:
-            largest = self._largest()
-            if largest is None or largest.size <= size:
-                raise BusyError(_SENTENCE)
+    def begin(self, upload: Upload, declared: int) -> None:
+        """A body begins to arrive that says that it has `declared` bytes, 0 when it does not say. Raises BusyError."""
+        while self.used + declared > self.limit:
+            largest = self._largest_arriving()
+            # One that has as much already as this one wants is further on: it may finish.
+            if largest is None or largest.size <= declared:
+                raise BusyError(_FULL)
             largest.give_way()
         self._arriving.add(upload)
 
@@ -42,67 +50,84 @@ class Buffers:
         """`size` bytes more have arrived. Raises BusyError when `upload` itself has to give way."""
         self.used += size
         upload.size += size
-        while self.used > self.most:
-            largest = self._largest()
+        while self.used > self.limit:
+            largest = self._largest_arriving()
             if largest is None or largest is upload:
-                raise BusyError(_SENTENCE)
+                raise BusyError(_FULL)
             largest.give_way()
 
     def end(self, upload: Upload) -> None:
-        """Nothing more arrives for it."""
+        """Nothing more arrives; from here on the body does not give way."""
         self._arriving.discard(upload)
 
-    def _largest(self) -> Upload | None:
+    def _largest_arriving(self) -> Upload | None:
         return max(self._arriving, key=lambda upload: upload.size, default=None)
 
 
 class Upload:
     """The body of one request."""
 
-    def __init__(self, buffers: Buffers) -> None:
+    def __init__(self, memory: BodyMemory) -> None:
         """Nothing has arrived."""
         self.body = bytearray()
         self.size = 0
         self.complete = False
-        self._buffers = buffers
+        self._memory = memory
         self._gave_way = False
         self._reading: asyncio.Task[None] | None = None
 
     async def receive(self, request: Request, limit: int) -> None:
-        """Receives all of it. Raises BusyError, BodyTooLargeError, ClientDisconnect."""
-        if declared(request) > limit:
+        """Receives all of it, at most `limit` bytes. Raises BusyError, BodyTooLargeError, ClientDisconnect."""
+        # Checked before the first byte is asked for: that would tell a client that waits to be asked
+        # (Expect: 100-continue) to go on.
+        declared = declared_length(request)
+        if declared > limit:
             raise BodyTooLargeError
-        self._buffers.begin(self, declared(request))
+        self._memory.begin(self, declared)
         self._reading = asyncio.ensure_future(self._read(request, limit))
         try:
             await self._reading
         except asyncio.CancelledError:
             if self._gave_way:
-                raise BusyError(_SENTENCE) from None
+                raise BusyError(_FULL) from None
             raise
         finally:
-            self._buffers.end(self)
+            self._memory.end(self)
 
     def give_way(self) -> None:
-        """Ends receiving, for the good of others."""
+        """Ends receiving and frees the memory, for the good of others."""
         self._gave_way = True
-        self._buffers.end(self)
-        self.release()
+        self._memory.end(self)
+        self.free()
         if self._reading is not None:
             self._reading.cancel()
 
-    def release(self) -> None:
-        """Its memory is free; to be called in the event loop, when nobody reads the body any more."""
-        self._buffers.used -= self.size
+    def free(self) -> None:
+        """Gives its memory back; to be called in the event loop, when nobody reads the body any more."""
+        self._memory.used -= self.size
         self.size = 0
         self.body = bytearray()
 
     async def _read(self, request: Request, limit: int) -> None:
-        async for chunk in chunks(request, limit):
-            self._buffers.grow(self, len(chunk))
+        more = True
+        while more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk: bytes = message.get("body", b"")
+            if self.size + len(chunk) > limit:
+                raise BodyTooLargeError
+            more = message.get("more_body", False)
+            self._memory.grow(self, len(chunk))
             self.body += chunk
         self.complete = True
-        self._buffers.end(self)  # here and now: a complete body does not give way any more
+        self._memory.end(self)  # here, before anybody else runs: a complete body does not give way any more
 
 
-_SENTENCE = "cannot read the request: the memory for requests is full; try again later"
+def declared_length(request: Request) -> int:
+    """How long `request` says that its body is; 0 when it does not say."""
+    length = request.headers.get("content-length", "")
+    if not length.isdecimal():
+        return 0
+    # Python refuses to read a number of thousands of digits.
+    return int(length) if len(length) <= _MAX_DIGITS else _HUGE

@@ -1,4 +1,7 @@
-"""One connection: uvicorn's HTTP/1.1, with deadlines, stricter about what a request may look like."""
+"""One connection: uvicorn's HTTP/1.1, with deadlines, stricter about what a request may look like.
+
+What of uvicorn is overridden and used here is listed in modelserver.http.uvicorn_check.
+"""
 
 from __future__ import annotations
 
@@ -13,139 +16,159 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from modelserver.answer import JSON
-from modelserver.http.connection_limit import Crowd, Doing
-from modelserver.http.host_header import misled
-from modelserver.http.wire import MOST_HEAD_BYTES, MOST_HEADERS, Wire
+from modelserver.http.connection_limit import ConnectionLimit, Phase
+from modelserver.http.host_header import is_foreign_name
+from modelserver.http.strict_h11 import MAX_HEAD_BYTES, MAX_HEADERS, StrictH11
 
 RETRY_AFTER = "1"
-# How long one that found no room may take to read that, and how many such there may be.
-_LEAVING_SECONDS = 1.0
-_MOST_LEAVING = 128
+# How long a client that was refused may take to read why, and how many such clients there may be.
+_CLOSING_SECONDS = 1.0
+_MAX_CLOSING = 128
 # What a client did wrong is told to the client; a flood of it must not fill the journal.
-_quiet = logging.getLogger("modelserver.http.connection")
-_quiet.setLevel(logging.ERROR)
+_quiet_log = logging.getLogger("modelserver.http.connection")
+_quiet_log.setLevel(logging.ERROR)
+
+_REFUSALS = {
+    400: "read the request: it is not valid HTTP/1.1",
+    421: "answer: the request is for another host; use an IP address, localhost or the name of this host",
+    431: f"read the request: its head has more than {MAX_HEADERS} headers or {MAX_HEAD_BYTES} bytes",
+    501: "read the request: its Transfer-Encoding is not known here; use chunked or Content-Length",
+    505: "read the request: only HTTP/1.1 is spoken here",
+}
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What holds for every connection of a server."""
+class ConnectionSettings:
+    """What holds for every connection of a server. Times are in seconds."""
 
     release: str
     header_timeout: float
     send_timeout: float
-    crowd: Crowd
+    limit: ConnectionLimit
 
 
 class Connection(H11Protocol):
-    """uvicorn's protocol for one client that may be slow, broken or hostile."""
+    """uvicorn's protocol for one client that may be slow, broken or hostile.
 
-    def __init__(self, rules: Rules, **uvicorns: Any) -> None:
-        """As uvicorn makes it, under `rules`."""
-        super().__init__(**uvicorns)
-        self.logger = _quiet
-        self.conn: Wire = Wire(self)
-        self._rules = rules
-        self._crowd = rules.crowd
+    A connection that counts is in exactly one phase of the limit, and in WAITING and only there it has a deadline. One
+    that is closing was refused: it does not count any more, reads nothing, and has a deadline, too.
+    """
+
+    def __init__(self, settings: ConnectionSettings, **from_uvicorn: Any) -> None:
+        """As uvicorn makes it, under `settings`."""
+        super().__init__(**from_uvicorn)
+        self.logger = _quiet_log
+        self.conn: StrictH11 = StrictH11(self)
+        self._settings = settings
+        self._limit = settings.limit
         self._deadline: asyncio.TimerHandle | None = None
-        self._stalled: asyncio.TimerHandle | None = None
-        self._began = False
-        self._leaving = self._lingers = False
-        self._paused_since = 0.0
-        self._sending_since = 0.0
-        self._received = 0
+        self._stall_check: asyncio.TimerHandle | None = None
+        self._head_began = False
+        self._closing = self._counted_as_closing = False
+        self._paused_at = 0.0
+        self._body_began_at = 0.0
+        self._body_bytes = 0
 
-    # What asyncio tells
+    # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Takes it, if there is room."""
+        """Takes the connection, if there is room."""
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows asyncio's type
-        if self._crowd.make_room(self.loop.time()):
-            self._wait()
+        if self._limit.make_room(self.loop.time()):
+            self._wait_for_head()
         else:
-            self._turn_away()
+            self._refuse_for_want_of_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
-        self._cancel()
-        self._crowd.leave(self)
-        self._crowd.leaving -= self._lingers
-        self._lingers = False
+        """Forgets the connection."""
+        self._cancel_timers()
+        self._limit.remove(self)
+        self._limit.closing -= self._counted_as_closing
+        self._counted_as_closing = False
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """More of a request."""
-        if self._leaving:
+        """Reads more of a request."""
+        if self._closing:
             return
-        if not self._began:
-            self._began = True
-            if self.cycle is not None and self.cycle.response_complete:
-                self._wait()  # a further request begins
+        if not self._head_began:
+            self._head_began = True
+            is_further_request = self.cycle is not None and self.cycle.response_complete
+            # A kept connection may be idle for long, but from its first byte on a further head has to be in time, too.
+            if is_further_request:
+                self._wait_for_head()
         super().data_received(data)
 
     def eof_received(self) -> None:
-        """The client sends no more; it may still read."""
-        if self._leaving:
+        """Notes that the client sends no more; it may still read."""
+        if self._closing:
             self.transport.abort()
         super().eof_received()
 
     def pause_writing(self) -> None:
-        """The client does not read its answer, or not fast enough."""
+        """Watches a client that does not read its answer, or not fast enough."""
         super().pause_writing()
-        self._paused_since = self.loop.time()
-        self._watch_reader(self.transport.get_write_buffer_size())
+        self._paused_at = self.loop.time()
+        self._check_reading_later(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """It has read most of it."""
+        """Goes on when the client has read most of it."""
         super().resume_writing()
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+        if self._stall_check is not None:
+            self._stall_check.cancel()
+            self._stall_check = None
 
-    # What the wire tells
+    # What StrictH11 calls
 
-    def head_arrived(self) -> None:
+    def head_received(self) -> None:
         """The head of a request is complete: from here on the time limit of requests holds."""
         self._cancel_deadline()
-        self._sending_since = self.loop.time()
-        self._received = 0
-        self._crowd.move(self, Doing.SENDING)
+        self._body_began_at = self.loop.time()
+        self._body_bytes = 0
+        self._limit.set_phase(self, Phase.SENDING)
 
-    def misled(self, host: bytes) -> bool:
+    def is_for_other_host(self, host: bytes) -> bool:
         """Whether the client names a host that is not this one."""
-        return misled(host, self.transport.get_extra_info("sockname"))
+        return is_foreign_name(host, self.transport.get_extra_info("sockname"))
 
-    def body_arrives(self, size: int) -> None:
-        """So many bytes of it."""
-        self._received += size
+    def body_received(self, size: int) -> None:
+        """`size` bytes more of the body are here."""
+        self._body_bytes += size
 
     def request_complete(self) -> None:
-        """There is a request to be answered, unless that was done without its body."""
-        if self.cycle is None or not self.cycle.response_complete:
-            self._crowd.move(self, Doing.ANSWERED)
+        """All of the request is here, to be answered."""
+        # The answer may have been sent without the body; then on_response_complete() has set the phase.
+        is_answered = self.cycle is not None and self.cycle.response_complete
+        if not is_answered:
+            self._limit.set_phase(self, Phase.ANSWERED)
 
-    # What uvicorn tells
+    # What uvicorn calls
 
     def on_response_complete(self) -> None:
         """The next request, or the rest of a body that was not wanted, has to be here in time."""
-        self._wait()
-        self._began = self.conn.their_state is not h11.DONE  # the deadline of an unfinished body is not moved
+        self._wait_for_head()
+        # Bytes of an unfinished body do not begin a head, which would move its deadline.
+        self._head_began = self.conn.their_state is not h11.DONE
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours says more
-        """Refuses what is no request."""
+        """Refuses what is no request, with the status that StrictH11 gives."""
         if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True  # nobody else is to answer it
+            # The application must not answer any more: it is told that the client has gone.
+            self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+        has_begun_to_answer = self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE)
+        if has_begun_to_answer:
             self.transport.abort()
             return
-        status = self.conn.refused_with
-        self._answer(status, "BAD_REQUEST", f"cannot {_REFUSALS.get(status, _REFUSALS[400])}")
-        self._leave()
+        status = self.conn.refusal_status
+        self._write_answer(status, "BAD_REQUEST", f"cannot {_REFUSALS.get(status, _REFUSALS[400])}")
+        self._close_after_answer()
 
     def shutdown(self) -> None:
-        """The server ends; what leaves already has had its answer."""
-        if self._leaving:
+        """Ends with the server."""
+        if self._closing:
+            # Its answer is sent. uvicorn would have h11 end a request of which h11 knows no answer.
             self.transport.close()
         else:
             super().shutdown()
@@ -153,82 +176,79 @@ class Connection(H11Protocol):
     def _should_upgrade(self) -> bool:
         return False  # there is nothing to upgrade to; the request is answered as the one that it is
 
-    # What it does
+    # What ConnectionLimit calls
 
-    def pace(self, now: float) -> float:
+    def body_rate(self, now: float) -> float:
         """Bytes of its body per second; the first second counts as a whole."""
-        return self._received / max(now - self._sending_since, 1.0)
+        return self._body_bytes / max(now - self._body_began_at, 1.0)
 
-    def evict(self) -> None:
-        """Closes it at once."""
+    def abort(self) -> None:
+        """Closes it at once; what was not sent is lost."""
         self.transport.abort()
 
-    def _wait(self) -> None:
-        """Waits for a complete head."""
+    # What it does itself
+
+    def _wait_for_head(self) -> None:
         self._cancel_deadline()
-        self._crowd.move(self, Doing.WAITING)
-        self._deadline = self.loop.call_later(self._rules.header_timeout, self.evict)
+        self._limit.set_phase(self, Phase.WAITING)
+        self._deadline = self.loop.call_later(self._settings.header_timeout, self.abort)
 
-    def _turn_away(self) -> None:
-        """Everybody else is being answered."""
-        self._answer(503, "TEMPORARILY_UNAVAILABLE", "cannot answer: too many requests are under way; try again later")
-        self._leave()
+    def _refuse_for_want_of_room(self) -> None:
+        """Every other connection is being answered."""
+        sentence = "cannot answer: too many requests are under way; try again later"
+        self._write_answer(503, "TEMPORARILY_UNAVAILABLE", sentence)
+        self._close_after_answer()
 
-    def _answer(self, status: int, code: str, message: str) -> None:
-        """An answer without the application, the last one of this connection."""
+    def _write_answer(self, status: int, code: str, message: str) -> None:
+        """Answers without the application; the last answer of this connection."""
+        # Past h11: it may be in a state in which it sends nothing, and with what it refused it would send nothing else.
         body = json.dumps({"error_code": code, "message": message}).encode()
         reason = HTTPStatus(status).phrase
         head = (
             f"HTTP/1.1 {status} {reason}\r\ncontent-type: {JSON}\r\ncontent-length: {len(body)}\r\n"
-            f"connection: close\r\nmodel-release: {self._rules.release}\r\n"
+            f"connection: close\r\nmodel-release: {self._settings.release}\r\n"
         )
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             head += f"retry-after: {RETRY_AFTER}\r\n"
         self.transport.write(head.encode() + b"\r\n" + body)
 
-    def _leave(self) -> None:
-        """Ends this direction, and the other one soon: closed with unread input, TCP might take the answer back."""
-        self._leaving = True
-        self._crowd.leave(self)
-        self._cancel()
+    def _close_after_answer(self) -> None:
+        """Ends our direction now, and the client's as soon as it has closed or the time is up."""
+        # Closed with unread input, TCP resets the connection, and the client may never see the answer.
+        self._closing = True
+        self._limit.remove(self)
+        self._cancel_timers()
         self._unset_keepalive_if_required()
-        if self._crowd.leaving >= _MOST_LEAVING or not self.transport.can_write_eof():
+        if self._limit.closing >= _MAX_CLOSING or not self.transport.can_write_eof():
             self.transport.close()
             return
-        self._crowd.leaving += 1
-        self._lingers = True
+        self._limit.closing += 1
+        self._counted_as_closing = True
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._deadline = self.loop.call_later(_LEAVING_SECONDS, self.evict)
+        self._deadline = self.loop.call_later(_CLOSING_SECONDS, self.abort)
 
-    def _watch_reader(self, left: int) -> None:
-        """Closes it when nothing of its answer is read for as long as a head may take."""
+    def _check_reading_later(self, unsent: int) -> None:
+        """Closes it when the client reads nothing of its answer for as long as a head may take."""
 
         def check() -> None:
-            now_left = self.transport.get_write_buffer_size()
-            if now_left >= left or self.loop.time() - self._paused_since > self._rules.send_timeout:
-                self.evict()
+            still_unsent = self.transport.get_write_buffer_size()
+            reads_nothing = still_unsent >= unsent
+            reads_too_slowly = self.loop.time() - self._paused_at > self._settings.send_timeout
+            if reads_nothing or reads_too_slowly:
+                self.abort()
             else:
-                self._watch_reader(now_left)
+                self._check_reading_later(still_unsent)
 
-        self._stalled = self.loop.call_later(self._rules.header_timeout, check)
+        self._stall_check = self.loop.call_later(self._settings.header_timeout, check)
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _cancel(self) -> None:
+    def _cancel_timers(self) -> None:
         self._cancel_deadline()
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
-
-
-_REFUSALS = {
-    400: "read the request: it is not valid HTTP/1.1",
-    421: "answer: the request is for another host; use an IP address, localhost or the name of this host",
-    431: f"read the request: its head has more than {MOST_HEADERS} headers or {MOST_HEAD_BYTES} bytes",
-    501: "read the request: its Transfer-Encoding is not known here; use chunked or Content-Length",
-    505: "read the request: only HTTP/1.1 is spoken here",
-}
+        if self._stall_check is not None:
+            self._stall_check.cancel()
+            self._stall_check = None

@@ -1,4 +1,4 @@
-"""Decides who of those that are connected has to go when there is no room for another one."""
+"""Decides which connection has to go when there is no room for another one."""
 
 from __future__ import annotations
 
@@ -6,64 +6,66 @@ from enum import Enum
 from typing import Protocol
 
 
-class Doing(Enum):
-    """What a connection does."""
+class Phase(Enum):
+    """How far the request of a connection has come."""
 
-    WAITING = "no complete request head"
-    SENDING = "the body arrives"
-    ANSWERED = "its request is complete and is being answered"
+    WAITING = "its head is not complete"
+    SENDING = "its body arrives"
+    ANSWERED = "it is complete and is being answered"
 
 
-class Member(Protocol):
-    """A connection, as far as this module is concerned."""
+class LimitedConnection(Protocol):
+    """A connection, as far as the limit is concerned."""
 
-    def pace(self, now: float) -> float:
+    def body_rate(self, now: float) -> float:
         """Bytes of its body per second."""
 
-    def evict(self) -> None:
-        """Closes it."""
+    def abort(self) -> None:
+        """Closes it at once."""
 
 
-class Crowd:
-    """The connections of one server, at most `most` of them.
+class ConnectionLimit:
+    """The connections of one server, at most `limit` of them.
 
-    Those without a complete head and those that send a body share the room: the larger group gives somebody up, the
-    one that has waited longest or the slowest sender. So neither kind of flood keeps out a newcomer, who belongs to the
-    other kind for a moment. A connection whose request is being answered stays: it would be lost.
+    Those in WAITING and those in SENDING share the room: the larger group loses one connection, the one that has waited
+    longest or the slowest sender. So neither kind of flood keeps out a newcomer, which belongs to the other kind for a
+    moment. A connection in ANSWERED stays: its request would be lost.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, limit: int) -> None:
         """Nobody is connected yet."""
-        self.most = most
-        self.evicted = 0
-        self.leaving = 0  # those that found no room and read why
-        # Dictionaries keep their order: the first of those that wait has waited longest.
-        self._doing: dict[Doing, dict[Member, None]] = {doing: {} for doing in Doing}
+        self.limit = limit
+        # Connections that were refused and read why: not in a phase, and bounded by whoever counts them here.
+        self.closing = 0
+        # Dictionaries keep their order: the first of those in WAITING has waited longest.
+        self._phases: dict[Phase, dict[LimitedConnection, None]] = {phase: {} for phase in Phase}
 
     def __len__(self) -> int:
-        return sum(map(len, self._doing.values()))
+        return sum(map(len, self._phases.values()))
 
-    def move(self, member: Member, doing: Doing) -> None:
-        """`member` does this from now on."""
-        self.leave(member)
-        self._doing[doing][member] = None
+    def set_phase(self, connection: LimitedConnection, phase: Phase) -> None:
+        """`connection` is in this phase from now on, as the last one that came into it."""
+        self.remove(connection)
+        self._phases[phase][connection] = None
 
-    def leave(self, member: Member) -> None:
-        """`member` is not connected any more."""
-        for members in self._doing.values():
-            members.pop(member, None)
+    def remove(self, connection: LimitedConnection) -> None:
+        """`connection` does not count any more."""
+        for connections in self._phases.values():
+            connections.pop(connection, None)
 
-    def make_room(self, now: float, wanted: int = 1) -> bool:
-        """Whether `wanted` more fit in, after one was evicted if need be."""
-        return len(self) + wanted <= self.most or self.evict(now)
+    def make_room(self, now: float) -> bool:
+        """Whether there is room for one more, after one was closed if need be."""
+        return len(self) < self.limit or self.close_one(now)
 
-    def evict(self, now: float) -> bool:
+    def close_one(self, now: float) -> bool:
         """Closes the connection that can best be spared; whether there was one."""
-        waiting, sending = self._doing[Doing.WAITING], self._doing[Doing.SENDING]
+        waiting, sending = self._phases[Phase.WAITING], self._phases[Phase.SENDING]
         if not waiting and not sending:
             return False
-        victim = next(iter(waiting)) if len(waiting) > len(sending) else min(sending, key=lambda one: one.pace(now))
-        self.leave(victim)
-        self.evicted += 1
-        victim.evict()
+        if len(waiting) > len(sending):
+            spared = next(iter(waiting))
+        else:
+            spared = min(sending, key=lambda connection: connection.body_rate(now))
+        self.remove(spared)
+        spared.abort()
         return True

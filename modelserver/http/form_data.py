@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelserver.model.diagnosis import File
+from modelserver.model.diagnosis import UploadedFile
 
 try:
     from python_multipart import MultipartParser
@@ -13,11 +13,12 @@ except ImportError:  # python-multipart before 0.0.13
     from multipart import MultipartParser  # type: ignore[no-redef,import-untyped]  # its older name
     from multipart.multipart import parse_options_header  # type: ignore[no-redef,import-untyped]  # likewise
 
-_MOST_PARTS = 1000
-_MOST_HEADER_BYTES = 8 << 10  # of one part
-_MOST_METADATA_BYTES = 1 << 20  # read as JSON it takes many times as much memory
-_LONGEST_BOUNDARY = 70  # RFC 2046
-_PIECE = 64 << 10
+_METADATA = "metadata"
+_MAX_PARTS = 1000
+_MAX_HEADER_BYTES = 8 << 10  # of one part
+_MAX_METADATA_BYTES = 1 << 20  # read as JSON it takes many times as much memory
+_MAX_BOUNDARY_BYTES = 70  # RFC 2046
+_PARSED_AT_ONCE = 64 << 10
 
 
 class MultipartError(Exception):
@@ -35,27 +36,27 @@ class _Part:
     content: bytearray = field(default_factory=bytearray)
 
 
-class _Collector:
-    """Receives the parser's events and gathers the parts."""
+class _PartCollector:
+    """Gathers the parts; its `on_…` methods are called by the parser, under these names."""
 
     def __init__(self) -> None:
         self.parts: list[_Part] = []
         self.complete = False
 
     def on_part_begin(self) -> None:
-        if len(self.parts) == _MOST_PARTS:
-            raise MultipartError(f"cannot read the request: it has more than {_MOST_PARTS} parts")
+        if len(self.parts) == _MAX_PARTS:
+            raise MultipartError(f"cannot read the request: it has more than {_MAX_PARTS} parts")
         self.parts.append(_Part())
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self.parts[-1].content += memoryview(data)[start:end]
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._grow(end - start)
+        self._count_header_bytes(end - start)
         self.parts[-1].header_name += data[start:end]
 
     def on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._grow(end - start)
+        self._count_header_bytes(end - start)
         self.parts[-1].header_value += data[start:end]
 
     def on_header_end(self) -> None:
@@ -66,64 +67,60 @@ class _Collector:
     def on_end(self) -> None:
         self.complete = True
 
-    def _grow(self, size: int) -> None:
+    def _count_header_bytes(self, size: int) -> None:
+        # As they arrive: gathered piece by piece, a header without an end would cost the square of its length.
         self.parts[-1].header_bytes += size
-        if self.parts[-1].header_bytes > _MOST_HEADER_BYTES:
+        if self.parts[-1].header_bytes > _MAX_HEADER_BYTES:
             raise MultipartError(
-                f"cannot read the request: the headers of a part exceed {_MOST_HEADER_BYTES} bytes; shorten its names"
+                f"cannot read the request: the headers of a part exceed {_MAX_HEADER_BYTES} bytes; shorten its names"
             )
 
 
-def boundary(content_type: str) -> bytes:
+def parse_boundary(content_type: str) -> bytes:
     """The boundary that a Content-Type names. Raises MultipartError."""
     _, options = parse_options_header(content_type)
-    named: bytes = options.get(b"boundary", b"")
-    if not named:
+    boundary: bytes = options.get(b"boundary", b"")
+    if not boundary:
         raise MultipartError("cannot read the request: its Content-Type names no boundary")
-    if len(named) > _LONGEST_BOUNDARY:
-        raise MultipartError(f"cannot read the request: its boundary is longer than {_LONGEST_BOUNDARY} bytes")
-    return named
+    if len(boundary) > _MAX_BOUNDARY_BYTES:
+        raise MultipartError(f"cannot read the request: its boundary is longer than {_MAX_BOUNDARY_BYTES} bytes")
+    return boundary
 
 
-def parse(boundary: bytes, body: bytearray) -> tuple[bytes, dict[str, File]]:
+def parse_form(boundary: bytes, body: bytearray) -> tuple[bytes, dict[str, UploadedFile]]:
     """The bytes of part `metadata` and the files by part name; empties `body`. Raises MultipartError."""
-    collector = _Collector()
-    events = {name: getattr(collector, name) for name in dir(collector) if name.startswith("on_")}
+    collector = _PartCollector()
+    callbacks = {name: getattr(collector, name) for name in dir(collector) if name.startswith("on_")}
     try:
-        parser = MultipartParser(boundary, events)  # type: ignore[arg-type]  # a plain dict of its callbacks
-        # What follows the closing boundary means nothing.
+        parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]  # a plain dict of its callbacks
+        # What follows the closing boundary means nothing. What was parsed goes at once: the parts have it by then.
         while body and not collector.complete:
-            parser.write(bytes(body[:_PIECE]))
-            del body[:_PIECE]
+            parser.write(bytes(body[:_PARSED_AT_ONCE]))
+            del body[:_PARSED_AT_ONCE]
         parser.finalize()
     except ValueError as error:  # python-multipart's errors, and one of its own for a bad boundary
         raise MultipartError(f"cannot read the request: it is not valid multipart/form-data ({error})") from error
+    # The parser is content with a body that was cut short.
     if not collector.complete:
         raise MultipartError("cannot read the request: it ends before its closing boundary")
-    return _sorted_out(collector.parts)
+    return _metadata_and_files(collector.parts)
 
 
-def _sorted_out(parts: list[_Part]) -> tuple[bytes, dict[str, File]]:
+def _metadata_and_files(parts: list[_Part]) -> tuple[bytes, dict[str, UploadedFile]]:
     """Tells the metadata from the files by their Content-Disposition."""
     metadata: bytes | None = None
-    files: dict[str, File] = {}
+    files: dict[str, UploadedFile] = {}
     for part in parts:
         _, options = parse_options_header(part.headers.get(b"content-disposition", b""))
-        name = options.get(b"name", b"").decode(errors="replace")
-        if not name:
-            raise MultipartError("cannot read the request: a part has no name")
-        if not name.isprintable():
-            raise MultipartError(f"cannot read the request: the name {name!r} of a part is not plain text")
-        if name in files or (name == "metadata" and metadata is not None):
+        name = _part_name(options.get(b"name", b""))
+        is_metadata = name == _METADATA
+        is_repeated = name in files or (is_metadata and metadata is not None)
+        if is_repeated:
             raise MultipartError(f"cannot read the request: it has more than one part {name!r}")
-        if name == "metadata":
-            if len(part.content) > _MOST_METADATA_BYTES:
-                raise MultipartError(
-                    f"cannot read the request: part 'metadata' exceeds {_MOST_METADATA_BYTES} bytes; send data as files"
-                )
-            metadata = bytes(part.content)
+        if is_metadata:
+            metadata = _metadata_of(part)
         elif b"filename" in options:
-            files[name] = File(_plain(name, options[b"filename"].decode(errors="replace")), part.content)
+            files[name] = UploadedFile(_plain_filename(name, options[b"filename"]), part.content)
         else:
             raise MultipartError(
                 f"cannot read the request: part {name!r} is not a file; only 'metadata' may come without a filename"
@@ -133,8 +130,26 @@ def _sorted_out(parts: list[_Part]) -> tuple[bytes, dict[str, File]]:
     return metadata, files
 
 
-def _plain(part: str, filename: str) -> str:
-    """`filename`, if it is one: a model may write it to a log, or look for its ending, or worse, open it."""
+def _part_name(sent: bytes) -> str:
+    name = sent.decode(errors="replace")
+    if not name:
+        raise MultipartError("cannot read the request: a part has no name")
+    if not name.isprintable():
+        raise MultipartError(f"cannot read the request: the name {name!r} of a part is not plain text")
+    return name
+
+
+def _metadata_of(part: _Part) -> bytes:
+    if len(part.content) > _MAX_METADATA_BYTES:
+        raise MultipartError(
+            f"cannot read the request: part 'metadata' exceeds {_MAX_METADATA_BYTES} bytes; send data as files"
+        )
+    return bytes(part.content)
+
+
+def _plain_filename(part: str, sent: bytes) -> str:
+    """The filename, if it is one: a model may write it to a log, or look for its ending, or worse, open it."""
+    filename = sent.decode(errors="replace")
     if not filename.isprintable() or "/" in filename or "\\" in filename:
         raise MultipartError(
             f"cannot read the request: the filename of part {part!r} is not a plain name; leave out directories and "

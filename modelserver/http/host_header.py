@@ -1,4 +1,4 @@
-"""Tells a browser that was led here by a name of somebody else's from the clients that meant this server."""
+"""Tells a browser that was led here by somebody else's host name from the clients that meant this server."""
 
 from __future__ import annotations
 
@@ -6,38 +6,46 @@ import ipaddress
 import socket
 from typing import Any
 
-_HTTP = 80
+_HTTP_PORT = 80
+_MAX_PORT_DIGITS = 5  # Python refuses to read a number of thousands of digits
 
 
-def misled(host: bytes, address: Any) -> bool:
-    """Whether `host`, as a client named it, is a foreign name for the server's own `address` (getsockname()).
+def is_foreign_name(host: bytes, address: Any) -> bool:
+    """Whether `host`, a client's Host header, is a foreign name for the server's own `address` (getsockname()).
 
-    A page of somebody else's can have its name mean a loopback address, and then speaks to what listens there as to its
-    own server. It has to name the port, too. A proxy that passes on the name by which it was asked passes on its own.
+    The owner of a page can have the page's name mean a loopback address, and the page then speaks to what listens there
+    as to its own server. It has to name the port, too. A proxy that passes on the name by which it was asked passes on
+    its own port.
     """
-    if not isinstance(address, tuple) or not _loopback(address[0]):
-        return False  # no browser reaches a unix socket; elsewhere, clients may use any name of this host
-    name, port = _parted(host.decode("latin-1").strip().lower())
-    return port == address[1] and not _ours(name)
+    # No browser reaches a unix socket. Elsewhere than on loopback, clients may use any name of this host.
+    if not isinstance(address, tuple) or not _is_loopback(address[0]):
+        return False
+    name, port = _split_port(host.decode("latin-1").strip().lower())
+    return port == address[1] and not _is_own_name(name)
 
 
-def _parted(host: str) -> tuple[str, int | None]:
-    """The name and the port of a Host header; None for a port that is none."""
-    bracket = host.rfind("]")
-    name, colon, port = host.rpartition(":") if host.rfind(":") > bracket else (host, "", "")
-    if not colon or not port:
-        return name, _HTTP
-    return name, int(port) if port.isascii() and port.isdecimal() and len(port) < len("100000") else None
+def _split_port(host: str) -> tuple[str, int | None]:
+    """The name and the port of a Host header; None for a port that is no number."""
+    # Colons within the brackets of an IPv6 address are none of the port's.
+    has_colon = host.rfind(":") > host.rfind("]")
+    if not has_colon:
+        return host, _HTTP_PORT
+    name, _, port = host.rpartition(":")
+    if not port:
+        return name, _HTTP_PORT
+    is_number = port.isascii() and port.isdecimal() and len(port) <= _MAX_PORT_DIGITS
+    return name, int(port) if is_number else None
 
 
-def _ours(name: str) -> bool:
+def _is_own_name(name: str) -> bool:
     """Whether nobody else can give `name` a meaning: an address, a name without dots, this host's own."""
     name = name.rstrip(".")
-    last = name.rpartition(".")[2]
-    address = name.startswith("[") or (last.isascii() and last.isdecimal())
-    return address or "." not in name or last == "localhost" or name == socket.gethostname().lower()
+    last_label = name.rpartition(".")[2]
+    # No top-level domain is a number, so a name that ends in one is an IPv4 address, however it is written.
+    is_address = name.startswith("[") or (last_label.isascii() and last_label.isdecimal())
+    return is_address or "." not in name or last_label == "localhost" or name == socket.gethostname().lower()
 
 
-def _loopback(address: str) -> bool:
+def _is_loopback(address: str) -> bool:
     parsed = ipaddress.ip_address(address)
     return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback

@@ -1,4 +1,4 @@
-"""Gets the listening sockets: from systemd, or bound here when a person tries a model by hand."""
+"""Gets the listening sockets: from systemd, or made here when a person tries a model by hand."""
 
 from __future__ import annotations
 
@@ -7,41 +7,44 @@ import socket
 
 from modelserver.errors import CannotServeError
 
-_FIRST_PASSED = 3
+_FIRST_PASSED = 3  # SD_LISTEN_FDS_START of sd-daemon.h
 
 
 def inherited() -> list[socket.socket]:
     """The sockets that systemd passed (LISTEN_FDS, LISTEN_PID), TCP and unix alike; empty when it passed none.
 
-    They are shared with the release that serves now, and O_NONBLOCK belongs to the shared open file: it is set here
-    once and never cleared, not even for a moment, or the other server's event loop would block in accept().
+    Raises CannotServeError.
     """
+    # Taken out of the environment: a process that the model starts has none of these descriptors.
     count = os.environ.pop("LISTEN_FDS", "")
     owner = os.environ.pop("LISTEN_PID", "")
     os.environ.pop("LISTEN_FDNAMES", None)
     if owner != str(os.getpid()) or not count.isdecimal():
         return []
-    sockets = []
-    for descriptor in range(_FIRST_PASSED, _FIRST_PASSED + int(count)):
-        os.set_inheritable(descriptor, False)
-        try:
-            passed = socket.socket(fileno=descriptor)
-            listening = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        except OSError as error:
-            raise CannotServeError(
-                f"cannot use inherited descriptor {descriptor}: {error}; pass listening stream sockets"
-            ) from error
-        if passed.type != socket.SOCK_STREAM or not listening:
-            raise CannotServeError(
-                f"cannot use inherited descriptor {descriptor}: it is not a listening stream socket; use ListenStream="
-            )
-        passed.setblocking(False)
-        sockets.append(passed)
-    return sockets
+    return [_passed(descriptor) for descriptor in range(_FIRST_PASSED, _FIRST_PASSED + int(count))]
 
 
-def bound(address: str) -> list[socket.socket]:
-    """A socket of our own on `HOST:PORT`, for trying by hand."""
+def _passed(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)
+    try:
+        passed = socket.socket(fileno=descriptor)
+        is_listening = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise CannotServeError(
+            f"cannot use inherited descriptor {descriptor}: {error}; pass listening stream sockets"
+        ) from error
+    if passed.type != socket.SOCK_STREAM or not is_listening:
+        raise CannotServeError(
+            f"cannot use inherited descriptor {descriptor}: it is not a listening stream socket; use ListenStream="
+        )
+    # The socket is shared with the release that serves now, and O_NONBLOCK belongs to the shared open file. It is set
+    # here once and never cleared, not even for a moment: the other server's event loop would block in accept().
+    passed.setblocking(False)
+    return passed
+
+
+def bind(address: str) -> list[socket.socket]:
+    """A socket of our own on `HOST:PORT`, for trying by hand. Raises CannotServeError."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise CannotServeError(f"cannot bind {address!r}: it is not HOST:PORT; use for example 127.0.0.1:8080")

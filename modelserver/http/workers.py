@@ -7,40 +7,44 @@ import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 
-from modelserver.answer import Answer
+from modelserver.answer import HttpAnswer
 from modelserver.http.body_memory import BusyError
 
 
 class Workers:
-    """`threads` threads of an executor and at most `most_waiting` requests that wait for one."""
+    """`threads` threads of an executor and at most `max_waiting` requests that wait for one."""
 
-    def __init__(self, executor: Executor, threads: int, most_waiting: int) -> None:
+    def __init__(self, executor: Executor, threads: int, max_waiting: int) -> None:
         """Nothing runs yet."""
         self._executor = executor
-        self._most = threads + most_waiting
-        # What was given up by its request is among these for as long as its thread is at it.
-        self._under_way: set[Future[Answer]] = set()
+        self._max_under_way = threads + max_waiting
+        # A request that was given up is among these for as long as its thread works on it: the thread is taken.
+        self._under_way: set[Future[HttpAnswer]] = set()
 
-    def check(self) -> None:
-        """Raises BusyError when there is no place to wait in."""
-        if len(self._under_way) >= self._most:
+    def check_room(self) -> None:
+        """Raises BusyError when as many requests wait as may."""
+        if len(self._under_way) >= self._max_under_way:
             raise BusyError("cannot answer: too many requests wait for the model; try again later")
 
-    async def run(self, work: Callable[[], Answer], done: Callable[[], None]) -> Answer:
-        """The answer of `work`; `done` is called in this event loop when no thread is at it any more, or never was."""
+    async def run(self, compute: Callable[[], HttpAnswer], on_done: Callable[[], None]) -> HttpAnswer:
+        """The answer of `compute`, which runs in a thread. Raises BusyError, and what `compute` raises.
+
+        `on_done` is called in this event loop, once no thread works on `compute` any more, or when none ever did.
+        """
         try:
-            self.check()
-            future = self._executor.submit(work)
+            self.check_room()
+            future = self._executor.submit(compute)
         except BaseException:
-            done()
+            on_done()
             raise
         self._under_way.add(future)
         loop = asyncio.get_running_loop()
 
-        def ended(_: Future[Answer]) -> None:
+        def ended(_: Future[HttpAnswer]) -> None:
             self._under_way.discard(future)
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(done)
+                loop.call_soon_threadsafe(on_done)
 
+        # Of the thread's future, not of the awaited one: that one ends with the time limit, and the thread goes on.
         future.add_done_callback(ended)
         return await asyncio.wrap_future(future)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum, IntEnum
 
-# The model had most of the time limit for itself: what waited long for a thread is late without its fault.
+# From this share of the time limit on, the model had most of it: below, the request waited long for a thread.
 _MOST_OF_THE_TIME = 0.5
 
 
@@ -31,28 +31,33 @@ class Blame(Enum):
     NOBODY = "too much is under way, or this server is wrong, which is the same in every release"
 
 
-def of_failure(stage: Stage, failure: BaseException, refused: bool) -> Blame:
+def blame_for_error(stage: Stage, failure: BaseException, refused: bool) -> Blame:
     """Who is to blame for `failure`, raised in `stage`; `refused` when the model itself says: it is the request."""
-    if stage in (Stage.PREDICTING, Stage.ANSWERING):
-        return Blame.CLIENT if refused and stage is Stage.PREDICTING else Blame.RELEASE
+    if stage is Stage.PREDICTING:
+        return Blame.CLIENT if refused else Blame.RELEASE
+    # An answer of the model that cannot be encoded: no request can say what the model answers.
+    if stage is Stage.ANSWERING:
+        return Blame.RELEASE
     if not isinstance(failure, Exception):
-        return Blame.RELEASE  # somebody's code wants to end the process, and no request can say that
+        return Blame.RELEASE  # SystemExit and its like: code wants to end the process, and no request can say that
     return Blame.CLIENT if stage is Stage.READING else Blame.NOBODY
 
 
-def of_lateness(stage: Stage, share: float, stuck: bool) -> Blame:
-    """Who is to blame that the time is over in `stage`.
+def blame_for_timeout(stage: Stage, share: float, stuck: bool) -> Blame:
+    """Who is to blame that the time limit was reached in `stage`.
 
     `share` is the part of the time limit that the model's own code had; `stuck` says that earlier requests, given up
     because of the model, still hold threads for which this one may have waited.
     """
     if stage in (Stage.ARRIVING, Stage.READING):
         return Blame.CLIENT
-    if stuck or (stage is not Stage.WAITING and share >= _MOST_OF_THE_TIME):
+    model_had_the_time = stage is not Stage.WAITING and share >= _MOST_OF_THE_TIME
+    if stuck or model_had_the_time:
         return Blame.RELEASE
     return Blame.NOBODY
 
 
-def status_of(blame: Blame, answered: int) -> int:
-    """The status of an error for which MLflow has `answered`: what a client got wrong is never a 5xx."""
-    return 400 if blame is Blame.CLIENT and not 400 <= answered < 500 else answered
+def error_status(blame: Blame, mlflow_status: int) -> int:
+    """The status of an error that MLflow gives `mlflow_status`: what a client got wrong is always a 4xx."""
+    is_client_status = 400 <= mlflow_status < 500
+    return 400 if blame is Blame.CLIENT and not is_client_status else mlflow_status

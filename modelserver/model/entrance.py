@@ -1,4 +1,4 @@
-"""Finds where the model's own code begins, behind all that MLflow checks and converts, and has it noted.
+"""Finds where the model's own code begins, behind all that MLflow checks and converts, and marks that place.
 
 MLflow calls `PyFuncModel._predict_fn` when the signature has let a request through: the predict of a flavour. With a
 PythonModel that is still MLflow's: it converts, and since 2.20 it has put a function around the author's own predict
@@ -13,81 +13,88 @@ from http import HTTPStatus
 from types import CellType
 from typing import Any
 
-from modelserver.model.progress import following
+from modelserver.model.progress import current_request
+
+Predict = Callable[..., Any]
 
 # Where MLflow's own implementations keep what its author wrote; a function in place of a class is in `func`.
 _HOLDERS = ("python_model", "chat_model", "chat_agent", "responses_agent")
 
 
-def watch(model: Any, refusal: type[Exception]) -> None:
+def mark_entrance(model: Any, mlflow_exception: type[Exception]) -> None:
     """Has every request noted that reaches the own code of `model`, a PyFuncModel of MLflow 2.6 or newer.
 
-    An exception of type `refusal` with status 400 that comes out of it is a refusal of the request.
+    A `mlflow_exception` with status 400 that the model's own code raises is noted as a refusal of the request.
     """
 
-    def noting(predict: Callable[..., Any]) -> Callable[..., Any]:
-        return _noting(predict, refusal)
+    def mark(predict: Predict) -> Predict:
+        return _marked(predict, mlflow_exception)
 
-    author = _by_its_author(model._model_impl)
-    if author is None or not (_watch(author, "predict", noting) or _watch(author, "func", noting)):
-        model._predict_fn = noting(model._predict_fn)
+    author = _authors_object(model._model_impl)
+    is_marked = author is not None and (_mark_method(author, "predict", mark) or _mark_method(author, "func", mark))
+    if not is_marked:
+        # One step further out: MLflow's conversions then count as the model's own code.
+        model._predict_fn = mark(model._predict_fn)
 
 
-def _by_its_author(implementation: Any) -> Any:
+def _authors_object(implementation: Any) -> Any:
     """The PythonModel inside of MLflow's `implementation`, or None when it is of another flavour."""
     if not type(implementation).__module__.startswith("mlflow.pyfunc"):
         return None
     return next((getattr(implementation, name) for name in _HOLDERS if hasattr(implementation, name)), None)
 
 
-def _watch(author: Any, name: str, noting: Callable[[Callable[..., Any]], Callable[..., Any]]) -> bool:
-    """Puts `noting` around the outermost function of `author.<name>` that is not MLflow's; whether there is one."""
+def _mark_method(author: Any, name: str, mark: Callable[[Predict], Predict]) -> bool:
+    """Marks the outermost function of `author.<name>` that is not MLflow's; whether there is one."""
     method = getattr(author, name, None)
     own: Any = getattr(method, "__func__", method)
-    around = None
+    wrapper = None
     while _is_mlflows(own) and hasattr(own, "__wrapped__"):
-        around, own = own, own.__wrapped__
+        wrapper, own = own, own.__wrapped__
     if not callable(own) or _is_mlflows(own):
         return False
-    if around is None:
-        setattr(author, name, noting(method))  # type: ignore[arg-type]  # callable: it is `own`, or bound to it
+    if wrapper is None:
+        setattr(author, name, mark(method))  # type: ignore[arg-type]  # callable: it is `own`, or bound to it
         return True
-    cell = _cell(around, own)
+    # MLflow's wrapper holds the author's function in its closure and nowhere else, so that is where it is replaced.
+    cell = _closure_cell(wrapper, own)
     if cell is None:
         return False
-    cell.cell_contents = noting(own)
+    cell.cell_contents = mark(own)
     return True
 
 
 def _is_mlflows(function: Any) -> bool:
-    """By the module that it was written in: `__module__` is that of what it wraps."""
+    """Whether MLflow's authors wrote it."""
+    # By the module that its code is from: functools.wraps has given it the `__module__` of what it wraps.
     module = str(getattr(function, "__globals__", {}).get("__name__", ""))
     return module.partition(".")[0] == "mlflow"
 
 
-def _cell(around: Any, inner: Any) -> CellType | None:
-    """From where `around` takes the function that it calls."""
-    return next((cell for cell in around.__closure__ or () if cell.cell_contents is inner), None)
+def _closure_cell(wrapper: Any, inner: Any) -> CellType | None:
+    """The cell from which `wrapper` takes the function that it calls."""
+    return next((cell for cell in wrapper.__closure__ or () if cell.cell_contents is inner), None)
 
 
-def _noting(predict: Callable[..., Any], refusal: type[Exception]) -> Callable[..., Any]:
-    # Wrapped, so that MLflow sees the same parameters and hints.
+def _marked(predict: Predict, mlflow_exception: type[Exception]) -> Predict:
+    # functools.wraps, so that MLflow sees the same parameters and hints.
     @functools.wraps(predict)
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        request = following()
+    def predict_and_note(*args: Any, **kwargs: Any) -> Any:
+        request = current_request()
         if request is None:
             return predict(*args, **kwargs)
-        request.enter()
+        request.enter_model()
         try:
             answer = predict(*args, **kwargs)
         except BaseException as failure:
-            request.fail(refused=isinstance(failure, refusal) and _status(failure) == HTTPStatus.BAD_REQUEST)
+            is_refusal = isinstance(failure, mlflow_exception) and _http_status(failure) == HTTPStatus.BAD_REQUEST
+            request.model_raised(refused=is_refusal)
             raise
-        request.leave()
+        request.leave_model()
         return answer
 
-    return noted
+    return predict_and_note
 
 
-def _status(failure: Any) -> int:
+def _http_status(failure: Any) -> int:
     return int(failure.get_http_status_code())

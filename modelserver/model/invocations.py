@@ -8,94 +8,102 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from modelserver.answer import JSON, Answer, error
-from modelserver.errors import CannotServeError, describe
-from modelserver.model.blame import Blame, of_failure, status_of
-from modelserver.model.entrance import watch
-from modelserver.model.error_log import Complaints
-from modelserver.model.progress import Progress
-from modelserver.model.table_limits import refusal, taken
+from modelserver.answer import JSON, HttpAnswer, error_answer
+from modelserver.errors import CannotServeError, describe_error
+from modelserver.model.blame import Blame, blame_for_error, error_status
+from modelserver.model.entrance import mark_entrance
+from modelserver.model.error_log import ModelErrorLog
+from modelserver.model.json_tables import table_inputs
+from modelserver.model.progress import RequestProgress
+from modelserver.model.table_limits import why_too_large
 
 OLDEST_MLFLOW = "2.6"
 FIRST_WITHOUT_FLASK = (2, 21)
 
 
-class Scoring:
+class ScoringModel:
     """One loaded model behind `mlflow.pyfunc.scoring_server.invocations()`, which MLflow has since 2.6."""
 
-    def __init__(self, model: Any, complaints: Complaints) -> None:
-        """Finds MLflow's scoring code for `model`; what that raises goes to `complaints`. Raises CannotServeError."""
+    def __init__(self, model: Any, error_log: ModelErrorLog) -> None:
+        """Finds MLflow's scoring code for `model`; what that raises goes to `error_log`. Raises CannotServeError."""
         self._model = model
-        self._complaints = complaints
+        self._error_log = error_log
         self._input_schema = model.metadata.get_input_schema()
-        self._takes = taken(model.metadata)
+        self._table_inputs = table_inputs(model.metadata)
         self.example_information: Mapping[str, Any] = getattr(model.metadata, "saved_input_example_info", None) or {}
-        self._server = scoring_server()
+        self._server = import_scoring_server()
         # There, MLflow decodes the body before it calls invocations().
-        self._wants_text = _version(self._server.VERSION) < FIRST_WITHOUT_FLASK
-        self._exception: type[Exception] = self._server.MlflowException
-        watch(model, self._exception)
+        self._wants_text = _major_and_minor(self._server.VERSION) < FIRST_WITHOUT_FLASK
+        self._mlflow_exception: type[Exception] = self._server.MlflowException
+        mark_entrance(model, self._mlflow_exception)
 
-    def answer(self, body: bytes, content_type: str | None, request: Progress) -> Answer:
+    def answer(self, body: bytes, content_type: str | None, request: RequestProgress) -> HttpAnswer:
         """MLflow's answer to this body, except for what docs/serving.md lists. Blocks: call it in a worker thread.
 
         Lets through what is not MLflow's own exception.
         """
         try:
-            return self.call(body, content_type)
-        except self._exception as failure:
-            return self._mlflow_error(failure, request)
+            return self.score(body, content_type)
+        except self._mlflow_exception as failure:
+            return self._answer_mlflow_exception(failure, request)
 
-    def call(self, body: bytes, content_type: str | None) -> Answer:
+    def score(self, body: bytes, content_type: str | None) -> HttpAnswer:
         """As `answer`, but lets MLflow's exceptions through: the replay names what the model raised."""
         if content_type is None:
-            return error(415, "BAD_REQUEST", "cannot read the request: it has no Content-Type; say what it is")
+            return _bad_request(415, "cannot read the request: it has no Content-Type; say what it is")
         mime_type = content_type.split(";")[0].strip()
-        if refused := refusal(body, mime_type, self._takes):
-            return error(400, "BAD_REQUEST", refused)
-        data: bytes | str = body
-        if self._wants_text and mime_type in ("text/csv", JSON):
-            try:
-                data = body.decode()
-            except UnicodeDecodeError as failure:
-                return error(400, "BAD_REQUEST", f"cannot read the request: it is not UTF-8 ({failure}); encode it so")
+        too_large = why_too_large(body, mime_type, self._table_inputs)
+        if too_large is not None:
+            return _bad_request(400, too_large)
+        needs_decoding = self._wants_text and mime_type in ("text/csv", JSON)
+        try:
+            data = body.decode() if needs_decoding else body
+        except UnicodeDecodeError as failure:
+            return _bad_request(400, f"cannot read the request: it is not UTF-8 ({failure}); encode it so")
+        return self._invoke(data, content_type, mime_type)
+
+    def _invoke(self, data: bytes | str, content_type: str, mime_type: str) -> HttpAnswer:
         try:
             result = self._server.invocations(data, content_type, self._model, self._input_schema)
         except RuntimeError:
             # On Flask, MLflow asks Flask for the type that it refuses, and there is no Flask request here.
             if mime_type in self._server.CONTENT_TYPES:
                 raise
-            known = self._server.CONTENT_TYPES
-            sentence = (
-                f"This predictor only supports the following content types: Types: {known}. Got '{content_type}'."
-            )
-            return error(415, "BAD_REQUEST", sentence)
+            return self._answer_unknown_type(content_type)
         if result.mimetype != JSON:  # a media type that it refuses
-            return error(result.status, "BAD_REQUEST", result.response)
-        return Answer(result.status, _valid_json(result.response))
+            return _bad_request(result.status, result.response)
+        return HttpAnswer(result.status, _without_nan(result.response))
 
-    def _mlflow_error(self, failure: Any, request: Progress) -> Answer:
+    def _answer_unknown_type(self, content_type: str) -> HttpAnswer:
+        """What MLflow says where it can."""
+        known = self._server.CONTENT_TYPES
+        sentence = f"This predictor only supports the following content types: Types: {known}. Got '{content_type}'."
+        return _bad_request(415, sentence)
+
+    def _answer_mlflow_exception(self, failure: Any, request: RequestProgress) -> HttpAnswer:
         """MLflow's error without its stack trace, which goes to the journal when it is the model's."""
-        blame = of_failure(request.stage, failure, request.refused)
+        blame = blame_for_error(request.stage, failure, request.refused)
         content = json.loads(failure.serialize_as_json())
         content.pop("stack_trace", None)
-        answered = failure.get_http_status_code()
-        if (status := status_of(blame, answered)) != answered:
+        mlflow_status = failure.get_http_status_code()
+        status = error_status(blame, mlflow_status)
+        if status != mlflow_status:  # then MLflow's error_code says the wrong thing, too
             content = {"error_code": "BAD_REQUEST", "message": content["message"]}
-        if blame is Blame.RELEASE:
-            self._complaints.failed("/invocations", request.stage, failure)
-        return Answer(status, json.dumps(content), failed=blame is Blame.RELEASE)
+        is_release = blame is Blame.RELEASE
+        if is_release:
+            self._error_log.release_failed("/invocations", request.stage, failure)
+        return HttpAnswer(status, json.dumps(content), release_failed=is_release)
 
 
-def scoring_server() -> Any:
-    """MLflow's scoring module, or the reason why this environment cannot serve."""
+def import_scoring_server() -> Any:
+    """MLflow's scoring module. Raises CannotServeError with the reason why this environment cannot serve."""
     version = importlib.import_module("mlflow").__version__
     try:
         module = importlib.import_module("mlflow.pyfunc.scoring_server")
     except ImportError as failure:
         raise CannotServeError(
-            f"cannot serve with MLflow {version}: its scoring server needs more ({describe(failure, where=False)}); "
-            "add the missing package to the model's requirements"
+            f"cannot serve with MLflow {version}: its scoring server needs more "
+            f"({describe_error(failure, where=False)}); add the missing package to the model's requirements"
         ) from failure
     if not hasattr(module, "invocations"):
         raise CannotServeError(
@@ -105,17 +113,22 @@ def scoring_server() -> Any:
     return module
 
 
-def _version(text: str) -> tuple[int, ...]:
-    """Major and minor number of a version such as `2.21.0rc1`."""
-    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
+def _bad_request(status: int, sentence: str) -> HttpAnswer:
+    return error_answer(status, "BAD_REQUEST", sentence)
 
 
-def _valid_json(text: str) -> str:
-    """`text` with NaN and ±Infinity as null; parsed again only when one of the words is in it."""
+def _major_and_minor(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version such as `2.21.0rc1`."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def _without_nan(text: str) -> str:
+    """`text`, JSON as Python writes it, with NaN and ±Infinity as null."""
+    # Parsed again only when one of the words is in it: answers may be large, and such numbers are rare.
     if "NaN" not in text and "Infinity" not in text:
         return text
-    nothing: Callable[[str], None] = lambda _: None  # noqa: E731 - a name for json's callback, nothing more
-    return json.dumps(json.loads(text, parse_constant=nothing, object_pairs_hook=_Pairs))
+    to_null: Callable[[str], None] = lambda _: None  # noqa: E731 - a name for json's callback, nothing more
+    return json.dumps(json.loads(text, parse_constant=to_null, object_pairs_hook=_Pairs))
 
 
 class _Pairs(dict[str, Any]):

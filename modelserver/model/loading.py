@@ -8,14 +8,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from modelserver.errors import CannotServeError, cause, describe
-from modelserver.model.invocations import scoring_server
+from modelserver.errors import CannotServeError, describe_error, model_error
+from modelserver.model.invocations import import_scoring_server
 from modelserver.model.tracing import Tracing
 
-_CONFIG = "SERVING_MODEL_CONFIG"
+_CONFIG_VARIABLE = "SERVING_MODEL_CONFIG"
 
 
-def load(model_dir: Path, tracing: Tracing) -> Any:
+def load_model(model_dir: Path, tracing: Tracing) -> Any:
     """The loaded pyfunc model of `model_dir`. Raises CannotServeError whatever the model's code does."""
     if not (model_dir / "MLmodel").is_file():
         raise CannotServeError(f"cannot load the model: {model_dir} has no MLmodel file; fetch the release again")
@@ -23,33 +23,34 @@ def load(model_dir: Path, tracing: Tracing) -> Any:
         pyfunc = importlib.import_module("mlflow.pyfunc")
     except ImportError as error:
         raise CannotServeError(
-            f"cannot import MLflow: {describe(error, where=False)}; add the missing package to the model's requirements"
+            f"cannot import MLflow: {describe_error(error, where=False)}; "
+            "add the missing package to the model's requirements"
         ) from error
-    server = scoring_server()
-    tracing.settle()
+    server = import_scoring_server()
+    tracing.enforce()
     _check_config()
-    # MLflow reads the variable itself where it knows it.
-    load_model = getattr(server, "load_model_with_mlflow_config", pyfunc.load_model)
+    # Newer MLflows read SERVING_MODEL_CONFIG themselves, in a function of their own.
+    mlflow_load_model = getattr(server, "load_model_with_mlflow_config", pyfunc.load_model)
     try:
-        model = load_model(str(model_dir))
-    except (Exception, SystemExit) as error:
-        missing = isinstance(cause(error), ModuleNotFoundError)
-        what = "add the package to its requirements (or the module to its code_paths)" if missing else "correct it"
+        model = mlflow_load_model(str(model_dir))
+    except (Exception, SystemExit) as error:  # SystemExit: a model's code may well say sys.exit() where it fails
+        is_missing = isinstance(model_error(error), ModuleNotFoundError)
+        what = "add the package to its requirements (or the module to its code_paths)" if is_missing else "correct it"
         raise CannotServeError(
-            f"cannot load the model: {describe(error)}; {what} and register a new version"
+            f"cannot load the model: {describe_error(error)}; {what} and register a new version"
         ) from error
-    tracing.settle()
+    tracing.enforce()  # again: the model's code may have switched traces on
     return model
 
 
 def _check_config() -> None:
-    """Raises CannotServeError when the configuration of the model that its environment has is not JSON's object."""
-    text = os.environ.get(_CONFIG)
+    """Raises CannotServeError when the environment has a configuration of the model that is not an object of JSON."""
+    text = os.environ.get(_CONFIG_VARIABLE)
     try:
-        usable = not text or isinstance(json.loads(text), dict)
+        is_usable = not text or isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
-        usable = False
-    if not usable:
+        is_usable = False
+    if not is_usable:
         raise CannotServeError(
-            f"cannot load the model: {_CONFIG} is not a JSON object; correct it in the server's environment"
+            f"cannot load the model: {_CONFIG_VARIABLE} is not a JSON object; correct it in the server's environment"
         )

@@ -10,39 +10,43 @@ from contextvars import ContextVar
 from modelserver.model.blame import Stage
 
 
-class Progress:
-    """How far one request has come. Written by the thread that has it, read by the event loop when its time is over."""
+class RequestProgress:
+    """How far one request has come.
+
+    Written by the thread that answers it, read by the event loop when its time is over.
+    """
 
     def __init__(self) -> None:
-        """Its body is about to arrive."""
+        """The body is about to arrive."""
         self.stage = Stage.ARRIVING
         self.refused = False
         self._entered_at: float | None = None
 
     @contextmanager
-    def followed(self) -> Iterator[None]:
-        """For the thread that answers it: what this thread calls finds it with `following()`."""
+    def in_this_thread(self) -> Iterator[None]:
+        """For the thread that answers the request: what it calls finds this with `current_request()`."""
         self.stage = Stage.READING
-        token = _followed.set(self)
+        token = _current.set(self)
         try:
             yield
         finally:
-            _followed.reset(token)
+            _current.reset(token)
             self.stage = Stage.DONE
 
-    def enter(self) -> None:
+    def enter_model(self) -> None:
         """The model's own code is given the request."""
         self.stage = Stage.PREDICTING
+        # MLflow may call the model several times for one request: its time begins with the first call.
         if self._entered_at is None:
             self._entered_at = time.monotonic()
 
-    def leave(self) -> None:
-        """It has answered."""
+    def leave_model(self) -> None:
+        """The model's own code has answered."""
         self.stage = Stage.ANSWERING
         self.refused = False
 
-    def fail(self, refused: bool) -> None:
-        """It has raised; `refused` when it says by this that the request is not for it."""
+    def model_raised(self, refused: bool) -> None:
+        """The model's own code has raised; `refused` when it says by this that the request is not for it."""
         self.stage = Stage.PREDICTING
         self.refused = refused
 
@@ -51,9 +55,9 @@ class Progress:
         return 0.0 if self._entered_at is None else time.monotonic() - self._entered_at
 
 
-_followed: ContextVar[Progress | None] = ContextVar("followed", default=None)
+_current: ContextVar[RequestProgress | None] = ContextVar("current", default=None)
 
 
-def following() -> Progress | None:
-    """The request that this thread answers; None where it is none, as in the replay of an example."""
-    return _followed.get()
+def current_request() -> RequestProgress | None:
+    """The request that this thread answers; None where there is none, as in the replay of an example."""
+    return _current.get()

@@ -10,33 +10,37 @@ from pathlib import Path
 from typing import Any
 
 from modelserver.answer import JSON
-from modelserver.errors import CannotServeError, describe, one_line
-from modelserver.model.diagnosis import ContractError, Diagnosis, File, Result, checked
-from modelserver.model.invocations import Scoring
+from modelserver.errors import CannotServeError, describe_error, one_line
+from modelserver.model.diagnosis import ContractError, DiagnosisModel, DiagnosisResult, UploadedFile, check_result
+from modelserver.model.invocations import ScoringModel
 
 # Another processor or library build rounds differently, by far less than what would change a diagnosis.
 RELATIVE_TOLERANCE = 1e-3
 ABSOLUTE_TOLERANCE = 1e-5
+_SCHEMA = 1
 _SERVING_EXAMPLE = "serving_input_example.json"
-_AGAIN = "correct the model and register a new version"
+_INPUT_EXAMPLE = "input_example.json"
+_CORRECT_IT = "correct the model and register a new version"
 
 
 @dataclass(frozen=True)
-class _Example:
+class _LoggedExample:
     """The logged request and the answer that it had."""
 
     metadata: dict[str, Any]
-    files: dict[str, File]
-    answer: Result
+    files: dict[str, UploadedFile]
+    answer: DiagnosisResult
 
 
-def replay(model_dir: Path, scoring: Scoring, diagnosis: Diagnosis) -> str:
-    """Replays what was logged with the model; returns what was proved, raises CannotServeError when it failed.
+def replay(model_dir: Path, scoring: ScoringModel, diagnosis: DiagnosisModel) -> str:
+    """Replays what was logged with the model; returns what was proved, as part of a sentence.
 
-    Blocks: call it in the kind of thread that will answer requests.
+    Raises CannotServeError when the model does not answer as it did. Blocks: call it in the kind of thread that will
+    answer requests.
     """
-    if (model_dir / "artifacts" / "replay").is_dir():
-        _replay_diagnosis(_read(model_dir / "artifacts" / "replay"), diagnosis)
+    logged_diagnosis = model_dir / "artifacts" / "replay"
+    if logged_diagnosis.is_dir():
+        _replay_diagnosis(_read_example(logged_diagnosis), diagnosis)
         return "its logged example was answered as logged"
     request = _serving_example(model_dir, scoring.example_information)
     if request is None:
@@ -45,14 +49,14 @@ def replay(model_dir: Path, scoring: Scoring, diagnosis: Diagnosis) -> str:
     return "its logged example was answered"
 
 
-def _replay_diagnosis(example: _Example, diagnosis: Diagnosis) -> None:
+def _replay_diagnosis(example: _LoggedExample, diagnosis: DiagnosisModel) -> None:
     try:
-        answer = diagnosis.call(example.metadata, example.files)
+        answer = diagnosis.predict(example.metadata, example.files)
     except ContractError as error:
-        raise CannotServeError(f"{error}; {_AGAIN}") from error
+        raise CannotServeError(f"{error}; {_CORRECT_IT}") from error
     except (Exception, SystemExit) as error:
         raise CannotServeError(
-            f"cannot answer the logged example: the model raised {describe(error)}; {_AGAIN}"
+            f"cannot answer the logged example: the model raised {describe_error(error)}; {_CORRECT_IT}"
         ) from error
     difference = _difference(answer, example.answer)
     if difference:
@@ -62,35 +66,37 @@ def _replay_diagnosis(example: _Example, diagnosis: Diagnosis) -> None:
         )
 
 
-def _difference(answer: Result, example: Result) -> str | None:
-    """The first difference between the answer and the logged one, as part of a sentence."""
-    if answer.diagnosis != example.diagnosis:
-        return f"diagnosis {answer.diagnosis!r} where {example.diagnosis!r} was logged"
-    if len(answer.output) != len(example.output):
-        return f"{len(answer.output)} numbers where {len(example.output)} were logged"
-    for index, (got, wanted) in enumerate(zip(answer.output, example.output, strict=True)):
-        if got is None or wanted is None:
-            if got is not wanted:
-                return f"output[{index}] = {got} where {wanted} was logged"
-        elif not math.isclose(got, wanted, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE):
-            return f"output[{index}] = {got} where {wanted} was logged"
+def _difference(answer: DiagnosisResult, logged: DiagnosisResult) -> str | None:
+    """The first difference between the answer and the logged one, as part of a sentence; None when there is none."""
+    if answer.diagnosis != logged.diagnosis:
+        return f"diagnosis {answer.diagnosis!r} where {logged.diagnosis!r} was logged"
+    if len(answer.output) != len(logged.output):
+        return f"{len(answer.output)} numbers where {len(logged.output)} were logged"
+    for index, (number, logged_number) in enumerate(zip(answer.output, logged.output, strict=True)):
+        if not _is_same_number(number, logged_number):
+            return f"output[{index}] = {number} where {logged_number} was logged"
     return None
 
 
-def _read(directory: Path) -> _Example:
-    """The example as the pipeline logged it."""
+def _is_same_number(number: float | None, logged: float | None) -> bool:
+    """Whether they differ by rounding only; None, which stands for what is not finite, equals None only."""
+    if number is None or logged is None:
+        return number is logged
+    return math.isclose(number, logged, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+
+
+def _read_example(directory: Path) -> _LoggedExample:
+    """The example as the pipeline logged it. Raises CannotServeError."""
     try:
         request = json.loads((directory / "request.json").read_bytes())
         response = json.loads((directory / "response.json").read_bytes())
-        if request["schema"] != 1:
-            raise ValueError(f"request.json has schema {request['schema']!r}, this server knows 1")
-        files = {}
-        for name, part in request["parts"].items():
-            if Path(part["file"]).name != part["file"]:
-                raise ValueError(f"part {name!r} names a file outside of its directory")
-            files[name] = File(part["filename"], bytearray((directory / part["file"]).read_bytes()))
+        if request["schema"] != _SCHEMA:
+            raise ValueError(f"request.json has schema {request['schema']!r}, this server knows {_SCHEMA}")
+        files = {name: _read_part(directory, name, part) for name, part in request["parts"].items()}
+        # JSON has no NaN: the pipeline logs null for it, as this server answers.
         output = [math.nan if item is None else item for item in response["output"]]
-        return _Example(dict(request["metadata"]), files, checked((output, response["diagnosis"])))
+        answer = check_result((output, response["diagnosis"]))
+        return _LoggedExample(dict(request["metadata"]), files, answer)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ContractError) as error:
         raise CannotServeError(
             f"cannot read the logged example: {one_line(f'{type(error).__name__}: {error}')}; "
@@ -98,50 +104,82 @@ def _read(directory: Path) -> _Example:
         ) from error
 
 
-def _replay_invocations(request: bytes, scoring: Scoring) -> None:
+def _read_part(directory: Path, name: str, part: Mapping[str, str]) -> UploadedFile:
+    """A file of the example. Raises ValueError, OSError, KeyError, TypeError."""
+    # The model's author wrote it: a path could name any file that this process may read.
+    if Path(part["file"]).name != part["file"]:
+        raise ValueError(f"part {name!r} names a file outside of its directory")
+    return UploadedFile(part["filename"], bytearray((directory / part["file"]).read_bytes()))
+
+
+def _replay_invocations(request: bytes, scoring: ScoringModel) -> None:
     try:
-        answer = scoring.call(request, JSON)
+        answer = scoring.score(request, JSON)
     except (Exception, SystemExit) as error:
-        raise CannotServeError(f"cannot answer the logged example: {describe(error)}; {_AGAIN}") from error
+        raise CannotServeError(f"cannot answer the logged example: {describe_error(error)}; {_CORRECT_IT}") from error
     if answer.status != 200:
-        raise CannotServeError(f"cannot answer the logged example: {one_line(answer.body)}; {_AGAIN}")
+        raise CannotServeError(f"cannot answer the logged example: {one_line(answer.body)}; {_CORRECT_IT}")
 
 
 def _serving_example(model_dir: Path, information: Mapping[str, Any]) -> bytes | None:
     """MLflow's own logged example as a body of /invocations, or None when the model has none that can be one.
 
-    `information`: what the MLmodel file says of it.
+    `information`: what the MLmodel file says of it. Raises CannotServeError.
     """
-    places = (information.get("serving_input_path"), _SERVING_EXAMPLE)
-    request = next((name for name in places if name and Path(name).name == name and (model_dir / name).is_file()), None)
-    example = model_dir / "input_example.json"
-    if request == _SERVING_EXAMPLE or not example.is_file():
-        return None if request is None else (model_dir / request).read_bytes()
-    # MLflow before 2.16 logs the example alone, or names the request otherwise.
-    try:
-        content = json.loads(example.read_bytes())
-    except ValueError as error:
-        raise CannotServeError(f"cannot read the logged example: {one_line(str(error))}; {_AGAIN}") from error
-    if isinstance(content, dict) and content.keys() == {"data"}:
-        return None  # of lists of lists it infers a signature that refuses them
+    request = _logged_request(model_dir, information)
+    example = model_dir / _INPUT_EXAMPLE
+    # MLflow before 2.16 logs the example alone, or names the request otherwise: then the example is looked at.
+    is_certain = request is not None and request.name == _SERVING_EXAMPLE
+    content = None if is_certain or not example.is_file() else _read_json(example)
+    if _is_refused_by_mlflow(content):
+        return None
     if request is not None:
-        return (model_dir / request).read_bytes()
-    made = _request(content, with_params=information.get("params") in ("true", True))
-    return None if made is None else json.dumps(made).encode()
+        return request.read_bytes()
+    body = _request_of_example(content, with_params=information.get("params") in ("true", True))
+    return json.dumps(body).encode() if body is not None else None
 
 
-def _request(content: Any, with_params: bool) -> dict[str, Any] | None:
-    """The request that is made of an example which was logged alone, a table or tensors.
+def _logged_request(model_dir: Path, information: Mapping[str, Any]) -> Path | None:
+    """The file with a request that MLflow has logged; None when there is none."""
+    for name in (information.get("serving_input_path"), _SERVING_EXAMPLE):
+        # The MLmodel file is the author's: a path in it could name any file that this process may read.
+        if name and Path(name).name == name and (model_dir / name).is_file():
+            return model_dir / name
+    return None
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError as error:
+        raise CannotServeError(f"cannot read the logged example: {one_line(str(error))}; {_CORRECT_IT}") from error
+
+
+def _is_refused_by_mlflow(example: Any) -> bool:
+    """Whether it was logged of lists of lists: MLflow infers a signature from them that refuses them."""
+    return isinstance(example, dict) and example.keys() == {"data"}
+
+
+def _request_of_example(content: Any, with_params: bool) -> dict[str, Any] | None:
+    """The request that is made of an example which was logged alone, a table or tensors; None when none can be made.
 
     `with_params`: MLflow has put what it would have written without them below another `inputs`.
     """
     if not isinstance(content, dict):
         return None
     if with_params and content.keys() == {"inputs", "params"}:
-        inner, params = content["inputs"], {"params": content["params"]}
-        if isinstance(inner, dict) and "data" in inner and inner.keys() <= {"columns", "data", "index"}:
-            return {"dataframe_split": inner, **params}
-        return {**inner, **params} if isinstance(inner, dict) and inner.keys() == {"inputs"} else content
+        return _request_with_params(content)
     if {"columns", "data"} <= content.keys():
         return {"dataframe_split": content}
     return content if "inputs" in content or "instances" in content else None
+
+
+def _request_with_params(content: dict[str, Any]) -> dict[str, Any]:
+    inputs, params = content["inputs"], {"params": content["params"]}
+    if not isinstance(inputs, dict):
+        return content
+    is_table = "data" in inputs and inputs.keys() <= {"columns", "data", "index"}
+    if is_table:
+        return {"dataframe_split": inputs, **params}
+    is_tensor = inputs.keys() == {"inputs"}
+    return {**inputs, **params} if is_tensor else content

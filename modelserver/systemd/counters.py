@@ -12,10 +12,11 @@ class Counters:
     requests: int = 0
     errors: int = 0
 
-    def finished(self, failed: bool) -> None:
-        """One more request; `failed` when the release is to blame for its answer, not the client."""
+    def count(self, release_failed: bool) -> None:
+        """One more request was answered; `release_failed` when the release is to blame, not the client."""
         self.requests += 1
-        self.errors += failed
+        self.errors += release_failed
 
     def __str__(self) -> str:
+        # The reconciler reads this at the end of the status line, and judges a soak by it.
         return f"requests={self.requests} errors={self.errors}"

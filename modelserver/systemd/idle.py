@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 
-class Idleness:
-    """How long nobody has wanted anything."""
+class IdleTimer:
+    """How long the server has been idle. All times are seconds of the event loop's clock."""
 
     def __init__(self, timeout: int, soak: int) -> None:
-        """Over after `timeout` seconds (0: never), but not within the first `soak` seconds."""
+        """Expires after `timeout` idle seconds (0: never), but not within the first `soak` seconds."""
         self._timeout = timeout
         self._soak = soak
-        self._not_before = 0.0
-        self._since = 0.0
+        self._soak_ends = 0.0
+        self._idle_since = 0.0
 
     def start(self, now: float) -> None:
         """The server is ready."""
-        self._not_before = now + self._soak
-        self._since = now
+        self._soak_ends = now + self._soak
+        self._idle_since = now
 
-    def busy(self, now: float) -> None:
-        """Somebody wants something, or the server is not free to leave."""
-        self._since = now
+    def reset(self, now: float) -> None:
+        """A request is under way, or the server is not free to leave."""
+        self._idle_since = now
 
-    def over(self, now: float) -> bool:
-        """Whether to leave."""
-        return 0 < self._timeout <= self.seconds(now) and now >= self._not_before
+    def has_expired(self, now: float) -> bool:
+        """Whether the server may leave."""
+        has_been_idle = 0 < self._timeout <= self.seconds(now)
+        # The reconciler takes a candidate that ends within its soak for one that failed.
+        return has_been_idle and now >= self._soak_ends
 
     def seconds(self, now: float) -> int:
-        """How long it has been idle."""
-        return int(now - self._since)
+        """How long the server has been idle."""
+        return int(now - self._idle_since)

@@ -21,9 +21,11 @@ class PriorityFormatter(logging.Formatter):
 
 def log_to_standard_error() -> None:
     """Sends warnings of everything and the server's own information to stderr, prefixed when the journal reads it."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what a model prints is to be read when it prints it
+    # Into a pipe, Python would keep what a model prints until a buffer of 8 KiB is full.
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     handler = logging.StreamHandler(sys.stderr)
+    # systemd sets it where the journal reads stderr; a person at a terminal would only be puzzled by the prefixes.
     if "JOURNAL_STREAM" in os.environ:
         handler.setFormatter(PriorityFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
@@ -33,9 +35,8 @@ def log_to_standard_error() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def mlflow_is_ready() -> None:
-    """Its warnings were of the model; from here on they would be of requests.
-
-    Any client could fill the journal with them, and some quote the request. What the model's own code logs stays.
-    """
+def silence_mlflow() -> None:
+    """Drops MLflow's warnings once the model is loaded; what the model's own code logs stays."""
+    # Until then they were of the model. From here on they would be of requests: any client could fill the journal
+    # with them, and some quote the request.
     logging.getLogger("mlflow").setLevel(logging.ERROR)

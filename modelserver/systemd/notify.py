@@ -8,13 +8,13 @@ import socket
 
 from modelserver.errors import one_line
 
-# systemd reads what it is sent at once. If it ever does not, requests must not wait for it.
+# systemd reads at once what it is sent. If it ever does not, requests must not wait for it.
 _PATIENCE_SECONDS = 1.0
 _log = logging.getLogger("modelserver")
 
 
 class Notifier:
-    """Sends state to the service manager, or nowhere when nobody asked for it."""
+    """Sends state to the service manager, or nowhere when the server was not started by one."""
 
     def __init__(self, address: str | None) -> None:
         """`address` as in NOTIFY_SOCKET."""

@@ -16,8 +16,8 @@ _ALWAYS = {
 }
 # Where a server has no network, a look-up that waits for a time-out would only delay READY.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-# Where libraries put what they cache; each of them fails or warns when its place is read-only.
-_PLACES = {
+# Which directory below a scratch directory each gets. Libraries cache there, and fail or warn where it is read-only.
+_CACHE_VARIABLES = {
     "HOME": "",
     "XDG_CACHE_HOME": "cache",
     "XDG_CONFIG_HOME": "config",
@@ -27,8 +27,12 @@ _PLACES = {
 }
 
 
-def prepare(offline: bool = True) -> None:
-    """Gives libraries a writable home under the temporary directory when the service has none of its own."""
+def prepare_process_environment(offline: bool = True) -> None:
+    """Gives libraries a writable home under the temporary directory when the service has none of its own.
+
+    `offline`: the model has no network. Call it before any library is imported. Raises CannotServeError.
+    """
+    # What the unit sets itself stays: a template of the host's own may know better.
     for name, value in {**_ALWAYS, **(_OFFLINE if offline else {})}.items():
         os.environ.setdefault(name, value)
     home = os.environ.get("HOME")
@@ -36,7 +40,7 @@ def prepare(offline: bool = True) -> None:
         return
     try:
         scratch = Path(tempfile.mkdtemp(prefix="modelserver-"))
-        for name, folder in _PLACES.items():
+        for name, folder in _CACHE_VARIABLES.items():
             (scratch / folder).mkdir(exist_ok=True)
             os.environ[name] = str(scratch / folder)
     except OSError as error:

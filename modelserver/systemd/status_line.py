@@ -13,51 +13,56 @@ _SECONDS_BETWEEN = 60.0
 _log = logging.getLogger("modelserver")
 
 
-class Reports:
-    """The status lines of one server from READY=1 on."""
+class StatusLine:
+    """The status lines of one server from READY=1 on. All times are seconds of the event loop's clock.
+
+    The reconciler reads the words "answering as" and "standing by", and the counters at the end of the line.
+    """
 
     def __init__(self, notifier: Notifier, counters: Counters, release: str, proof: str, soak: int) -> None:
-        """Reports `counters` often for `soak` seconds after READY=1, and rarely then; `proof` of that it may answer."""
+        """Tells `counters` often for `soak` seconds after READY=1, then seldom; `proof` says why it may answer."""
         self._notifier = notifier
         self._counters = counters
         self._answering = f"answering as {release}; {proof}"
         self._standing_by = f"standing by as {release}"
         self._soak = soak
         self._soak_ends = 0.0
-        self._doing = ""
-        self._told = ""
-        self._told_at = 0.0
+        self._activity = ""
+        self._last_line = ""
+        self._last_told_at = 0.0
 
     def ready(self, now: float, standing_by: bool) -> None:
-        """The first line, together with READY=1; the soak begins."""
+        """Tells the first line, together with READY=1; the soak begins."""
         self._soak_ends = now + self._soak
-        self.change(now, standing_by, "READY=1")
+        self.set_standby(now, standing_by, "READY=1")
 
-    def change(self, now: float, standing_by: bool, *states: str) -> None:
-        """Says at once whether the server answers or stands by from now on."""
-        self._doing = self._standing_by if standing_by else self._answering
+    def set_standby(self, now: float, standing_by: bool, *states: str) -> None:
+        """Tells at once whether the server answers or stands by from now on."""
+        self._activity = self._standing_by if standing_by else self._answering
         self._tell(now, *states)
-        _log.info("%s", self._doing)
+        _log.info("%s", self._activity)
 
     def tick(self, now: float) -> None:
         """Tells what is new, unless the last line is too recent. To be called often: then the last change is told."""
-        if self._line() == self._told:
+        if self._line() == self._last_line:
             return
-        # Judged by the last line: what happened at the very end of the soak is told at its pace.
-        between = _SECONDS_BETWEEN_IN_SOAK if self._told_at < self._soak_ends else _SECONDS_BETWEEN
-        if now - self._told_at >= between:
+        # Judged by when the last line was told: a change at the very end of the soak is still told at the soak's pace.
+        was_in_soak = self._last_told_at < self._soak_ends
+        between = _SECONDS_BETWEEN_IN_SOAK if was_in_soak else _SECONDS_BETWEEN
+        if now - self._last_told_at >= between:
             self._tell(now)
 
-    def leaving(self, why: str) -> None:
-        """The last line, together with STOPPING=1."""
+    def stopping(self, why: str) -> None:
+        """Tells the last line, together with STOPPING=1."""
         self._notifier.status(why, "STOPPING=1")
         _log.info("no longer accepting: %s", why)
 
     def _line(self) -> str:
-        return f"{self._doing}; {self._counters}"
+        return f"{self._activity}; {self._counters}"
 
     def _tell(self, now: float, *states: str) -> None:
         line = self._line()
-        self._told_at = now
+        self._last_told_at = now
+        # A line that could not be told is still news: tick() tries it again.
         if self._notifier.status(line, *states):
-            self._told = line
+            self._last_line = line

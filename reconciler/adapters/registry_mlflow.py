@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from reconciler.adapters.credentials import CredentialError, registry_login
 from reconciler.adapters.mlflow_client import causes, describe_failure, log_in, prepare_environment
 from reconciler.adapters.registry_answers import LISTS, is_odd
-from reconciler.core.registry.selection import Model, RegistryReading, Version
+from reconciler.core.registry.reading import Model, RegistryReading, Version
 from reconciler.core.registry.version_queries import MAX_ROWS, Question, agree, needs, questions
 from reconciler.core.state.snapshot import Choose
 from reconciler.ports.registry import RegistryError

@@ -17,7 +17,9 @@ from pydantic import ValidationError
 
 from reconciler.adapters.journal import configure, notify
 from reconciler.agent.report import Reporter
-from reconciler.core.registry.selection import InconsistentReadingError, RegistryReading, changes, select
+from reconciler.core.registry.reading import RegistryReading
+from reconciler.core.registry.selection import InconsistentReadingError, select
+from reconciler.core.registry.selection_changes import changes
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import paths, status_lines

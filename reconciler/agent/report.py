@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from reconciler.core.registry.host_tags import REFRESHED, Host, deployed, due, host_id, tag_key
-from reconciler.core.registry.selection import RegistryReading, Version
+from reconciler.core.registry.reading import RegistryReading, Version
 from reconciler.core.state.status import Status
 from reconciler.files.status_file import NoStatusError, read_status
 from reconciler.ports.registry import Registry, RegistryError

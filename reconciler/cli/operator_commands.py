@@ -17,7 +17,7 @@ from reconciler.cli.exit import FAILED, MISUSED, need_root, refuse
 from reconciler.cli.times import MomentError, moment_after, parse_moment
 from reconciler.core.operators.requests import MAX_WHO, MAX_WHY, Request, Verb
 from reconciler.core.text.quote import one_line
-from reconciler.core.units.names import why_not_deployable
+from reconciler.core.units.names import MAX_VERSION, why_not_deployable
 
 app = typer.Typer()
 
@@ -63,7 +63,7 @@ def rollback(
     to: Annotated[
         int | None,
         typer.Option(
-            "--to", metavar="VERSION", min=1, max=9_999_999_999, help="A version whose release is kept on this host."
+            "--to", metavar="VERSION", min=1, max=MAX_VERSION, help="A version whose release is kept on this host."
         ),
     ] = None,
     why: Why = "",

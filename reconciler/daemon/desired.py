@@ -1,6 +1,14 @@
-"""From a snapshot and the settings to what this host should run."""
+"""From a snapshot and the settings to what this host should run.
+
+The core does not know the settings: it has dataclasses of its own, each for one subject. Their fields are called as the
+settings are, wherever they are the same, so that `pick` copies them.
+"""
 
 from collections.abc import Collection
+from dataclasses import fields
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from pydantic import BaseModel
 
 from reconciler.core.planner.guard import DesiredReleases
 from reconciler.core.planner.inputs import Retention
@@ -8,83 +16,67 @@ from reconciler.core.planner.unit_values import StepSettings
 from reconciler.core.registry.policy import Defaults, Policy, desired_release, limit_deployments
 from reconciler.core.state.ledger import Ledger, Rules
 from reconciler.core.state.reason import Reason
-from reconciler.core.state.release import Parameters, Refused, Rollout
+from reconciler.core.state.release import Parameters, Refused, Release, Rollout
 from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.addresses import Listening
 from reconciler.settings.model import Settings
 
 
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Values = TypeVar("Values", bound=_Dataclass)
+
+
+def pick(values: type[Values], section: BaseModel, **other: object) -> Values:
+    """Copy from a section of the settings what a dataclass of the core has under the same names.
+
+    `other`: fields whose value is not the setting as it is. A field that the section lacks is an AttributeError: each
+    of these dataclasses is made at every start and in the tests, so that it shows at once.
+    """
+    same = {field.name: getattr(section, field.name) for field in fields(values) if field.name not in other}
+    return values(**same, **other)
+
+
 def desired(snapshot: Snapshot, settings: Settings, ledger: Ledger, here: Collection[str]) -> DesiredReleases:
-    """Give each selected version its parameters, or the reason why it gets none; `here`: the deployments there are."""
-    usual, allowed = defaults(settings), policy(settings)
-    found = {
-        model.name: desired_release(model, usual, allowed, ledger.record(model.name).generation)
-        for model in snapshot.models
-    }
-    # What is selected and cannot be deployed is no reason to take down what serves.
-    found |= {one.name: Refused(one.name, 0, one.why) for one in snapshot.not_deployable if one.name in here}
+    """Give each selected version its parameters, or the reason why it gets none; `here`: the deployments there are.
+
+    A model that is missing from the answer is not selected: the planner may remove its deployment.
+    """
+    usual = defaults(settings)
+    allowed = policy(settings)
+    found: dict[str, Release | Refused] = {}
+    for model in snapshot.models:
+        generation = ledger.record(model.name).generation
+        found[model.name] = desired_release(model, usual, allowed, generation)
+    for model_not_deployable in snapshot.not_deployable:
+        name = model_not_deployable.name
+        # What is selected and cannot be deployed is no reason to take down what serves.
+        if name in here:
+            found[name] = Refused(name, 0, model_not_deployable.why)
     return limit_deployments(found, here, allowed.max_deployments)
 
 
 def defaults(settings: Settings) -> Defaults:
-    """Pick out how this host runs what says nothing about it."""
-    deploy = settings.deploy
-    parameters = Parameters(
-        runtime=deploy.runtime,
-        environment=deploy.environment,
-        start_timeout=deploy.start_timeout,
-        stop_timeout=deploy.stop_timeout,
-        memory_max=deploy.memory_max,
-        cpu_quota=deploy.cpu_quota,
-        tasks_max=deploy.tasks_max,
-        max_body=deploy.max_body,
-        watchdog=deploy.watchdog,
-        idle_timeout=deploy.idle_timeout,
-        network=deploy.network,
-        devices=deploy.devices,
-        cache=deploy.cache,
-    )
-    return Defaults(parameters, rollout_settings(settings))
+    """Pick out how this host runs a version whose tags say nothing about it."""
+    return Defaults(pick(Parameters, settings.deploy), rollout_settings(settings))
 
 
 def policy(settings: Settings) -> Policy:
     """Pick out what the registry may decide."""
-    rules = settings.policy
-    return Policy(
-        names=rules.names,
-        runtimes=rules.runtimes,
-        tags=frozenset(rules.tags),
-        networks=rules.networks,
-        devices=rules.devices,
-        max_memory=rules.max_memory,
-        max_cpu=rules.max_cpu,
-        max_replicas=rules.max_replicas,
-        max_deployments=rules.max_deployments,
-    )
+    return pick(Policy, settings.policy, tags=frozenset(settings.policy.tags))
 
 
 def listening(settings: Settings) -> Listening:
     """Pick out where deployments listen and who may speak to them."""
-    deploy = settings.deploy
-    return Listening(
-        address=str(deploy.address),
-        peers=deploy.peers,
-        socket_user=deploy.socket_user,
-        socket_group=deploy.socket_group,
-        socket_mode=deploy.socket_mode,
-    )
+    return pick(Listening, settings.deploy, address=str(settings.deploy.address))
 
 
 def rollout_settings(settings: Settings) -> Rollout:
     """Pick out how releases come into service."""
-    deploy = settings.deploy
-    return Rollout(
-        strategy=deploy.strategy,
-        soak=deploy.soak,
-        max_error_rate=deploy.max_error_rate,
-        replicas=deploy.replicas,
-    )
+    return pick(Rollout, settings.deploy)
 
 
 def retention(settings: Settings) -> Retention:
@@ -95,21 +87,21 @@ def retention(settings: Settings) -> Retention:
 
 def rules(settings: Settings) -> Rules:
     """Pick out what may be removed without a person's yes."""
-    rhythm = settings.reconcile
-    return Rules(prune_from=rhythm.prune_from, prune_share=rhythm.prune_share, prune_unknown=rhythm.prune_unknown)
+    section = settings.reconcile
+    # Rules is no dataclass: the ledger keeps it in a file.
+    return Rules(prune_from=section.prune_from, prune_share=section.prune_share, prune_unknown=section.prune_unknown)
 
 
 def not_deployable(snapshot: Snapshot, desired: DesiredReleases) -> list[Outlook]:
-    """Report the selected models that no host could deploy and that are not told of otherwise."""
-    return [
-        Outlook(name=one.name, state=State.NOT_DEPLOYABLE, reason=Reason.NAME_NOT_ALLOWED, message=one.why)
-        for one in snapshot.not_deployable
-        if one.name not in desired
-    ]
+    """Report the selected models that no host could deploy, except those that `desired` tells of."""
+    state, reason = State.NOT_DEPLOYABLE, Reason.NAME_NOT_ALLOWED
+    untold = [model for model in snapshot.not_deployable if model.name not in desired]
+    return [Outlook(name=model.name, state=state, reason=reason, message=model.why) for model in untold]
 
 
 def step_settings(settings: Settings) -> StepSettings:
     """Pick out what the release steps are told."""
+    # The same word, such as `deadline`, is in several of these sections, so that the names here are others.
     return StepSettings(
         registry_uri=settings.registry.uri,
         workspace=settings.registry.workspace,

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.core.planner.actions import Action, Start
 from reconciler.core.planner.deployment_view import MAX_MESSAGE
-from reconciler.core.state import backoff, memory
+from reconciler.core.state.backoff import RetryPolicy
 from reconciler.core.state.memory import Memory
 from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.text.quote import one_line
-from reconciler.core.units.failures import why_failed
 from reconciler.core.units.observed import Observed
 from reconciler.daemon.clock import Clock
 from reconciler.files.atomic import in_words
@@ -25,20 +24,7 @@ class Notes:
 
     def note_failures(self, seen: Observed, rhythm: ReconcileSettings) -> None:
         """Note which units failed, when each may be tried again, and which ports somebody else holds."""
-        now = self.clock.monotonic()
-        retries = backoff.update(
-            self.memory.backoff,
-            seen.units,
-            seen.files,
-            why_failed,
-            now,
-            rhythm.retry_min,
-            rhythm.retry_max,
-            self.clock.jitter,
-        )
-        # After the retries: a socket that failed too often has another trouble than its port.
-        ports = memory.busy_ports(seen, self.memory.busy_ports, retries.retry_later, now)
-        self.memory = replace(self.memory, backoff=retries, busy_ports=ports)
+        self.memory = self.memory.note_failures(seen, self.clock.monotonic(), self._retry_policy(rhythm))
 
     def note_selection(self, seen: Observed, snapshot: Snapshot) -> None:
         """Note since when each deployment of this host is known not to be selected."""
@@ -55,14 +41,8 @@ class Notes:
         if is_socket_start:
             return  # the socket itself shows that it failed, and it may get another port at once
         # Everything else of that deployment waits with it: its later actions rely on the earlier ones.
-        self.memory = self.memory.pause(
-            turn,
-            one_line(in_words(error), MAX_MESSAGE),
-            self.clock.monotonic(),
-            rhythm.retry_min,
-            rhythm.retry_max,
-            self.clock.jitter(),
-        )
+        why = one_line(in_words(error), MAX_MESSAGE)
+        self.memory = self.memory.note_failed_action(turn, why, self.clock.monotonic(), self._retry_policy(rhythm))
 
     def note_worked(self, turn: str) -> None:
         """End the pause of a deployment, or of a shared unit, all of whose actions worked."""
@@ -79,3 +59,7 @@ class Notes:
     def paused(self) -> dict[str, str]:
         """Return the deployments and shared units whose turn has not come again, each with the reason."""
         return self.memory.paused(self.clock.monotonic())
+
+    def _retry_policy(self, rhythm: ReconcileSettings) -> RetryPolicy:
+        """Return how long the settings say to wait after a failure."""
+        return RetryPolicy(rhythm.retry_min, rhythm.retry_max, self.clock.jitter)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, replace
 
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core.operators.requests import RequestContext, next_expiry
+from reconciler.core.operators.context import RequestContext
+from reconciler.core.operators.suspension import next_expiry
 from reconciler.core.planner.evidence import heard
 from reconciler.core.planner.guard import DesiredReleases
 from reconciler.core.planner.inputs import PlannerInputs
@@ -123,12 +124,12 @@ class Reconciler:
             parallel_steps=rhythm.parallel_steps,
             unselected=memory.unselected,
             exhausted=memory.exhausted(rhythm.mend_budget, now, rhythm.mend_window),
-            retry_later=memory.backoff.active(now),
+            retry_later=memory.backoff.waiting(now),
             failed=frozenset(memory.backoff.retry_later),
             busy_ports=frozenset(memory.busy_ports),
             paused=frozenset(memory.paused(now)),
             reload_due=memory.reload_due,
-            tries={unit: hold.count for unit, hold in memory.backoff.retry_later.items()},
+            tries={unit: retry.count for unit, retry in memory.backoff.retry_later.items()},
             unwritten=self.ledger.unwritten,
             patience=float(self.settings.deploy.hand_over_timeout),
         )

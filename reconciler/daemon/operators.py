@@ -4,8 +4,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from reconciler.core.operators.requests import RequestContext, Verb, expire
-from reconciler.core.state.history import observed
+from reconciler.core.operators.context import RequestContext
+from reconciler.core.operators.requests import Verb
+from reconciler.core.operators.suspension import expire
+from reconciler.core.state.history import Sighting, observed
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.names import ReleaseId
@@ -48,10 +50,13 @@ class OperatorDesk:
     def record_history(
         self, serving: Mapping[str, ReleaseId | None], outlooks: Collection[Outlook], ledger: Ledger, now: datetime
     ) -> None:
-        """Record in the history what runs now and what was rejected. `serving`: by deployment, None where nothing."""
-        rejected = {
-            name: [(rejection.release, rejection.message) for rejection in record.rejected]
-            for name, record in ledger.records.items()
-        }
-        removed = {outlook.name: outlook.message for outlook in outlooks if outlook.state is State.REMOVING}
-        self.history.write(observed(self.history.history, serving, removed, rejected, now))
+        """Record in the history what runs now and what was rejected. `serving`: by deployment, None where nothing.
+
+        Also of deployments that only the ledger knows: a release of theirs may be rejected.
+        """
+        removals = {outlook.name: outlook.message for outlook in outlooks if outlook.state is State.REMOVING}
+        sightings = {}
+        for name in (*ledger.records, *serving, *removals):
+            rejected = {rejection.release: rejection.message for rejection in ledger.record(name).rejected}
+            sightings[name] = Sighting(serving.get(name), removals.get(name, ""), rejected)
+        self.history.write(observed(self.history.history, sightings, now))

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from reconciler.core.operators.requests import RefusedRequestError, Request, RequestContext, carry_out
+from reconciler.core.operators.carry_out import carry_out
+from reconciler.core.operators.context import RequestContext
+from reconciler.core.operators.requests import RefusedRequestError, Request
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.text.quote import one_line
+from reconciler.core.text.strict import StrictModel
 from reconciler.core.units import paths
 from reconciler.files.atomic import clear, in_words, replace_file
 from reconciler.files.ledger_file import LedgerFile
@@ -28,7 +31,7 @@ log = structlog.get_logger()
 REQUESTS = Path(paths.RUN_DIRECTORY) / "requests"
 """In memory: going back must not need a disk."""
 MAX_BYTES = 16 * 1024
-MAX_MESSAGE = 4000
+MAX_ANSWER = 4000
 STALE = 120.0
 """Seconds after which nobody waits for a request any more. To carry it out then would surprise people."""
 ABANDONED = 3600.0
@@ -36,10 +39,8 @@ ABANDONED = 3600.0
 _ID = re.compile(r"[0-9a-z-]{1,64}")
 
 
-class RequestAnswer(BaseModel):
+class RequestAnswer(StrictModel):
     """What became of a request."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     ok: bool
@@ -136,7 +137,7 @@ class RequestInbox:
     def answer(self, identity: str, ok: bool, message: str) -> None:
         """Answer a request. Even when the answer cannot be written, the request is not carried out twice."""
         try:
-            answer = RequestAnswer(schema=1, ok=ok, message=one_line(message, MAX_MESSAGE))
+            answer = RequestAnswer(schema=1, ok=ok, message=one_line(message, MAX_ANSWER))
             content = answer.model_dump_json(by_alias=True).encode()
             replace_file(self._directory / f"{identity}.answer", content, 0o600)
         except OSError as error:

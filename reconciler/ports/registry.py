@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from reconciler.core.registry.selection import RegistryReading, Version
+from reconciler.core.registry.reading import RegistryReading, Version
 from reconciler.core.state.snapshot import Choose
 
 

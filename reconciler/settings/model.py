@@ -1,16 +1,21 @@
-"""The settings of a host: every section and key, its type, its default and its bounds."""
+"""The settings of a host: every section and key, its type, its default and its bounds.
+
+A section is a class, a key is a field. config/config.toml is the reference for people: a test compares its keys and
+defaults with these. How to add one is in docs/developing.md.
+"""
 
 from ipaddress import IPv4Address
-from typing import Annotated, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, model_validator
+from pydantic import BaseModel, Field, IPvAnyAddress, create_model, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reconciler.core.registry.sandbox_openings import Device, Network
-from reconciler.core.registry.tags import MAX_TASKS
+from reconciler.core.state.release import Parameters, Rollout
+from reconciler.core.state.setting_kinds import NotNegativeSize, RuntimeName, Seconds, SecondsOrNone, declarations
 from reconciler.core.state.snapshot import Choose
-from reconciler.core.text.sizes import CpuQuota, Size
+from reconciler.core.text.sizes import CpuQuota
 from reconciler.core.units.names import MAX_REPLICAS
+from reconciler.core.units.sandbox_openings import Device, Network
 from reconciler.settings.values import (
     Account,
     Address,
@@ -20,10 +25,7 @@ from reconciler.settings.values import (
     Mode,
     NamePattern,
     OptionalAddressOrDirectory,
-    Runtime,
     Scheme,
-    Seconds,
-    SecondsOrNone,
     Selector,
     TagKey,
     Workspace,
@@ -32,14 +34,12 @@ from reconciler.settings.values import (
 
 ENVIRONMENT_PREFIX = "MLFLOW_RECONCILER_"
 
-NotNegativeSize = Annotated[Size, Field(ge=0)]
+
+class _Section(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True):
+    """A table of config.toml. What it refuses is never repeated in an error: it may be a password."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class RegistrySettings(_Section):
+class RegistrySettings(_Section, frozen=True):
     """The MLflow server and what of it is wanted here."""
 
     uri: Address = "http://127.0.0.1:5000"
@@ -57,8 +57,30 @@ class RegistrySettings(_Section):
     """Whether the agent writes `deployed.<host>` tags to the model versions."""
 
 
-class DeploySettings(_Section):
-    """How releases run, unless a tag that the policy allows says otherwise."""
+# The keys that are declared at the fields of `Parameters` and `Rollout`, with the types and defaults of settings. They
+# are made when the program runs, so that a type checker is told about them apart: by the fields themselves.
+if TYPE_CHECKING:
+
+    class _ReleaseSettings(_Section, Parameters, Rollout, frozen=True):
+        """Has the fields of both, and none of their methods."""
+
+else:
+    _ReleaseSettings = create_model(
+        "_ReleaseSettings",
+        __base__=_Section,
+        **{
+            key: (declaration.kind.setting, declaration.in_settings)
+            for key, declaration in {**declarations(Parameters), **declarations(Rollout)}.items()
+        },
+    )
+
+
+class DeploySettings(_ReleaseSettings, frozen=True):
+    """How releases run, unless a tag that the policy allows says otherwise.
+
+    Declared here is what is the same for all releases of this host. The fields of `Parameters` and `Rollout` in
+    core/state/release.py are keys of this section, too.
+    """
 
     address: IPvAnyAddress = IPv4Address("127.0.0.1")
     """The address of this host that deployments listen at."""
@@ -69,33 +91,6 @@ class DeploySettings(_Section):
     socket_group: Account = "mlflow-clients"
     socket_mode: Mode = "0660"
     """Who may open the unix socket."""
-    runtime: Runtime = "native"
-    environment: Literal["model", "host"] = "model"
-    start_timeout: Seconds = 300
-    stop_timeout: Seconds = 30
-    memory_max: NotNegativeSize = 4 * 1024**3
-    """Bytes; 0 is no limit."""
-    cpu_quota: CpuQuota = 400
-    """Percent of one CPU; 0 is no limit."""
-    tasks_max: Annotated[int, Field(ge=16, le=MAX_TASKS)] = 512
-    """Processes and threads of one server."""
-    network: tuple[Network, ...] = ()
-    """Networks that every model may reach."""
-    devices: tuple[Device, ...] = ()
-    """Devices that every model may use."""
-    cache: bool = False
-    """Whether every release gets a directory to write to."""
-    max_body: NotNegativeSize = 64 * 1024**2
-    watchdog: SecondsOrNone = 60
-    """Seconds within which a server that serves must say that its event loop runs; 0 is no limit."""
-    idle_timeout: SecondsOrNone = 0
-    """Seconds without a request after which a server ends until the next one; 0 is never."""
-    replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 1
-    strategy: Literal["hand-over", "recreate"] = "hand-over"
-    soak: SecondsOrNone = 120
-    """Seconds under traffic during which the release before is kept ready; 0 is none."""
-    max_error_rate: Annotated[int, Field(ge=0, le=100)] = 10
-    """Percent of a new release's answers in its soak that may be errors of its own."""
     hand_over_timeout: Seconds = 5
     """Seconds within which a server must step aside, or come back; afterwards it is stopped."""
     keep_releases: Annotated[int, Field(ge=0, le=100)] = 1
@@ -105,27 +100,34 @@ class DeploySettings(_Section):
     verify_interval: SecondsOrNone = 3600
     """Seconds after which the files of what serves are compared with their digests again; 0 is never."""
 
+    # What a check of several keys says begins with the key to mend, which `load` then names.
+
     @model_validator(mode="after")
     def _replicas_do_not_idle(self) -> Self:
-        if self.idle_timeout and self.replicas > 1:
+        """Refuse what `policy` refuses in tags, too: the next request would start only one of the replicas."""
+        ends_when_idle = self.idle_timeout > 0
+        if ends_when_idle and self.replicas > 1:
             raise wrong("idle_timeout: should be 0 where there is more than one replica")
         return self
 
     @model_validator(mode="after")
     def _peers_of_an_open_address_are_named(self) -> Self:
-        if not self.peers and not self.address.is_loopback:
+        """Refuse an address that others can reach before somebody has thought of who they are."""
+        is_open = not self.address.is_loopback
+        if is_open and not self.peers:
             raise wrong("address: should be a loopback address, or deploy.peers should name who may speak to it")
         return self
 
     @model_validator(mode="after")
     def _ports_make_a_range(self) -> Self:
+        """Refuse a range that is empty, and the ports that belong to services of root's."""
         low, high = self.port_range
         if not 1024 <= low <= high <= 65535:
             raise wrong("port_range: should be [lowest, highest] within 1024 and 65535")
         return self
 
 
-class FetchSettings(_Section):
+class FetchSettings(_Section, frozen=True):
     """How model versions are downloaded."""
 
     deadline: Seconds = 1800
@@ -149,7 +151,7 @@ class FetchSettings(_Section):
     """A program of root's and its arguments, which must agree to the files of a version; none if empty."""
 
 
-class BuildSettings(_Section):
+class BuildSettings(_Section, frozen=True):
     """Where the packages of a model's environment may come from."""
 
     deadline: Seconds = 1800
@@ -162,12 +164,13 @@ class BuildSettings(_Section):
 
     @model_validator(mode="after")
     def _what_builds_has_no_hash(self) -> Self:
+        """Refuse two rules that contradict each other, instead of having one of them win."""
         if self.require_hashes and self.allow_source:
             raise wrong("require_hashes: should be false where allow_source is true: what builds a package has no hash")
         return self
 
 
-class ReconcileSettings(_Section):
+class ReconcileSettings(_Section, frozen=True):
     """The rhythm of the reconciler."""
 
     interval: Seconds = 30
@@ -187,17 +190,18 @@ class ReconcileSettings(_Section):
 
     @model_validator(mode="after")
     def _retries_grow(self) -> Self:
+        """Refuse a longest delay that is shorter than the first."""
         if self.retry_max < self.retry_min:
             raise wrong("retry_max: should be at least retry_min")
         return self
 
 
-class PolicySettings(_Section):
+class PolicySettings(_Section, frozen=True):
     """What whoever may write to the registry can have this host run; what is not listed is refused."""
 
     names: tuple[NamePattern, ...] = ()
     """Models that may be deployed, as names or patterns with `*`."""
-    runtimes: tuple[Runtime, ...] = ("native",)
+    runtimes: tuple[RuntimeName, ...] = ("native",)
     networks: tuple[Network, ...] = ()
     """Networks that a tag may open to a model."""
     devices: tuple[Device, ...] = ()
@@ -219,7 +223,7 @@ class PolicySettings(_Section):
 
 
 class Settings(BaseSettings):
-    """All settings of a host, never changed once made; `load_settings.load` is the way to get them."""
+    """All settings of a host, never changed once made; `load.load` is the way to get them."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -251,12 +255,10 @@ class Settings(BaseSettings):
 
 def known_keys() -> tuple[str, ...]:
     """List every key as section.key."""
-    return tuple(
-        f"{name}.{key}"
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        for key in field.annotation.model_fields
-    )
-
-
-POLICY_KEYS: tuple[str, ...] = get_args(TagKey)
+    keys: list[str] = []
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        # All of them are sections; pydantic's types do not say so.
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            keys += (f"{name}.{key}" for key in section.model_fields)
+    return tuple(keys)

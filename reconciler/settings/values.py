@@ -1,13 +1,16 @@
-"""What one setting may be: seconds, selectors, addresses, schemes, each with the words that say what is wrong."""
+"""What one setting may be: selectors, addresses, schemes, each with the words that say what is wrong.
+
+The kinds of values that tags have, too, are in core/state/setting_kinds.py.
+"""
 
 import re
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from reconciler.core.registry.tags import RUNTIME_PATTERN
+from reconciler.core.registry.tags import KEYS
 
 
 def wrong(what: str) -> PydanticCustomError:
@@ -16,133 +19,130 @@ def wrong(what: str) -> PydanticCustomError:
     return PydanticCustomError("setting", "{what}", {"what": what})
 
 
-def _seconds(value: object) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
-        value = int(value)  # from the environment, where everything is text
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 7 * 24 * 3600:
-        raise wrong("should be a whole number of seconds, at least 1 and at most 604800 (a week)")
-    return value
+def _matching(pattern: str, what: str) -> AfterValidator:
+    """Make the check of a text that is right when all of it matches; `what`: the sentence for any other."""
+    compiled = re.compile(pattern)
 
-
-def _seconds_or_none(value: object) -> int:
-    if value in (0, "0") and not isinstance(value, bool):
-        return 0
-    try:
-        return _seconds(value)
-    except PydanticCustomError:
-        raise wrong("should be a whole number of seconds, 0 for none and at most 604800 (a week)") from None
-
-
-def _selector(value: str) -> str:
-    kind, _, name = value.partition(":")
-    if kind == "stage" and name in ("Production", "Staging", "Archived"):
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise wrong(what)
         return value
-    if kind == "alias" and re.fullmatch(r"[A-Za-z0-9_.-]{1,256}", name):
-        return value
-    raise wrong('should be a list of selectors such as "stage:Production" or "alias:champion"')
 
-
-def _workspace(value: str) -> str:
-    # MLflow's own rule for names of workspaces.
-    if value and not re.fullmatch(r"(?!-)[a-z0-9-]{2,63}(?<!-)", value):
-        raise wrong('should be the name of a workspace of the MLflow server, such as "ward", or "" for none')
-    return value
+    return AfterValidator(check)
 
 
 def _address(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable or not value.isprintable() or " " in value or parts.fragment:
-        raise wrong("should be an http:// or https:// address")
+    """Check the address of a server."""
+    return _checked_address(value, "should be an http:// or https:// address")
+
+
+def _address_or_directory(value: str) -> str:
+    """Check a place of packages. A relative path would depend on where a program was started."""
+    is_directory = value.startswith("/") and value.isprintable()
+    if is_directory:
+        return value
+    return _checked_address(value, "should be an absolute path or an http(s):// address")
+
+
+def _optional_address_or_directory(value: str) -> str:
+    """Check a place of packages, or "" for none."""
+    if not value:
+        return value
+    return _address_or_directory(value)
+
+
+def _checked_address(value: str, what: str) -> str:
+    """Check an address; `what`: the sentence for a text that is none.
+
+    An address with a user and a password gets a sentence of its own: it would work, but it is in the wrong place.
+    """
+    parts = _split(value)
+    is_one_word = value.isprintable() and " " not in value
+    if parts is None or not is_one_word:
+        raise wrong(what)
     if "@" in parts.netloc:
+        # Everybody on the host may read the settings.
         raise wrong("should be an address without user and password; credentials belong in systemd credentials")
     return value
 
 
-def _address_or_directory(value: str) -> str:
-    if value.startswith("/") and value.isprintable():
-        return value
+def _split(address: str) -> SplitResult | None:
+    """Take the http(s) address of a server apart; None when it is none."""
     try:
-        return _address(value)
-    except PydanticCustomError as error:
-        message = error.message()
-        raise wrong(
-            message if "without" in message else "should be an absolute path or an http(s):// address"
-        ) from None
-
-
-def _scheme(value: str) -> str:
-    if value in ("file", "models", "runs") or not re.fullmatch(r"[a-z][a-z0-9+.-]{0,31}", value):
-        raise wrong(
-            'should be a list of address schemes such as "s3"; "file" would let a model name this host\'s files'
-        )
-    return value
-
-
-def _name_pattern(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_*][A-Za-z0-9_*-]{0,63}", value):
-        raise wrong('should be a list of model names, or of patterns such as "spira-*"')
-    return value
-
-
-def _account(value: str) -> str:
-    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", value):
-        raise wrong("should be the name of a user or a group")
-    return value
-
-
-def _mode(value: str) -> str:
-    if not re.fullmatch(r"0?[0-7]{3}", value):
-        raise wrong('should be a mode such as "0660"')
-    return value
-
-
-def _host(value: str) -> str:
-    scheme, _, netloc = value.partition("://")
-    if not re.fullmatch(r"[a-z][a-z0-9+.-]{0,31}", scheme) or not re.fullmatch(r"[A-Za-z0-9@._:\[\]-]{1,255}", netloc):
-        raise wrong('should be a list of servers and buckets, such as "https://files.example.org" or "s3://models"')
-    return value
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        # A port that is no number, or no IPv6 address between the brackets.
+        return None
+    names_a_server = bool(parts.hostname) and port != 0
+    # A fragment never reaches a server, so that the address of one has none.
+    is_http = parts.scheme in ("http", "https") and not parts.fragment
+    return parts if is_http and names_a_server else None
 
 
 def _command(value: tuple[str, ...]) -> tuple[str, ...]:
-    if value and (not value[0].startswith("/") or not all(word and word.isprintable() for word in value)):
+    """Check a program and its arguments. They are handed over as they are, without a shell."""
+    if not value:
+        # No check.
+        return value
+    are_words = all(word and word.isprintable() for word in value)
+    begins_with_a_path = value[0].startswith("/")
+    if not are_words or not begins_with_a_path:
         raise wrong('should be a list of words, a program\'s absolute path first, such as ["/usr/local/bin/check"]')
     return value
 
 
-Seconds = Annotated[int, BeforeValidator(_seconds)]
-SecondsOrNone = Annotated[int, BeforeValidator(_seconds_or_none)]
-Selector = Annotated[str, AfterValidator(_selector)]
-Workspace = Annotated[str, AfterValidator(_workspace)]
+def _tag_key(value: object) -> str:
+    """Check a key of `policy.tags`. Which there are is declared in core/state/release.py.
+
+    Before pydantic checks the type, so that another type gets the same sentence.
+    """
+    if isinstance(value, str) and value in KEYS:
+        return value
+    *others, last = map(repr, KEYS)
+    raise wrong(f"should be {', '.join(others)} or {last}")
+
+
+Selector = Annotated[
+    str,
+    _matching(
+        r"stage:(Production|Staging|Archived)|alias:[A-Za-z0-9_.-]{1,256}",
+        'should be a list of selectors such as "stage:Production" or "alias:champion"',
+    ),
+]
+Workspace = Annotated[
+    str,
+    # MLflow's own rule for names of workspaces, and none.
+    _matching(
+        r"((?!-)[a-z0-9-]{2,63}(?<!-))?",
+        'should be the name of a workspace of the MLflow server, such as "ward", or "" for none',
+    ),
+]
 Address = Annotated[str, AfterValidator(_address)]
 AddressOrDirectory = Annotated[str, AfterValidator(_address_or_directory)]
-OptionalAddressOrDirectory = Annotated[str, AfterValidator(lambda value: value and _address_or_directory(value))]
-Host = Annotated[str, AfterValidator(_host)]
-Scheme = Annotated[str, AfterValidator(_scheme)]
-Command = Annotated[tuple[str, ...], Field(max_length=64), AfterValidator(_command)]
-NamePattern = Annotated[str, AfterValidator(_name_pattern)]
-Account = Annotated[str, AfterValidator(_account)]
-Mode = Annotated[str, AfterValidator(_mode)]
-Runtime = Annotated[str, Field(pattern=RUNTIME_PATTERN)]
-TagKey = Literal[
-    "runtime",
-    "environment",
-    "start_timeout",
-    "stop_timeout",
-    "memory_max",
-    "cpu_quota",
-    "tasks_max",
-    "network",
-    "devices",
-    "cache",
-    "max_body",
-    "watchdog",
-    "idle_timeout",
-    "replicas",
-    "strategy",
-    "soak",
-    "max_error_rate",
+OptionalAddressOrDirectory = Annotated[str, AfterValidator(_optional_address_or_directory)]
+Host = Annotated[
+    str,
+    _matching(
+        r"[a-z][a-z0-9+.-]{0,31}://[A-Za-z0-9@._:\[\]-]{1,255}",
+        'should be a list of servers and buckets, such as "https://files.example.org" or "s3://models"',
+    ),
 ]
+Scheme = Annotated[
+    str,
+    # "models" and "runs" are MLflow's names for places that it looks up itself: what it finds has a scheme of its own.
+    _matching(
+        r"(?!(file|models|runs)\Z)[a-z][a-z0-9+.-]{0,31}",
+        'should be a list of address schemes such as "s3"; "file" would let a model name this host\'s files',
+    ),
+]
+Command = Annotated[tuple[str, ...], Field(max_length=64), AfterValidator(_command)]
+NamePattern = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9_*][A-Za-z0-9_*-]{0,63}", 'should be a list of model names, or of patterns such as "spira-*"'
+    ),
+]
+Account = Annotated[str, _matching(r"[a-z_][a-z0-9_-]{0,30}", "should be the name of a user or a group")]
+Mode = Annotated[str, _matching(r"0?[0-7]{3}", 'should be a mode such as "0660"')]
+TagKey = Annotated[str, BeforeValidator(_tag_key)]

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
+from reconciler.core.text.strict import StrictModel
 from reconciler.core.units.names import ENVIRONMENT_PATTERN
 from reconciler.files.atomic import replace_file
 from reconciler.steps.check_files import OddFileError, digest, listing
@@ -17,10 +18,8 @@ VENV = "venv"
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 
 
-class Complete(BaseModel):
+class Complete(StrictModel):
     """The record of one finished environment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     digest: Annotated[str, StringConstraints(pattern=rf"^{ENVIRONMENT_PATTERN}$")]

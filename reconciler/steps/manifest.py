@@ -4,8 +4,9 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
+from reconciler.core.text.strict import StrictModel
 from reconciler.core.units.names import ENVIRONMENT_PATTERN, HOST_ENVIRONMENT, DeployableName
 from reconciler.files.atomic import replace_file
 from reconciler.steps.check_files import digest, listing_line
@@ -45,18 +46,14 @@ def why_not_a_path(path: str) -> str | None:
     return "it is too long" if is_deep or is_long else None
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class FileRecord(_Strict):
+class FileRecord(StrictModel):
     """One file as it was fetched."""
 
     sha256: Sha256
     size: int = Field(ge=0)
 
 
-class Environment(_Strict):
+class Environment(StrictModel):
     """What the model needs to run, and the digest that identifies it."""
 
     digest: Annotated[str, StringConstraints(pattern=rf"^({ENVIRONMENT_PATTERN}|{HOST_ENVIRONMENT})$")]
@@ -68,7 +65,7 @@ class Environment(_Strict):
     """Digest of the server's own requirements with their hashes, where each file must have one; part of `digest`."""
 
 
-class Manifest(_Strict):
+class Manifest(StrictModel):
     """One fetched model version."""
 
     schema_: Literal[1] = Field(default=1, alias="schema")

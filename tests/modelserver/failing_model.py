@@ -70,8 +70,8 @@ class Failing(PythonModel):
 
     def predict(self, context, model_input):  # type: ignore[no-untyped-def,override]  # noqa: ARG002 - as above
         """On both endpoints."""
-        one = model_input[0] if isinstance(model_input, list) else model_input.iloc[0]
-        behave = one["behave"]
+        row = model_input[0] if isinstance(model_input, list) else model_input.iloc[0]
+        behave = row["behave"]
         if behave == "a refusal":
             raise REFUSED
         if behave == "an endless recursion":

@@ -16,6 +16,8 @@ from types import MappingProxyType
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
+# Names a directory with packages that the servers of a test run import in place of those of the tests.
+OTHER_PACKAGES = "TESTED_WITH_PACKAGES_IN"
 # Nothing of the tester's own environment: a service has none of it, not even HOME.
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
@@ -145,7 +147,7 @@ def start(
                 cwd=cwd,
                 env={
                     **ENVIRONMENT,
-                    "PYTHONPATH": str(ROOT),
+                    "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get(OTHER_PACKAGES), str(ROOT)))),
                     "LISTEN_FDS": str(len(high)),
                     "NOTIFY_SOCKET": str(directory / "notify"),
                     **environment,

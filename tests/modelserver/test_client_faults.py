@@ -16,8 +16,8 @@ from random import Random
 import httpx
 import pytest
 
-from tests.modelserver.kinds import KINDS, RIGHT, TAKES_FILES, save
-from tests.modelserver.oddities import Sent, large, odd
+from tests.modelserver.model_kinds import KINDS, RIGHT, TAKES_FILES, save
+from tests.modelserver.odd_requests import Sent, large, odd
 from tests.modelserver.process import PATIENCE, ServerProcess, listen, start, url
 
 MAX_BODY = 900_000

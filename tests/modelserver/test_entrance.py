@@ -10,12 +10,12 @@ from typing import Any
 import mlflow
 import pytest
 
-from modelserver.answer import JSON, Answer
+from modelserver.answer import JSON, HttpAnswer
 from modelserver.model.blame import Stage
-from modelserver.model.error_log import Complaints
-from modelserver.model.failure_answer import verdict
-from modelserver.model.invocations import Scoring
-from modelserver.model.progress import Progress
+from modelserver.model.error_log import ModelErrorLog
+from modelserver.model.failure_answer import answer_failure
+from modelserver.model.invocations import ScoringModel
+from modelserver.model.progress import RequestProgress
 
 _IMPORTS = """
 import mlflow
@@ -95,18 +95,18 @@ MODELS: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 
-def _asked(model: Any, requests: dict[str, object]) -> Callable[[str], tuple[Answer, Stage]]:
-    complaints = Complaints()
-    scoring = Scoring(model, complaints)
+def _asked(model: Any, requests: dict[str, object]) -> Callable[[str], tuple[HttpAnswer, Stage]]:
+    error_log = ModelErrorLog()
+    scoring = ScoringModel(model, error_log)
 
-    def ask(what: str) -> tuple[Answer, Stage]:
+    def ask(what: str) -> tuple[HttpAnswer, Stage]:
         body = requests.get(what, {"inputs": [what]})
-        request = Progress()
-        with request.followed():
+        request = RequestProgress()
+        with request.in_this_thread():
             try:
                 answer = scoring.answer(json.dumps(body).encode(), JSON, request)
             except BaseException as failure:  # noqa: BLE001 - as the server does
-                answer = verdict("/invocations", request, failure, complaints)
+                answer = answer_failure("/invocations", request, failure, error_log)
             return answer, request.stage
 
     return ask
@@ -120,7 +120,7 @@ def test_the_model_s_own_code_begins_behind_mlflow_s(kind: str, tmp_path: Path) 
     mlflow.pyfunc.save_model(tmp_path / "m", python_model=str(tmp_path / "written.py"), pip_requirements=["mlflow"])
     ask = _asked(mlflow.pyfunc.load_model(str(tmp_path / "m")), requests)
     seen = {what: ask(what) for what in ("right", "wrong", "raise", "odd")}
-    told = {what: (answer.status, answer.failed, stage) for what, (answer, stage) in seen.items()}
+    told = {what: (answer.status, answer.release_failed, stage) for what, (answer, stage) in seen.items()}
     assert told == {
         "right": (200, False, Stage.ANSWERING),
         "wrong": (400, False, Stage.READING),

@@ -14,9 +14,9 @@ from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from modelserver.errors import CannotServeError
-from modelserver.model.diagnosis import Diagnosis
-from modelserver.model.error_log import Complaints
-from modelserver.model.invocations import Scoring
+from modelserver.model.diagnosis import DiagnosisModel
+from modelserver.model.error_log import ModelErrorLog
+from modelserver.model.invocations import ScoringModel
 from modelserver.model.replay import replay
 
 INPUT = "input_example.json"
@@ -52,7 +52,7 @@ class Noting(PythonModel):
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     return value.tolist() if hasattr(value, "tolist") else value
 
 
@@ -110,8 +110,8 @@ def _replayed(model: Any, place: Path, signature: ModelSignature, information: o
     for name, content in files.items():
         (place / name).write_text(json.dumps(content))
     Noting.seen.clear()
-    complaints = Complaints()
-    return replay(place, Scoring(model, complaints), Diagnosis(model, complaints))
+    error_log = ModelErrorLog()
+    return replay(place, ScoringModel(model, error_log), DiagnosisModel(model, error_log))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -19,7 +19,17 @@ import httpx
 import pytest
 
 from tests.modelserver.conftest import Address
-from tests.modelserver.hostile import FORM, HEAD, Memory, ask, closed, connected, heard, tell, until
+from tests.modelserver.hostile_clients import (
+    FORM,
+    HEAD,
+    Memory,
+    act_until,
+    ask,
+    connected,
+    count_closed,
+    read_all,
+    send,
+)
 from tests.modelserver.load import Load
 from tests.modelserver.process import PATIENCE, ServerProcess, listen, start, url, wait_until
 
@@ -104,11 +114,11 @@ def test_slowloris(target: Address) -> None:
     """2500 heads that never end, a few bytes at a time: all are closed."""
     head = b"GET /ping HTTP/1.1\r\nHost: x\r\n"
     with Flood(target, "2500 slow heads") as flood, connected(flood.address, 2500, head) as slow:
-        until(
-            lambda: closed(slow) == len(slow),
-            lambda: [tell(connection, b"X-Slow: 1\r\n") for connection in slow[::5]],
+        act_until(
+            lambda: count_closed(slow) == len(slow),
+            lambda: [send(connection, b"X-Slow: 1\r\n") for connection in slow[::5]],
         )
-        flood.outcome["closed by the server"] = closed(slow)
+        flood.outcome["closed by the server"] = count_closed(slow)
 
 
 @pytest.mark.exhaustive
@@ -119,12 +129,12 @@ def test_slow_heads_on_kept_connections(target: Address) -> None:
         with connected(flood.address, 300, whole) as slow:
             for connection in slow:
                 flood.outcome["answered once"] += b" 200 " in connection.recv(65536)
-                tell(connection, b"G")
-            until(
-                lambda: closed(slow) == len(slow),
-                lambda: [tell(connection, b"E") for connection in slow[::50]],
+                send(connection, b"G")
+            act_until(
+                lambda: count_closed(slow) == len(slow),
+                lambda: [send(connection, b"E") for connection in slow[::50]],
             )
-            flood.outcome["closed by the server"] = closed(slow)
+            flood.outcome["closed by the server"] = count_closed(slow)
         assert flood.outcome["answered once"] == 300
 
 
@@ -133,10 +143,10 @@ def test_ten_thousand_idle_connections(target: Address) -> None:
     with Flood(target, "10000 idle connections") as flood, connected(flood.address, 10_000) as idle:
         before = flood.served()
         wait_until(lambda: flood.served() > before + 100, "others are served while they are connected")
-        flood.outcome["closed by the server"] = closed(idle)
+        flood.outcome["closed by the server"] = count_closed(idle)
         descriptors = len(list(Path(f"/proc/{target.process.process.pid}/fd").iterdir()))
         flood.outcome["descriptors of the server"] = descriptors
-        assert closed(idle) >= 10_000 - CONNECTIONS
+        assert count_closed(idle) >= 10_000 - CONNECTIONS
         assert descriptors < CONNECTIONS + 400
 
 
@@ -147,12 +157,12 @@ def test_thousands_of_bodies_that_do_not_come(target: Address) -> None:
     head = _DECLARED.format(MAX_BODY).encode() + b"--b"
     with Flood(target, "3000 slow bodies") as flood, connected(flood.address, 3000, head) as slow:
         before = flood.served()
-        until(
+        act_until(
             lambda: flood.served() > before + 100,
-            lambda: [tell(connection, b"-") for connection in slow[::10]],
+            lambda: [send(connection, b"-") for connection in slow[::10]],
         )
-        flood.outcome["closed by the server"] = closed(slow)
-        assert closed(slow) >= 3000 - CONNECTIONS
+        flood.outcome["closed by the server"] = count_closed(slow)
+        assert count_closed(slow) >= 3000 - CONNECTIONS
 
 
 @pytest.mark.exhaustive
@@ -171,16 +181,16 @@ def test_a_gigabyte_in_chunks(target: Address) -> None:
     begun = b'--b\r\nContent-Disposition: form-data; name="x"; filename="x"\r\n\r\n'
     piece = b"%x\r\n%s\r\n" % (1 << 20, bytes(1 << 20))
 
-    def send(address: tuple[str, int]) -> tuple[str, int]:
+    def flood_with_chunks(address: tuple[str, int]) -> tuple[str, int]:
         with connected(address, 1, f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()) as (connection,):
-            tell(connection, b"%x\r\n%s\r\n" % (len(begun), begun))
+            send(connection, b"%x\r\n%s\r\n" % (len(begun), begun))
             pieces = 0
-            while pieces < GIGABYTE >> 20 and tell(connection, piece):
+            while pieces < GIGABYTE >> 20 and send(connection, piece):
                 pieces += 1
-            return heard(connection).split(b" ")[1].decode(), pieces
+            return read_all(connection).split(b" ")[1].decode(), pieces
 
     with Flood(target, "4 x 1 GB chunked") as flood, ThreadPoolExecutor(4) as pool:
-        for status, pieces in pool.map(send, [flood.address] * 4):
+        for status, pieces in pool.map(flood_with_chunks, [flood.address] * 4):
             flood.outcome[status] += 1
             flood.outcome["MiB sent"] += pieces
         assert flood.outcome["413"] == 4
@@ -191,7 +201,7 @@ def test_bodies_that_fill_the_memory_for_bodies_and_stop(target: Address) -> Non
     with Flood(target, "40 x the largest body, less a byte") as flood:
         with connected(flood.address, 40, _DECLARED.format(MAX_BODY).encode()) as greedy:
             body = bytes(MAX_BODY - 1)
-            sending = [threading.Thread(target=tell, args=(connection, body)) for connection in greedy]
+            sending = [threading.Thread(target=send, args=(connection, body)) for connection in greedy]
             for thread in sending:
                 thread.start()
             before = flood.served()
@@ -252,8 +262,8 @@ def test_clients_that_do_not_read_their_answers(target: Address) -> None:
                 connection.connect(flood.address)
                 connection.setblocking(False)
                 connection.send(many)
-            wait_until(lambda: closed(connections) == 5, "they are given up")
-            flood.outcome["closed by the server"] = closed(connections)
+            wait_until(lambda: count_closed(connections) == 5, "they are given up")
+            flood.outcome["closed by the server"] = count_closed(connections)
         finally:
             for connection in connections:
                 connection.close()
@@ -280,7 +290,7 @@ def test_a_newcomer_is_sent_away_when_everybody_is_being_answered(
                     assert header in answer
             for index in range(4):
                 (tmp_path / f"go{index}").touch()
-            assert [one.result(PATIENCE).status_code for one in under_way] == [200] * 4
+            assert [request.result(PATIENCE).status_code for request in under_way] == [200] * 4
         assert httpx.get(f"{url(tcp)}/ping", timeout=PATIENCE).status_code == 200
         server.wait_for("; requests=4 errors=0")
 
@@ -297,12 +307,12 @@ def test_requests_do_not_queue_for_the_model_without_end(
         server.wait_for("READY=1")
         with ThreadPoolExecutor(threads + 8) as pool:
             asked = [pool.submit(_predict, url(tcp), tmp_path / "go") for _ in range(threads + 8)]
-            wait_until(lambda: sum(one.done() for one in asked) == 5, "those that find no place are refused")
-            for refused in (one.result() for one in asked if one.done()):
+            wait_until(lambda: sum(request.done() for request in asked) == 5, "those that find no place are refused")
+            for refused in (request.result() for request in asked if request.done()):
                 assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
                 assert refused.json()["message"].startswith("cannot answer: too many requests wait for the model; ")
             (tmp_path / "go").touch()
-            statuses = Counter(one.result(PATIENCE).status_code for one in asked)
+            statuses = Counter(request.result(PATIENCE).status_code for request in asked)
         print(f"\n{threads} threads, 3 may wait: {dict(statuses)}")
         assert statuses == {200: threads + 3, 503: 5}
         server.wait_for(f"requests={threads + 3} errors=0")
@@ -318,8 +328,8 @@ def test_only_peers_are_spoken_to(models: Path, tmp_path: Path, processes: list[
         assert ask(str(tmp_path / "u"), request).startswith(b"HTTP/1.1 200 ")
         for source, answered in (("127.0.0.1", False), ("127.0.0.2", True), ("127.0.0.3", False)):
             with socket.create_connection(tcp.getsockname(), PATIENCE, (source, 0)) as connection:
-                tell(connection, request)
-                assert bool(heard(connection)) == answered
+                send(connection, request)
+                assert bool(read_all(connection)) == answered
 
 
 @pytest.mark.exhaustive

@@ -14,9 +14,9 @@ import httpx
 import pandas as pd
 import pytest
 
-from modelserver.http.host_header import misled
+from modelserver.http.host_header import is_foreign_name
 from tests.modelserver.conftest import Address
-from tests.modelserver.hostile import FORM, HEAD, ask, connected, heard, tell
+from tests.modelserver.hostile_clients import FORM, HEAD, ask, connected, read_all, send
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -126,10 +126,23 @@ def test_nothing_is_answered_after_a_bare_line_feed(where: str, pieces: bool, ec
     with connected(address, 1) as (connection,):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in (sent[index : index + 1] for index in range(len(sent))) if pieces else (sent,):
-            tell(connection, piece)
-        statuses = re.findall(rb"HTTP/1\.1 (\d+) ", heard(connection))
+            send(connection, piece)
+        statuses = re.findall(rb"HTTP/1\.1 (\d+) ", read_all(connection))
     # Of a body that is not wanted the end may come after the answer; then nothing follows it.
     assert statuses in ([b"400"], [b"404"])
+
+
+@pytest.mark.parametrize("behind", [b"\r\n", b"x", PING])
+def test_what_follows_the_last_request_of_a_connection_means_nothing(behind: bytes, echo: Address) -> None:
+    """The client has said that it is the last one, and it is answered as if there were nothing behind it."""
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", ask(echo.unix, PING + behind)) == [b"200"]
+
+
+@pytest.mark.parametrize("end", [b"XX", b"\n\n", b"\r\r", b"\n\r", b"\r", b""])
+def test_nothing_is_answered_after_a_chunk_that_does_not_end_as_it_should(end: bytes, echo: Address) -> None:
+    """What is in front of this server may have taken these bytes for the beginning of the next chunk."""
+    sent = _IN_CHUNKS + b"1\r\na" + end + b"1\r\nb\r\n0\r\n\r\n" + PING
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", ask(echo.unix, sent)) == [b"400"]
 
 
 def test_chunks_and_trailers_that_end_as_they_should_are_read(echo: Address) -> None:
@@ -195,7 +208,7 @@ def test_a_browser_that_a_foreign_name_led_here_is_refused(host: str, status: in
 )
 def test_a_foreign_name_matters_on_loopback_only(address: object, refused: bool) -> None:
     """Elsewhere a host has names that it does not know."""
-    assert misled(b"evil.example:20001", address) == refused
+    assert is_foreign_name(b"evil.example:20001", address) == refused
     for odd in (
         b"evil.example:x",
         b"evil.example:" + b"9" * 5000,
@@ -204,7 +217,7 @@ def test_a_foreign_name_matters_on_loopback_only(address: object, refused: bool)
         b":20001",
         b"]:[",
     ):
-        assert not misled(odd, address)
+        assert not is_foreign_name(odd, address)
 
 
 ENCODINGS = (b"chunked", b"Chunked", b" chunked", b"\tchunked", b"chunked ", b"identity", b"chunked,chunked")

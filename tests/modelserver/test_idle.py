@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from modelserver.systemd.idle import Idleness
+from modelserver.systemd.idle import IdleTimer
 from tests.modelserver.process import PATIENCE, ServerProcess, listen, start, url, wait_until
 
 LEAVES_SOON = ["--idle-timeout", "1"]
@@ -70,14 +70,14 @@ def test_a_server_is_not_idle_while_a_request_is_under_way_or_in_standby(
 
 def test_the_idle_time_begins_anew_with_every_request_and_does_not_end_in_the_soak() -> None:
     """Nor does it ever end when it is not limited."""
-    idleness = Idleness(timeout=30, soak=100)
-    idleness.start(1000.0)
-    assert not idleness.over(1099.9)
-    assert idleness.over(1100.0)
-    idleness.busy(1100.0)
-    assert not idleness.over(1129.9)
-    assert idleness.over(1130.0)
-    assert idleness.seconds(1130.9) == 30
-    for_ever = Idleness(timeout=0, soak=0)
+    timer = IdleTimer(timeout=30, soak=100)
+    timer.start(1000.0)
+    assert not timer.has_expired(1099.9)
+    assert timer.has_expired(1100.0)
+    timer.reset(1100.0)
+    assert not timer.has_expired(1129.9)
+    assert timer.has_expired(1130.0)
+    assert timer.seconds(1130.9) == 30
+    for_ever = IdleTimer(timeout=0, soak=0)
     for_ever.start(0.0)
-    assert not for_ever.over(1e9)
+    assert not for_ever.has_expired(1e9)

@@ -11,10 +11,10 @@ import pytest
 from starlette.requests import Request
 
 from modelserver.http import peers
-from modelserver.http.body import BodyTooLargeError, declared
-from modelserver.http.body_memory import Buffers, BusyError, Upload
-from modelserver.http.connection_limit import Crowd, Doing
-from modelserver.model.table_limits import Taken, refusal
+from modelserver.http.body_memory import BodyMemory, BodyTooLargeError, BusyError, Upload, declared_length
+from modelserver.http.connection_limit import ConnectionLimit, Phase
+from modelserver.model.json_tables import TableInputs
+from modelserver.model.table_limits import why_too_large
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ from modelserver.model.table_limits import Taken, refusal
 )
 def test_a_peer_is_an_address_of_one_of_the_networks(host: str, networks: list[str], allowed: bool) -> None:
     """An IPv4 address mapped into IPv6 is the IPv4 address."""
-    assert peers.allowed(host, [peers.network(text) for text in networks]) == allowed
+    assert peers.is_allowed(host, [peers.network(text) for text in networks]) == allowed
 
 
 @pytest.mark.parametrize("text", ["", "10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0"])
@@ -51,39 +51,39 @@ def test_what_is_no_network_is_refused(text: str) -> None:
 class _Client:
     """A connection that notes that it had to go."""
 
-    def __init__(self, name: str, pace: float = 0.0) -> None:
-        self.name, self._pace = name, pace
+    def __init__(self, name: str, body_rate: float) -> None:
+        self.name, self._body_rate = name, body_rate
         self.gone = False
 
-    def pace(self, now: float) -> float:  # noqa: ARG002 - it always has the same
-        return self._pace
+    def body_rate(self, now: float) -> float:  # noqa: ARG002 - it always has the same
+        return self._body_rate
 
-    def evict(self) -> None:
+    def abort(self) -> None:
         self.gone = True
 
 
 @pytest.mark.parametrize(
     ("clients", "leaves"),
     [
-        ([("a", Doing.WAITING, 0), ("b", Doing.WAITING, 0), ("c", Doing.ANSWERED, 0)], "a"),
-        ([("a", Doing.SENDING, 9), ("b", Doing.SENDING, 3), ("c", Doing.WAITING, 0)], "b"),
-        ([("a", Doing.SENDING, 9), ("b", Doing.WAITING, 0), ("c", Doing.WAITING, 0)], "b"),
-        ([("a", Doing.ANSWERED, 0), ("b", Doing.SENDING, 9), ("c", Doing.ANSWERED, 0)], "b"),
-        ([("a", Doing.ANSWERED, 0), ("b", Doing.ANSWERED, 0), ("c", Doing.ANSWERED, 0)], None),
+        ([("a", Phase.WAITING, 0), ("b", Phase.WAITING, 0), ("c", Phase.ANSWERED, 0)], "a"),
+        ([("a", Phase.SENDING, 9), ("b", Phase.SENDING, 3), ("c", Phase.WAITING, 0)], "b"),
+        ([("a", Phase.SENDING, 9), ("b", Phase.WAITING, 0), ("c", Phase.WAITING, 0)], "b"),
+        ([("a", Phase.ANSWERED, 0), ("b", Phase.SENDING, 9), ("c", Phase.ANSWERED, 0)], "b"),
+        ([("a", Phase.ANSWERED, 0), ("b", Phase.ANSWERED, 0), ("c", Phase.ANSWERED, 0)], None),
     ],
 )
 def test_a_newcomer_takes_the_place_that_can_be_spared(
-    clients: list[tuple[str, Doing, float]], leaves: str | None
+    clients: list[tuple[str, Phase, float]], leaves: str | None
 ) -> None:
     """Of the larger group the one that waited longest or the slowest sender; never one that is being answered."""
-    crowd = Crowd(3)
-    members = [_Client(name, pace) for name, _, pace in clients]
-    for member, (_, doing, _) in zip(members, clients, strict=True):
-        assert crowd.make_room(0.0)
-        crowd.move(member, doing)
-    assert crowd.make_room(0.0) == (leaves is not None)
-    assert [member.name for member in members if member.gone] == ([leaves] if leaves else [])
-    assert len(crowd) == 3 - bool(leaves)
+    limit = ConnectionLimit(3)
+    connections = [_Client(name, body_rate) for name, _, body_rate in clients]
+    for connection, (_, phase, _) in zip(connections, clients, strict=True):
+        assert limit.make_room(0.0)
+        limit.set_phase(connection, phase)
+    assert limit.make_room(0.0) == (leaves is not None)
+    assert [connection.name for connection in connections if connection.gone] == ([leaves] if leaves else [])
+    assert len(limit) == 3 - bool(leaves)
 
 
 def _request(body: list[bytes], declared: int | None = None, hold: asyncio.Event | None = None) -> Request:
@@ -104,33 +104,33 @@ def test_the_largest_body_gives_way_to_the_smaller_ones() -> None:
     """Its memory is free at once, that of a complete body only when it was used."""
 
     async def story() -> None:
-        buffers, hold = Buffers(100), asyncio.Event()
-        small, large, complete = Upload(buffers), Upload(buffers), Upload(buffers)
+        memory, hold = BodyMemory(100), asyncio.Event()
+        small, large, complete = Upload(memory), Upload(memory), Upload(memory)
         await complete.receive(_request([b"x" * 60]), 100)
         receiving = asyncio.ensure_future(large.receive(_request([b"x" * 30], hold=hold), 100))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert buffers.used == 90
+        assert memory.used == 90
         await small.receive(_request([b"x" * 20], 20), 100)
         with pytest.raises(BusyError):
             await receiving
-        assert (buffers.used, bytes(small.body), len(complete.body)) == (80, b"x" * 20, 60)
+        assert (memory.used, bytes(small.body), len(complete.body)) == (80, b"x" * 20, 60)
         for said in (30, None):  # with a length before the first byte, without one at the limit
-            newcomer = Upload(buffers)
+            newcomer = Upload(memory)
             with pytest.raises(BusyError):
                 await newcomer.receive(_request([b"x" * 30], said), 100)
-            newcomer.release()
-            assert buffers.used == 80
+            newcomer.free()
+            assert memory.used == 80
         with pytest.raises(BodyTooLargeError):
-            await Upload(buffers).receive(_request([], 101), 100)
-        late = Upload(buffers)
+            await Upload(memory).receive(_request([], 101), 100)
+        late = Upload(memory)
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(late.receive(_request([b"x"], hold=hold), 100), 0.01)
-        late.release()
-        small.release()
-        complete.release()
-        complete.release()
-        assert buffers.used == 0
+        late.free()
+        small.free()
+        complete.free()
+        complete.free()
+        assert memory.used == 0
 
     asyncio.run(story())
 
@@ -139,10 +139,10 @@ def test_the_largest_body_gives_way_to_the_smaller_ones() -> None:
 def test_any_length_that_a_client_declares_can_be_compared(text: str, size: int) -> None:
     """Python refuses to read a number of thousands of digits; such a body is too large all the same."""
     request = Request({"type": "http", "headers": [(b"content-length", text.encode())]})
-    assert declared(request) == size
+    assert declared_length(request) == size
 
 
-ANYTHING = Taken(records=True, rows=True, columns=True, one_row=False)
+ANYTHING = TableInputs(records=True, rows=True, columns=True, one_row=False)
 LEFT_ALONE: dict[str, tuple[str, bytes]] = {
     "a table of 600000 rows": (
         "application/json",
@@ -171,4 +171,4 @@ LEFT_ALONE: dict[str, tuple[str, bytes]] = {
 def test_everything_else_is_left_for_mlflow_to_judge(name: str) -> None:
     """Whether it is good or bad."""
     mime_type, body = LEFT_ALONE[name]
-    assert refusal(body, mime_type, ANYTHING) is None
+    assert why_too_large(body, mime_type, ANYTHING) is None

@@ -27,8 +27,8 @@ def _passed() -> socket.socket:
 
 
 LISTENERS = {
-    "bound to an address": lambda: sockets.bound("127.0.0.1:0")[0],
-    "bound to a name": lambda: sockets.bound("localhost:0")[0],
+    "bound to an address": lambda: sockets.bind("127.0.0.1:0")[0],
+    "bound to a name": lambda: sockets.bind("localhost:0")[0],
     "made without a protocol": _made_without_a_protocol,
     "passed": _passed,
 }
@@ -47,7 +47,7 @@ def test_no_answer_waits_for_a_fuller_packet(kind: str) -> None:
                 accepted.put_nowait(bool(taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
 
         with LISTENERS[kind]() as shared:
-            listener = Listener.of(shared, [], lambda: False)
+            listener = Listener.on(shared, [], lambda: False)
             async with await asyncio.get_running_loop().create_server(Noted, sock=listener):
                 clients = [socket.create_connection(shared.getsockname()[:2], PATIENCE) for _ in range(CONNECTIONS)]
                 found = [await asyncio.wait_for(accepted.get(), PATIENCE) for _ in clients]
@@ -60,5 +60,5 @@ def test_no_answer_waits_for_a_fuller_packet(kind: str) -> None:
 
 def test_a_unix_socket_is_still_one() -> None:
     """It has no such option, and asyncio does not ask for it."""
-    with socket.socket(socket.AF_UNIX) as shared, Listener.of(shared, [], lambda: False) as listener:
+    with socket.socket(socket.AF_UNIX) as shared, Listener.on(shared, [], lambda: False) as listener:
         assert (listener.family, listener.type) == (socket.AF_UNIX, socket.SOCK_STREAM)

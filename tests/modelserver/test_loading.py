@@ -9,10 +9,10 @@ import pytest
 from mlflow.pyfunc.model import PythonModel
 
 from modelserver.errors import CannotServeError
-from modelserver.model.loading import load
+from modelserver.model.loading import load_model
 from modelserver.model.tracing import Tracing
 
-TRACING = Tracing(wanted=True)  # the tests' own is left alone
+TRACING = Tracing(enabled=True)  # the tests' own is left alone
 
 
 class Configured(PythonModel):
@@ -43,7 +43,7 @@ def test_the_configuration_of_the_environment_wins(
     monkeypatch.delenv("SERVING_MODEL_CONFIG", raising=False)
     if text is not None:
         monkeypatch.setenv("SERVING_MODEL_CONFIG", text)
-    assert load(configured, TRACING).predict([1]) == {"factor": factor, "unit": "s"}
+    assert load_model(configured, TRACING).predict([1]) == {"factor": factor, "unit": "s"}
 
 
 @pytest.mark.parametrize("text", ["x", "{", "[1]", "null", '"factor"', "[" * 60_000])
@@ -53,4 +53,4 @@ def test_a_configuration_that_is_none_keeps_the_model_from_loading(
     """The sentence names the variable: it is not the model that has to be mended."""
     monkeypatch.setenv("SERVING_MODEL_CONFIG", text)
     with pytest.raises(CannotServeError, match=r"^cannot load the model: SERVING_MODEL_CONFIG is not a JSON object; "):
-        load(configured, TRACING)
+        load_model(configured, TRACING)

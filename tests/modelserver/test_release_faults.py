@@ -13,7 +13,7 @@ import mlflow
 import pytest
 
 from tests.modelserver.failing_model import ANSWERED, RAISED
-from tests.modelserver.hostile import FORM, connected
+from tests.modelserver.hostile_clients import FORM, connected
 from tests.modelserver.process import wait_until
 from tests.modelserver.test_client_faults import Server, serving
 

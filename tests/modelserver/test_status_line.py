@@ -11,7 +11,7 @@ import pytest
 
 from modelserver.systemd.counters import Counters
 from modelserver.systemd.notify import Notifier
-from modelserver.systemd.status_line import Reports
+from modelserver.systemd.status_line import StatusLine
 from tests.modelserver.conftest import MAX_BODY
 from tests.modelserver.process import PATIENCE, ServerProcess, listen, start, url
 from tests.modelserver.test_invocations import BAD, GOOD
@@ -139,28 +139,28 @@ class _Told(Notifier):
 def test_news_are_told_every_second_in_the_soak_and_every_minute_after_it() -> None:
     """The last one is never left out: it comes when the time has passed."""
     told, counters = _Told(), Counters()
-    reports = Reports(told, counters, "echo@1", "loaded", soak=10)
-    reports.ready(100.0, standing_by=False)
+    status_line = StatusLine(told, counters, "echo@1", "loaded", soak=10)
+    status_line.ready(100.0, standing_by=False)
     expected = ["requests=0 errors=0"]
 
     def after(now: float, *lines: str) -> None:
-        reports.tick(now)
+        status_line.tick(now)
         expected.extend(lines)
         assert told.lines == expected
 
     after(105.0)
-    counters.finished(failed=False)
+    counters.count(release_failed=False)
     after(105.1, "requests=1 errors=0")
-    counters.finished(failed=True)
+    counters.count(release_failed=True)
     after(106.0)
     after(106.1, "requests=2 errors=1")
-    counters.finished(failed=False)
+    counters.count(release_failed=False)
     after(109.5, "requests=3 errors=1")
     # Happened in the soak and could not be told in it.
-    counters.finished(failed=True)
+    counters.count(release_failed=True)
     after(110.4)
     after(110.5, "requests=4 errors=2")
-    counters.finished(failed=True)
+    counters.count(release_failed=True)
     after(111.6)
     after(170.4)
     after(170.5, "requests=5 errors=3")

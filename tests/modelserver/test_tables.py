@@ -19,10 +19,10 @@ from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema, Tenso
 
 from modelserver.errors import CannotServeError
 from modelserver.http import api_description
-from modelserver.model import table_limits
-from modelserver.model.diagnosis import Diagnosis
-from modelserver.model.error_log import Complaints
-from modelserver.model.invocations import Scoring
+from modelserver.model import json_tables, table_limits
+from modelserver.model.diagnosis import DiagnosisModel
+from modelserver.model.error_log import ModelErrorLog
+from modelserver.model.invocations import ScoringModel
 from modelserver.model.replay import replay
 
 JSON = "application/json"
@@ -143,10 +143,10 @@ def test_what_never_becomes_a_table_is_answered(name: str, served: Served) -> No
     kind, request = LEFT_ALONE[name]
     directory, model = served(kind)
     body = json.dumps(request).encode()
-    answer = Scoring(model, Complaints()).call(body, JSON)
+    answer = ScoringModel(model, ModelErrorLog()).score(body, JSON)
     assert answer.status == 200, answer.body[:300]
     (directory / "serving_input_example.json").write_bytes(body)
-    proved = replay(directory, Scoring(model, Complaints()), Diagnosis(model, Complaints()))
+    proved = replay(directory, ScoringModel(model, ModelErrorLog()), DiagnosisModel(model, ModelErrorLog()))
     assert proved == "its logged example was answered"
 
 
@@ -156,20 +156,20 @@ def test_what_becomes_a_larger_table_is_refused(name: str, served: Served) -> No
     kind, request = REFUSED[name]
     directory, model = served(kind)
     body = json.dumps(request).encode()
-    answer = Scoring(model, Complaints()).call(body, JSON)
+    answer = ScoringModel(model, ModelErrorLog()).score(body, JSON)
     assert answer.status == 400
     assert answer.body.startswith('{"error_code": "BAD_REQUEST", "message": "cannot read the request: ')
     (directory / "serving_input_example.json").write_bytes(body)
     with pytest.raises(CannotServeError, match=r"^cannot answer the logged example: .*cannot read the request: "):
-        replay(directory, Scoring(model, Complaints()), Diagnosis(model, Complaints()))
+        replay(directory, ScoringModel(model, ModelErrorLog()), DiagnosisModel(model, ModelErrorLog()))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le"])
 def test_brackets_are_counted_where_quotation_marks_may_be_others(encoding: str) -> None:
     """A letter of UTF-16 may have the byte of one."""
     body = json.dumps({"inputs": ["\u2222", *([[]] * 1_100_000)]}, ensure_ascii=False).encode(encoding)
-    everything = table_limits.Taken(records=False, rows=False, columns=False, one_row=False)
-    refused = table_limits.refusal(body, JSON, everything)
+    everything = json_tables.TableInputs(records=False, rows=False, columns=False, one_row=False)
+    refused = table_limits.why_too_large(body, JSON, everything)
     assert refused is not None
     assert "lists and objects" in refused
 
@@ -206,7 +206,7 @@ def test_lists_are_counted_as_they_are_read(piece: int, monkeypatch: pytest.Monk
         value = _made_up(chance)
         for readable in (False, True):
             body = json.dumps(value, ensure_ascii=readable).encode()
-            assert table_limits._brackets_of_lists(body) == _containers(value), body
+            assert table_limits._brackets_outside_strings(body) == _containers(value), body
 
 
 def test_a_body_of_quotation_marks_takes_no_more_than_a_few_times_its_size() -> None:
@@ -214,7 +214,7 @@ def test_a_body_of_quotation_marks_takes_no_more_than_a_few_times_its_size() -> 
     body = b"[" * 1_100_000 + b'"",' * 4_000_000
     tracemalloc.start()
     try:
-        assert table_limits._brackets_of_lists(body) == 1_100_000
+        assert table_limits._brackets_outside_strings(body) == 1_100_000
         assert tracemalloc.get_traced_memory()[1] < 6 * len(body)
     finally:
         tracemalloc.stop()
@@ -224,7 +224,7 @@ def test_no_value_of_equal_names_is_lost_with_nan(tmp_path: Path) -> None:
     """MLflow sends both; so does this server when it turns NaN into null."""
     mlflow.pyfunc.save_model(tmp_path / "m", python_model=Repeating(), pip_requirements=[])
     model = mlflow.pyfunc.load_model(str(tmp_path / "m"))
-    answer = Scoring(model, Complaints()).call(b'{"inputs": [1]}', JSON)
+    answer = ScoringModel(model, ModelErrorLog()).score(b'{"inputs": [1]}', JSON)
     assert answer.body == '{"predictions": {"1": null, "1": 2, "words": ["NaN", {}]}}'
 
 
@@ -232,10 +232,11 @@ def test_no_value_of_equal_names_is_lost_with_nan(tmp_path: Path) -> None:
 def test_what_is_not_wrapped_is_answered_bare_and_described(key: str, served: Served) -> None:
     """For a client developer and for programs: all of it reaches the model, and the answer is not wrapped either."""
     _, model = served("anything")
-    answer = Scoring(model, Complaints()).call(json.dumps({key: ["hello"], "temperature": 1}).encode(), JSON)
+    answer = ScoringModel(model, ModelErrorLog()).score(json.dumps({key: ["hello"], "temperature": 1}).encode(), JSON)
     assert (answer.status, answer.body) == (200, "[2]")
     operation = api_description.openapi("x@1", 1)["paths"]["/invocations"]["post"]
     assert key in operation["requestBody"]["content"][JSON]["schema"]["properties"]
-    told = (operation["description"], operation["responses"]["200"]["description"], api_description.page("x@1", 1))
+    page = api_description.html_page("x@1", 1)
+    told = (operation["description"], operation["responses"]["200"]["description"], page)
     assert [re.search(rf"\b{key}\b", text) is None for text in told] == [False] * 3
     assert f"`{key}`" in (Path(__file__).parents[2] / "docs/serving.md").read_text()

@@ -265,7 +265,7 @@ def unlike(line: str) -> str:
     return f"{line.rpartition(':')[0]}:{'0' * 64}"
 
 
-SERVER = ("starlette==9.0", "uvicorn", "python-multipart")
+SERVER = ("starlette==9.0", "uvicorn", "h11", "python-multipart")
 
 
 def test_with_required_hashes_right_ones_build(tmp_path: Path, house: Path, run: Steps) -> None:

@@ -89,6 +89,6 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 
 
 def server_needs(house: Path) -> None:
-    """Add stand-ins for what the model server requires."""
-    for name in ("starlette", "uvicorn", "python-multipart"):
-        wheel(house, name, "9.0")
+    """Add stand-ins for what the model server requires: 9.0 where it has no upper bound, else a version within it."""
+    for name, version in (("starlette", "9.0"), ("python-multipart", "9.0"), ("uvicorn", "0.54.0"), ("h11", "0.16.0")):
+        wheel(house, name, version)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.registry.selection import Model, Version
+from reconciler.core.registry.reading import Model, Version
 from reconciler.core.registry.version_queries import MAX_NAMES, MAX_ROWS, Need, Question, needs, questions
 
 SELECTORS = ("alias:canary", "stage:Production")

@@ -13,9 +13,8 @@ from typer.testing import CliRunner, Result
 
 from reconciler.cli.main import app
 from reconciler.cli.times import MomentError, moment_after, parse_moment
-from reconciler.core.operators.requests import RequestContext
-from reconciler.core.operators.rollback import DeploymentSummary
-from reconciler.core.state.history import observed
+from reconciler.core.operators.context import DeploymentSummary, RequestContext
+from reconciler.core.state.history import Sighting, observed
 from reconciler.core.state.ledger import Agreed, Ledger, Record
 from reconciler.core.state.snapshot import Source
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
@@ -276,8 +275,9 @@ def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(history_file, "read_history", lambda file=path: read(file))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     file = HistoryFile(path)
-    file.write(observed(file.history, {"x": R3, "y": R3}, {}, {}, NOW))
-    file.write(observed(file.history, {"y": R3}, {"x": "killed\x1b[31m"}, {"x": [(R4, "cannot load")]}, NOW))
+    file.write(observed(file.history, {"x": Sighting(R3), "y": Sighting(R3)}, NOW))
+    gone = Sighting(removal="killed\x1b[31m", rejected={R4: "cannot load"})
+    file.write(observed(file.history, {"x": gone, "y": Sighting(R3)}, NOW))
     return path
 
 

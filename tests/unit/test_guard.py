@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core.operators.rollback import DeploymentSummary, NothingToGoBackToError, roll_back
+from reconciler.core.operators.context import DeploymentSummary
+from reconciler.core.operators.requests import RefusedRequestError, Request, Verb
+from reconciler.core.operators.rollback import roll_back
 from reconciler.core.planner.actions import WithdrawConfirmation
 from reconciler.core.state.ledger import Record, Stall, Suspension
 from reconciler.core.state.status import State
@@ -167,8 +169,9 @@ def test_what_was_left_to_a_person_is_removed_all_the_same(world: World) -> None
 
 def test_nobody_goes_back_to_a_version_of_what_is_being_removed() -> None:
     """Nothing would come of it but a rejection."""
-    with pytest.raises(NothingToGoBackToError, match="no longer selects it; promote a version instead"):
-        roll_back(Record(), "demo", DeploymentSummary(selected=False), None, "it looks wrong")
+    request = Request(verb=Verb.ROLLBACK, name="demo", by="jane", why="it looks wrong")
+    with pytest.raises(RefusedRequestError, match="no longer selects it; promote a version instead"):
+        roll_back(Record(), request, DeploymentSummary(selected=False))
 
 
 def _full(_files: UnitFiles, _unit: str) -> None:

@@ -8,7 +8,15 @@ from unittest import mock
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.core.state.history import LATELY, MAX_RUNS, MAX_RUNS_OF_ONE, History, Run, observed
+from reconciler.core.state.history import (
+    MAX_RUNS,
+    MAX_RUNS_OF_ONE,
+    SAME_FAILURE_WITHIN,
+    History,
+    Run,
+    Sighting,
+    observed,
+)
 from reconciler.core.units.names import ReleaseId
 from reconciler.files import history_file as history_file
 from reconciler.files.history_file import HistoryFile, UnusableHistoryError, read_history
@@ -21,6 +29,11 @@ EMPTY = History(schema=1)
 def at(minute: int) -> datetime:
     """A moment."""
     return START + timedelta(minutes=minute)
+
+
+def serving(*names: str) -> dict[str, Sighting]:
+    """Deployments that serve version 3."""
+    return {name: Sighting(R3) for name in names}
 
 
 class Observer:
@@ -38,7 +51,11 @@ class Observer:
     ) -> History:
         """One more pass."""
         self.minute += 1
-        self.history = observed(self.history, active, why or {}, rejected or {}, at(self.minute))
+        sightings = {
+            name: Sighting(active.get(name), (why or {}).get(name, ""), dict((rejected or {}).get(name, ())))
+            for name in (*active, *(why or {}), *(rejected or {}))
+        }
+        self.history = observed(self.history, sightings, at(self.minute))
         return self.history
 
     def rows(self, name: str = "x") -> list[tuple[str, int | None, int | None, str]]:
@@ -142,24 +159,24 @@ def test_a_release_that_ended_long_ago_did_not_end_because_it_is_rejected(observ
     """It was removed, selected again, and does not come up now."""
     observer.sees({"x": R4})
     observer.sees({}, why={"x": "not selected"})
-    observer.minute += int(LATELY.total_seconds() // 60) + 1
+    observer.minute += int(SAME_FAILURE_WITHIN.total_seconds() // 60) + 1
     observer.sees({}, rejected={"x": [(R4, "cannot load the model")]})
     assert [why for _, _, _, why in observer.rows()] == ["not selected", "cannot load the model"]
 
 
 def test_a_clock_that_was_set_back_ends_no_run_before_it_began() -> None:
     """The end is not before the begin."""
-    began = observed(EMPTY, {"x": R3}, {}, {}, at(5))
-    ended = observed(began, {}, {}, {}, at(1))
+    began = observed(EMPTY, serving("x"), at(5))
+    ended = observed(began, {}, at(1))
     assert ended.runs[0].ended == at(5)
 
 
 def test_what_ended_first_is_forgotten_first() -> None:
     """Of all; what still serves stays, however long it has."""
-    history = observed(EMPTY, {"old": R3}, {}, {}, START)
+    history = observed(EMPTY, serving("old"), START)
     for number in range(MAX_RUNS + 9):
         name = f"m{number % 50}"
-        history = observed(history, {"old": R3, name: R3}, {}, {}, at(number + 1))
+        history = observed(history, serving("old", name), at(number + 1))
     assert len(history.runs) == MAX_RUNS
     assert history.runs[0].name == "old"
     assert [run.began for run in history.runs[1:]] == [at(number + 1) for number in range(10, MAX_RUNS + 9)]
@@ -167,16 +184,16 @@ def test_what_ended_first_is_forgotten_first() -> None:
 
 def test_one_deployment_cannot_push_the_others_out() -> None:
     """One that comes and goes has only so many rows."""
-    history = observed(EMPTY, {"calm": R3}, {}, {}, START)
+    history = observed(EMPTY, serving("calm"), START)
     for number in range(3 * MAX_RUNS_OF_ONE):
-        history = observed(history, {"restless": R3} if number % 2 else {}, {}, {}, at(number))
+        history = observed(history, serving("restless") if number % 2 else {}, at(number))
     assert len(history.of("calm")) == 1
     assert len(history.of("restless")) == MAX_RUNS_OF_ONE
 
 
 def test_more_that_serve_than_are_remembered_are_no_mistake() -> None:
     """A host may have that many."""
-    history = observed(EMPTY, {f"m{number}": R3 for number in range(MAX_RUNS + 5)}, {}, {}, START)
+    history = observed(EMPTY, serving(*(f"m{number}" for number in range(MAX_RUNS + 5))), START)
     assert len(history.runs) == MAX_RUNS + 5
 
 
@@ -185,7 +202,7 @@ def test_the_history_outlives_the_process(tmp_path: Path) -> None:
     path = tmp_path / "history.json"
     assert read_history(path) == EMPTY
     file = HistoryFile(path)
-    file.write(observed(file.history, {"x": R3}, {}, {"x": [(R4, "no")]}, START))
+    file.write(observed(file.history, {"x": Sighting(R3, rejected={R4: "no"})}, START))
     assert path.stat().st_mode & 0o777 == 0o600
     assert HistoryFile(path).history == file.history == read_history(path)
 
@@ -194,7 +211,7 @@ def test_a_history_without_news_is_not_written(tmp_path: Path) -> None:
     """A disk is spared."""
     path = tmp_path / "history.json"
     file = HistoryFile(path)
-    file.write(observed(file.history, {}, {}, {}, START))
+    file.write(observed(file.history, {}, START))
     assert not path.exists()
 
 
@@ -212,18 +229,18 @@ def test_an_unusable_history_begins_anew_and_is_kept_aside(tmp_path: Path, conte
     assert file.history == EMPTY
     assert [line["log_level"] for line in lines] == ["warning"]
     assert (tmp_path / "history.json.unusable").read_bytes() == content
-    file.write(observed(file.history, {"x": R3}, {}, {}, START))
+    file.write(observed(file.history, serving("x"), START))
     assert len(read_history(path).runs) == 1
 
 
 def test_a_history_that_cannot_be_written_is_written_later(tmp_path: Path) -> None:
     """A full disk is told once and ends no pass."""
     file = HistoryFile(tmp_path / "history.json")
-    history = observed(file.history, {"x": R3}, {}, {}, START)
+    history = observed(file.history, serving("x"), START)
     with mock.patch.object(history_file, "replace_file", side_effect=OSError(28, "full")), capture_logs() as lines:
         for _ in range(3):
-            history = observed(history, {"x": R3}, {}, {}, START)
+            history = observed(history, serving("x"), START)
             file.write(history)
     assert len(lines) == 1
-    file.write(observed(file.history, {"x": R3}, {}, {}, START))
+    file.write(observed(file.history, serving("x"), START))
     assert read_history(tmp_path / "history.json") == history

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.registry.policy import Defaults, Policy, desired_release, limit_deployments
-from reconciler.core.registry.sandbox_openings import networks_outside
 from reconciler.core.registry.tags import SETTABLE
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Parameters, Refused, Release, Rollout
 from reconciler.core.state.snapshot import SelectedVersion
 from reconciler.core.state.status import State
+from reconciler.core.units.sandbox_openings import networks_outside
 from reconciler.settings.model import DeploySettings, PolicySettings, Settings
 from tests.unit.conftest import World
 

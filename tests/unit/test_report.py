@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reconciler.agent.report import MAX_TAGS_A_POLL, Reporter
 from reconciler.core.registry.host_tags import Host, due, host_id, tag_key, told_by, value_of
-from reconciler.core.registry.selection import Model, RegistryReading, Version
+from reconciler.core.registry.reading import Model, RegistryReading, Version
 from reconciler.core.state.snapshot import Choose
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.ports.registry import RegistryError

@@ -7,15 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.registry.selection import (
-    READY,
-    InconsistentReadingError,
-    Model,
-    RegistryReading,
-    Version,
-    changes,
-    select,
-)
+from reconciler.core.registry.reading import READY, Model, RegistryReading, Version
+from reconciler.core.registry.selection import InconsistentReadingError, select
+from reconciler.core.registry.selection_changes import changes
 from reconciler.core.state.snapshot import Choose, Snapshot, Source
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

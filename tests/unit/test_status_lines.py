@@ -9,7 +9,7 @@ from modelserver.errors import CannotServeError
 from modelserver.systemd.counters import Counters
 from modelserver.systemd.notify import Notifier
 from modelserver.systemd.standby import Standby
-from modelserver.systemd.status_line import Reports
+from modelserver.systemd.status_line import StatusLine
 from modelserver.systemd.watchdog import Watchdog
 from reconciler.core.units import status_lines
 from reconciler.core.units.names import ReleaseId
@@ -47,11 +47,11 @@ def test_what_a_step_reports_is_read_back(environment: str) -> None:
 def test_what_a_server_says_of_itself_is_read_back() -> None:
     """Whether it stands by and what it has counted: the server writes both itself."""
     notifier, counters = Told(), Counters()
-    reports = Reports(notifier, counters, "demo@3.0123abcd", "its example was answered", soak=120)
-    reports.ready(0.0, standing_by=False)
-    counters.finished(failed=False)
-    counters.finished(failed=True)
-    reports.change(1.0, standing_by=True)
+    status_line = StatusLine(notifier, counters, "demo@3.0123abcd", "its example was answered", soak=120)
+    status_line.ready(0.0, standing_by=False)
+    counters.count(release_failed=False)
+    counters.count(release_failed=True)
+    status_line.set_standby(1.0, standing_by=True)
     answering, standing_by = notifier.lines
     assert [status_lines.stands_by(line) for line in (answering, standing_by)] == [False, True]
     assert status_lines.read_counters(answering) == (0, 0)

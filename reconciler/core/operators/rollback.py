@@ -1,95 +1,145 @@
 """Going back because a person says so: which release to go back to, and what is not to be tried again."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 
+from reconciler.core.operators.context import DeploymentSummary
+from reconciler.core.operators.requests import MAX_WHY, RefusedRequestError, Request
 from reconciler.core.state.ledger import Record, Rejected
 from reconciler.core.state.reason import Reason
+from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import ReleaseId
 
 
-@dataclass(frozen=True)
-class DeploymentSummary:
-    """Where one deployment stands when something is asked of it."""
+def roll_back(record: Record, request: Request, summary: DeploymentSummary) -> tuple[Record, str]:
+    """Return the record of a deployment that goes back to an earlier release, and the sentence for the person.
 
-    releases: Collection[ReleaseId] = ()
-    """Those that are on this host: they have a server unit."""
-    active: ReleaseId | None = None
-    desired: ReleaseId | None = None
-    """The release that the registry wants; None when it wants none, or one that this host refuses."""
-    desired_asked: str = ""
-    """What of that one is not this host's settings."""
-    selected: bool = True
-    """Whether the registry selects it at all."""
-    held: bool = False
-    """Whether its removal waits for a person."""
-    waits: bool = False
-    """Whether its replacement does, because it comes from another source than what serves."""
-    asked: Mapping[str, str] = field(default_factory=dict)
-    """What of each release on this host is not this host's settings."""
-    taken: str | None = None
-    """Number and source of the wanted version, where what serves here has the number from another source."""
-
-
-class NothingToGoBackToError(Exception):
-    """There is no such release; the message says why, and what to do."""
-
-
-def roll_back(
-    record: Record, name: str, summary: DeploymentSummary, version: int | None, why: str
-) -> tuple[Record, str]:
-    """Have an earlier release serve, and keep the registry from undoing that. Raises NothingToGoBackToError.
-
-    While a release is being rolled out, that one is taken back and what it was to replace stays.
+    While a release is being rolled out, that one is given up and the active one stays. The releases that are given up
+    are rejected. Raises RefusedRequestError, with what to do instead.
     """
     if not summary.selected and not summary.held:
-        raise NothingToGoBackToError("the registry no longer selects it; promote a version instead")
-    active, desired = summary.active, summary.desired
-    tried = [one for one in (desired, active) if one and not record.rejection(one)]
+        raise RefusedRequestError(f"{request.cannot}: the registry no longer selects it; promote a version instead")
+    tried = _tried(record, summary)
+    # None where each of the two is missing or rejected: then any release that proved itself will do.
     current = tried[0] if tried else None
-    target = _target(record, name, summary, version, current)
+    target = _target(record, request, summary, current)
     if target == current:
-        already = "is active already" if target == active else "is being rolled out already"
-        raise NothingToGoBackToError(f"version {target.version} {already}; see reconciler status")
-    if target == desired:
-        return record.forgive(target), f"{_called(target, None)} of {name} is tried again"
-    record = record.forgive(target)
-    left = [one for one in dict.fromkeys(tried) if one != target]
-    for release in left:
-        asked = summary.asked.get(release) or (summary.desired_asked if release == desired else "")
-        record = record.reject(Rejected(release=release, reason=Reason.ROLLED_BACK, message=why, asked=asked))
-    if target != active:
-        record = record.accept(target)
-    said = f"{name} {'stays with' if target == active else 'goes back to'} {_called(target, current)}"
-    if not left:
-        return record, said
-    which = f"{' and '.join(_called(one, target) for one in left)} {'are' if len(left) > 1 else 'is'}"
-    return record, f"{said}; {which} not tried before reconciler retry {name}"
+        already = "is active already" if target == summary.active else "is being rolled out already"
+        raise RefusedRequestError(f"{request.cannot}: version {target.version} {already}; see reconciler status")
+    if target == summary.desired:
+        return record.forgive(target), f"version {target.version} of {request.name} is tried again"
+    # What was rejected is not tried again by itself, so the registry, which selects it still, does not undo this.
+    given_up = [release for release in tried if release != target]
+    record = _with_rejections(record.forgive(target), given_up, request, summary)
+    # The active release stays what it is: one in its soak has not proved itself because the next one is given up.
+    if target != summary.active:
+        record = record.mark_proven(target)
+    return record, _sentence(request, summary, target, current, given_up)
 
 
-def _target(
-    record: Record, name: str, summary: DeploymentSummary, version: int | None, current: ReleaseId | None
-) -> ReleaseId:
-    """Choose the latest release that proved itself, or that has the version, other than the current one."""
-    proven = [one for one in (record.good, *record.before) if one and one in summary.releases]
-    if version is None:
-        others = [one for one in proven if one != current]
-        if not others:
-            beside = f" beside {_called(current, None)}" if current else ""
-            raise NothingToGoBackToError(f"nothing that served before is kept{beside}; promote another version instead")
-        return others[0]
-    kept = dict.fromkeys([*proven, *(one for one in (summary.active, summary.desired) if one)])
-    found = [one for one in kept if one.version == version]
+def _tried(record: Record, summary: DeploymentSummary) -> list[ReleaseId]:
+    """Return the desired release and the active one, in this order, unless they are the same, missing or rejected.
+
+    The first of them is the current one, from which a person wants to go back.
+    """
+    tried: list[ReleaseId] = []
+    for release in (summary.desired, summary.active):
+        if release is None or release in tried:
+            continue
+        is_rejected = record.rejection(release) is not None
+        if not is_rejected:
+            tried.append(release)
+    return tried
+
+
+def _with_rejections(
+    record: Record, given_up: Collection[ReleaseId], request: Request, summary: DeploymentSummary
+) -> Record:
+    """Reject what is given up in favour of an earlier release, in the name of the person who asked."""
+    reason_given = f": {request.why}" if request.why else ""
+    why = one_line(f"rolled back by {request.by}{reason_given}", MAX_WHY)
+    for release in given_up:
+        asked = summary.asked_of(release)
+        rejected = Rejected(release=release, reason=Reason.ROLLED_BACK, message=why, asked=asked)
+        record = record.reject(rejected)
+    return record
+
+
+def _target(record: Record, request: Request, summary: DeploymentSummary, current: ReleaseId | None) -> ReleaseId:
+    """Choose the release to go back to; raises RefusedRequestError when there is none.
+
+    That is the latest one that proved itself; if the person named a version, the latest one that has it. The current
+    one is chosen only where no other has the version.
+    """
+    proven = [release for release in record.proven() if release in summary.releases]
+    if request.version is None:
+        return _latest_proven(request, proven, current)
+    # A release in its rollout has not proved itself, and may be named all the same: that gives the rollout up, or is
+    # refused with the word that it goes on already.
+    candidates = [release for release in (summary.active, summary.desired) if release is not None]
+    found = [release for release in (*proven, *candidates) if release.version == request.version]
     if not found:
-        here = sorted({one.version for one in proven}, reverse=True)
-        there = f"there is {', '.join(f'version {one}' for one in here)}" if here else "no other is either"
-        raise NothingToGoBackToError(f"version {version} of {name} is not on this host, {there}; promote it instead")
-    return next((one for one in found if one != current), found[0])
+        raise RefusedRequestError(
+            f"{request.cannot}: version {request.version} of {request.name} is not on this host, "
+            f"{_what_is_here(proven)}; promote it instead"
+        )
+    # One version may be here with several parameters.
+    for release in found:
+        if release != current:
+            return release
+    return found[0]
+
+
+def _latest_proven(request: Request, proven: Sequence[ReleaseId], current: ReleaseId | None) -> ReleaseId:
+    """Choose the latest release that proved itself, other than the current one; raises RefusedRequestError.
+
+    `proven` has those whose files are kept, the latest first.
+    """
+    for release in proven:
+        if release != current:
+            return release
+    beside = f" beside {_called(current, None)}" if current else ""
+    raise RefusedRequestError(
+        f"{request.cannot}: nothing that served before is kept{beside}; promote another version instead"
+    )
+
+
+def _what_is_here(proven: Collection[ReleaseId]) -> str:
+    """Say which versions a person can go back to.
+
+    The highest comes first; releases of one version count once.
+    """
+    versions = sorted({release.version for release in proven}, reverse=True)
+    if not versions:
+        return "no other is either"
+    listed = ", ".join(f"version {version}" for version in versions)
+    return f"there is {listed}"
+
+
+def _sentence(
+    request: Request,
+    summary: DeploymentSummary,
+    target: ReleaseId,
+    current: ReleaseId | None,
+    given_up: Sequence[ReleaseId],
+) -> str:
+    """Say which release serves from now on, and which are not tried before somebody asks for that."""
+    is_active = target == summary.active
+    does = "stays with" if is_active else "goes back to"
+    said = f"{request.name} {does} {_called(target, current)}"
+    if not given_up:
+        return said
+    those = " and ".join(_called(release, target) for release in given_up)
+    are = "are" if len(given_up) > 1 else "is"
+    return f"{said}; {those} {are} not tried before reconciler retry {request.name}"
 
 
 def _called(release: ReleaseId, beside: ReleaseId | None) -> str:
-    """Call a release by its version, unless another with the same version is spoken of."""
+    """Call a release by its version; by its whole name if `beside`, which is spoken of as well, has the same version.
+
+    People think in versions.
+    """
     version = release.version
-    if beside and beside != release and beside.version == version:
+    is_ambiguous = beside is not None and beside != release and beside.version == version
+    if is_ambiguous:
         return f"release {release}"
     return f"version {version}"

@@ -3,7 +3,8 @@
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.deployment_view import DeploymentView
-from reconciler.core.planner.prepare import prepare, redo_steps, reverify_and_repair, verify_again
+from reconciler.core.planner.prepare import prepare, redo_steps
+from reconciler.core.planner.reverify import reverify_and_repair, verify_again
 from reconciler.core.planner.target import Target
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Release

@@ -1,6 +1,6 @@
-"""What is seen of one deployment: the questions that its plan is decided by. Asking them changes nothing."""
+"""What can be asked about one deployment. The plan is decided by the answers; asking changes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reconciler.core.planner.inputs import PlannerInputs
@@ -9,16 +9,23 @@ from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import addresses, names
-from reconciler.core.units.names import ReleaseId
+from reconciler.core.units.names import ReleaseId, ServerUnit
 from reconciler.core.units.observed import Observed
 from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 
 MAX_MESSAGE = 1000
+"""Characters of each part of a message in the status."""
+MAX_ADDRESS = 64
+"""Characters of an address that are shown."""
 
 
 @dataclass
 class DeploymentView:
-    """One deployment, as the units and the ledger show it."""
+    """One deployment, as its units and the ledger show it.
+
+    Nothing is remembered between two questions: every answer follows from `seen` and `inputs`, which do not change in
+    a pass. So the order of questions does not matter, and actions that are planned already change no answer.
+    """
 
     name: str
     seen: Observed
@@ -26,116 +33,199 @@ class DeploymentView:
 
     @property
     def socket(self) -> str:
-        """The deployment's socket unit."""
+        """Return the name of the deployment's socket unit, whether or not there is one.
+
+        A deployment has one socket for its whole life. The releases take turns in it.
+        """
         return names.socket_unit(self.name)
 
     @property
     def record(self) -> Record:
-        """What is remembered of the deployment."""
+        """Return what the ledger remembers of the deployment.
+
+        The record is empty, not missing, for a deployment that the ledger does not know.
+        """
         return self.inputs.ledger.record(self.name)
 
     @property
     def port(self) -> int | None:
-        """The port that the socket's file names."""
-        file = self.seen.files.get(self.socket)
-        return file.facts.port if file else None
+        """Return the TCP port that the socket's file names.
+
+        None while there is no such file, or when somebody edited it so that it has no port.
+        """
+        return self._socket_facts.port
 
     @property
     def address(self) -> str:
-        """The address that the socket's file names; somebody may have edited it."""
-        file = self.seen.files.get(self.socket)
-        return one_line(file.facts.address, 64) if file else ""
+        """Return the address that the socket's file names, fit to be shown; empty while there is no such file."""
+        # Somebody may have edited the file, and the address goes into the status.
+        return one_line(self._socket_facts.address, MAX_ADDRESS)
 
     @property
     def active_release(self) -> ReleaseId | None:
-        """The release that the socket names."""
-        file = self.seen.files.get(self.socket)
-        return file.facts.release if file else None
+        """Return the release that the socket's file names.
+
+        None while there is no such file. The release need not have servers: somebody may have removed them.
+        """
+        return self._socket_facts.release
 
     @property
     def good_release(self) -> ReleaseId | None:
-        """The release that last proved itself here, if it still is here."""
+        """Return the release that last passed its soak here.
+
+        None when no release has, or when the host no longer has the server units of the one that did.
+        """
         good = self.record.good
-        return good if good and self.servers(good) else None
+        if good is None or not self.servers(good):
+            return None
+        return good
 
     @property
     def serving_release(self) -> ReleaseId | None:
-        """The active release, if it answers, or would be started to; else one that answers in its place."""
-        release = self.active_release
-        if release and (self.is_partly_up(release) or self.is_idle(release)):
-            return release
-        # The socket's file could not be written yet, or not be written at all.
-        others = (one for one in (self.good_release, *self.releases()) if one)
-        return next((one for one in others if self.is_partly_up(one)), None)
+        """Return the release that answers requests, or that the next request would start.
+
+        This is the active release where possible, else the good release, else any other. None when nobody answers.
+        """
+        active, good = self.active_release, self.good_release
+        if active is not None and self.is_idle(active):
+            return active
+        # Another release than the active one can answer when the socket's file could not be written, or not yet.
+        candidates = [*filter(None, (active, good)), *self.releases()]
+        return next(filter(self.is_partly_up, candidates), None)
 
     @property
     def listens(self) -> bool:
-        """Whether the deployment has its address."""
+        """Whether systemd holds the deployment's address open.
+
+        Clients can connect then, even while no server runs: their requests wait for one.
+        """
         return self.seen.unit(self.socket).active == "active"
 
     def files(self) -> Sequence[str]:
-        """Every unit of this deployment that has a file."""
+        """Return every unit of this deployment that has a file, sorted by name.
+
+        The files of environments are not among them: deployments share those.
+        """
         return self.seen.by_deployment.get(self.name, ())
 
     def releases(self) -> list[ReleaseId]:
-        """Every release of this deployment that has a server unit."""
-        found = {server.release for unit in self.files() if (server := names.parse_server(unit))}
-        return sorted(found)
+        """Return every release of this deployment that has a server unit, sorted.
+
+        Names are compared as text, so version 10 comes before version 9. The order only has to be stable.
+        """
+        return sorted({server.release for server in self._server_units()})
 
     def servers(self, release: str) -> list[str]:
-        """The server units of a release that have a file, in the order of their numbers."""
-        servers = {server: unit for unit in self.files() if (server := names.parse_server(unit))}
-        replicas = sorted(server.replica for server in servers if server.release == release)
+        """Return the server units of a release that have a file, in the order of their numbers.
+
+        Empty when the release is not on this host.
+        """
+        # The numbers are compared, not the names: those of the servers 2 to 10 sort in another order.
+        replicas = sorted(server.replica for server in self._server_units() if server.release == release)
         return [names.server_unit(self.name, release, replica) for replica in replicas]
 
     def facts(self, release: str) -> UnitFacts:
-        """What the first of a release's server units says of itself; nothing when it has none."""
+        """Return what the file of a release's first server says; `NO_FACTS` when the release has no server.
+
+        So a caller may ask for any fact without asking first whether the release is here.
+        """
         servers = self.servers(release)
-        return self.seen.files[servers[0]].facts if servers else NO_FACTS
+        if not servers:
+            return NO_FACTS
+        # The servers of a release differ in nothing that a fact says.
+        return self.seen.files[servers[0]].facts
 
     def running(self, release: str) -> list[str]:
-        """The servers of a release that are not down."""
+        """Return the servers of a release that are not down.
+
+        That includes those in standby, and those that are starting or stopping.
+        """
         return [unit for unit in self.servers(release) if not self.seen.unit(unit).is_down]
 
     def is_up(self, release: str) -> bool:
-        """Whether all servers of a release accept requests."""
+        """Whether all servers of a release accept requests.
+
+        False for a release that has no servers.
+        """
         servers = self.servers(release)
         return bool(servers) and all(self.seen.unit(unit).is_up for unit in servers)
 
     def is_partly_up(self, release: str) -> bool:
-        """Whether any server of a release accepts requests."""
+        """Whether any server of a release accepts requests.
+
+        One is enough to serve: all servers of a release share the socket.
+        """
         return any(self.seen.unit(unit).is_up for unit in self.servers(release))
 
     def is_idle(self, release: str) -> bool:
-        """Whether a release may end when nobody asks it anything, has done so, and will be started by its address."""
-        return (
-            self.facts(release).may_idle
-            and self.active_release == release
-            and self.listens
-            and all(self.seen.unit(unit).active == "inactive" for unit in self.servers(release))
-        )
+        """Whether a release has ended because nobody asked it anything, and the next request will start it.
+
+        The release must allow that (`idle_timeout`). A release with a failed server is not idle.
+        """
+        # A stopped server without an open address stays stopped: nobody would start it.
+        next_request_starts_it = self.listens and self.active_release == release
+        if not next_request_starts_it or not self.facts(release).may_idle:
+            return False
+        return all(self.seen.unit(unit).active == "inactive" for unit in self.servers(release))
 
     def outlook(self, state: State, desired: int | None, reason: Reason = Reason.NONE, message: str = "") -> Outlook:
-        """Say where the deployment stands, with what can be read off its units."""
-        serving = self.active_release if state is State.IDLE else self.serving_release
+        """Return the deployment's line of the status.
+
+        The caller says the state and why; the rest is read off the units. `desired` is the version that the registry
+        selects, None (or 0) when it selects none.
+        """
+        serving, port = self.serving_release, self.port
+        # A message can quote foreign text, such as the error of a model: it must not fill the status.
+        parts = (one_line(message, MAX_MESSAGE), self._opened)
         return Outlook(
             name=self.name,
             state=state,
+            # 0 is the version of a name that cannot be deployed at all.
             desired_version=str(desired) if desired else None,
             active_version=str(serving.version) if serving else None,
             reason=reason,
-            message="; ".join(filter(None, (one_line(message, MAX_MESSAGE), self._opened))),
-            url=addresses.url(self.port, self.address) if self.port else None,
-            socket=addresses.socket_path(self.name) if self.port else None,
+            message="; ".join(filter(None, parts)),
+            url=addresses.url(port, self.address) if port else None,
+            socket=addresses.socket_path(self.name) if port else None,
         )
+
+    def blocked(self, desired: int, reason: Reason, why: str) -> Outlook:
+        """Return the status of a deployment for whose desired release nothing more can be done now.
+
+        It is degraded while another release serves, and failed when none does.
+        """
+        serves = self.serving_release is not None
+        return self.outlook(State.DEGRADED if serves else State.FAILED, desired, reason, why)
+
+    @property
+    def _socket_facts(self) -> UnitFacts:
+        """Return what the socket's file says; `NO_FACTS` while there is no such file.
+
+        The file stays when the socket is stopped: it remembers the port and the active release.
+        """
+        file = self.seen.files.get(self.socket)
+        if file is None:
+            return NO_FACTS
+        return file.facts
 
     @property
     def _opened(self) -> str:
-        """What of the active release's sandbox the host's settings opened, in words."""
-        opened = self.facts(self.active_release).opened if self.active_release else ""
+        """Say what the active release may reach outside its sandbox; empty when it may reach nothing.
+
+        Whoever reads the status must see that, whatever the state is.
+        """
+        active = self.active_release
+        if active is None:
+            return ""
+        opened = self.facts(active).opened
         return f"open to it: {one_line(opened, MAX_MESSAGE)}" if opened else ""
 
-    def blocked(self, desired: int, reason: Reason, why: str) -> Outlook:
-        """Nothing more can be done for the wanted release now; what serves goes on serving."""
-        state = State.DEGRADED if self.serving_release else State.FAILED
-        return self.outlook(state, desired, reason, why)
+    def _server_units(self) -> Iterator[ServerUnit]:
+        """Yield what the names of the deployment's server units say, for those that have a file.
+
+        The files decide, not what systemd has loaded: a server that somebody masked or stopped is there as well.
+        """
+        for unit in self.files():
+            server = names.parse_server(unit)
+            if server is not None:
+                yield server

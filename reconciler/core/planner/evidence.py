@@ -4,19 +4,40 @@ from dataclasses import replace
 
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.units import names
+from reconciler.core.units.names import ServerUnit
 from reconciler.core.units.observed import Observed
 
 
 def heard(seen: Observed, ledger: Ledger) -> Observed:
-    """Mark the servers that served before systemd loaded them, and had a directory that outlives their process."""
+    """Mark the servers that served before systemd loaded them, and had a directory that outlives their process.
+
+    Their status lines could tell a person, and everybody who reads the status, what others sent them. Returns the same
+    object when there are none.
+    """
     marked = {}
-    for unit, file in seen.files.items():
-        server, state = names.parse_server(unit), seen.units.get(unit)
-        if server is None or state is None or not file.facts.has_cache:
+    for unit, state in seen.units.items():
+        server = names.parse_server(unit)
+        file = seen.files.get(unit)
+        if server is None or file is None:
             continue
-        record, socket = ledger.record(server.name), seen.files.get(names.socket_unit(server.name))
-        active = socket.facts.release if socket else None
-        proved_itself = server.release in (record.good, *record.before)
-        if proved_itself or (record.good is not None and server.release == active):
+        # Without a directory to write to, nothing that it was sent outlives the process that was sent it.
+        if file.facts.has_cache and _has_served(server, seen, ledger):
             marked[unit] = replace(state, may_repeat_requests=True)
-    return replace(seen, units={**seen.units, **marked}) if marked else seen
+    if not marked:
+        return seen
+    return replace(seen, units={**seen.units, **marked})
+
+
+def _has_served(server: ServerUnit, seen: Observed, ledger: Ledger) -> bool:
+    """Whether clients may have sent requests to a server's release.
+
+    It proved itself, or the socket names it in place of a good one. The first release of a deployment is named by the
+    socket before it has served anything, so that alone says nothing.
+    """
+    record = ledger.record(server.name)
+    if server.release in record.proven():
+        return True
+    # In its soak, a release serves before it proves itself.
+    socket = seen.files.get(names.socket_unit(server.name))
+    active = socket.facts.release if socket else None
+    return record.good is not None and server.release == active

@@ -14,10 +14,20 @@ WHY = f"it changed its state or its status line more than {TOO_MANY} times withi
 
 
 def kills(seen: Observed, ledger: Ledger) -> list[act.Kill]:
-    """Have all processes killed of what floods; systemd starts it again, and in a soak that counts as an end."""
+    """Plan that all processes of a unit that floods are killed.
+
+    systemd starts the unit again, and in a soak that counts as an end. Units of suspended deployments and those that
+    are not ours are left alone.
+    """
     found: list[act.Kill] = []
     for unit, state in sorted(seen.units.items()):
-        name = names.deployment_of(unit) or ""
-        if state.floods and not state.is_down and unit not in seen.foreign and ledger.record(name).suspended is None:
-            found.append(act.Kill(name, unit, WHY))
+        # One that is down may still be said to flood for a while, but there is nothing left to kill.
+        still_floods = state.floods and not state.is_down
+        if not still_floods:
+            continue
+        # What deployments share belongs to none, so nobody can have suspended it.
+        deployment = names.deployment_of(unit) or ""
+        is_suspended = ledger.record(deployment).suspended is not None
+        if unit not in seen.foreign and not is_suspended:
+            found.append(act.Kill(deployment, unit, WHY))
     return found

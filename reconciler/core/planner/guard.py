@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.inputs import PlannerInputs
-from reconciler.core.state.ledger import Agreed, Ledger
+from reconciler.core.state.ledger import Agreed, Ledger, Rules
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.snapshot import Source
 from reconciler.core.units import names
@@ -32,45 +32,54 @@ class Wait:
 
 
 def waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> dict[str, Wait]:
-    """Tell which deployments stay as they are until a person confirms what would become of them.
+    """Return the deployments that stay as they are until a person confirms what would become of them.
 
     Suspended ones count where many would go at once, and are not in the answer: they say so themselves.
     """
-    return {
-        name: wait
-        for name, wait in _waiting(desired, seen, inputs).items()
-        if inputs.ledger.record(name).suspended is None
-    }
+    waits = {}
+    for name, wait in _waiting(desired, seen, inputs).items():
+        is_suspended = inputs.ledger.record(name).suspended is not None
+        if not is_suspended:
+            waits[name] = wait
+    return waits
 
 
 def agreement(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> Agreed | None:
-    """Give the source and the rules to go by from here on, if they changed and nothing waits because of it."""
+    """Return the source and the rules to go by from here on; None when they are agreed already, or something waits.
+
+    So they are taken note of without a person's yes only where they would change nothing that a yes is needed for.
+    """
     if inputs.source is None:
         return None
     now = Agreed(source=inputs.source, rules=inputs.rules)
-    if inputs.ledger.agreed == now or _waiting(desired, seen, inputs):
+    if inputs.ledger.agreed == now:
+        return None
+    # What is suspended counts here: when it is resumed, it must still wait.
+    if _waiting(desired, seen, inputs):
         return None
     return now
 
 
 def _waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> dict[str, Wait]:
-    ledger, now = inputs.ledger, inputs.source
+    """Return what waits for a person, suspended deployments included.
+
+    The first reason that applies is given, and hides the others: a person who agrees to another source is asked again
+    about removals that still are too many.
+    """
+    ledger, source = inputs.ledger, inputs.source
     live = _live(seen)
+    # A confirmed removal waits no more, and is not counted among many either.
     gone = sorted(live.keys() - desired.keys() - ledger.prune_confirmed)
+    agreed_source = _agreed_source(ledger)
+    if source is not None and agreed_source is not None and _is_another(agreed_source, source):
+        removals = {name: Wait(_moved(agreed_source, source), removal=True) for name in gone}
+        return removals | _replacements(desired, live, seen, _elsewhere(agreed_source, source))
     # What was agreed before counts: a change of the rules is no answer to what waits by the former ones.
     rules = ledger.agreed.rules if ledger.agreed else inputs.rules
-    before = _agreed_source(ledger)
-    if now is not None and before is not None and _is_another(before, now):
-        moved = {name: Wait(_moved(before, now), removal=True) for name in gone}
-        others = {
-            name: Wait(f"{_called(release)} would replace what serves: {_elsewhere(before, now)}", removal=False)
-            for name, release in desired.items()
-            if name in live and _is_replaced(live[name], seen, release)
-        }
-        return {**moved, **others}
-    if len(gone) >= rules.prune_from and 100 * len(gone) > rules.prune_share * len(live):
+    if _are_many(len(gone), len(live), rules):
         why = f"{len(gone)} of {len(live)} deployments would be removed at once; {CONFIRM_PRUNE}"
         return {name: Wait(why, removal=True) for name in gone}
+    # A model that was taken out of production is still shown, so it is known; these are not.
     if rules.prune_unknown:
         return {}
     why = (
@@ -81,38 +90,81 @@ def _waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) ->
 
 
 def _live(seen: Observed) -> dict[str, File]:
-    """The sockets of the deployments that a boot would start: what is being removed already is not among them.
+    """Return the sockets of the deployments that a boot would start, by deployment.
 
-    So the guard never stops half-way.
+    What is being removed already is disabled, so it is not among them: the guard never stops half-way.
     """
-    found = {name: unit for unit in seen.enabled if (name := names.parse_socket(unit))}
-    return {name: seen.files[unit] for name, unit in found.items() if unit in seen.files}
+    live = {}
+    # Not by what runs: a server may be down for a moment.
+    for unit in seen.enabled:
+        name = names.parse_socket(unit)
+        file = seen.files.get(unit)
+        if name is not None and file is not None:
+            live[name] = file
+    return live
+
+
+def _are_many(gone: int, live: int, rules: Rules) -> bool:
+    """Whether so many removals at once look like a mistake: a number of them, and a share of all, is exceeded.
+
+    The number alone would hold up large hosts, the share alone would hold up small ones.
+    """
+    is_large_number = gone >= rules.prune_from
+    is_large_share = 100 * gone > rules.prune_share * live
+    return is_large_number and is_large_share
 
 
 def _agreed_source(ledger: Ledger) -> Source | None:
-    """The source that this host goes by; of a ledger that a version before this one wrote, the address alone."""
+    """Return the source that this host goes by; None before the first snapshot.
+
+    A ledger that an earlier version of this product wrote has the address alone.
+    """
     if ledger.agreed is not None:
         return ledger.agreed.source
-    return Source(registry=ledger.registry) if ledger.registry is not None else None
+    if ledger.registry is not None:
+        return Source(registry=ledger.registry)
+    return None
 
 
-def _is_another(before: Source, now: Source) -> bool:
-    """Compare two sources; where one of them does not say what was selected, by their addresses."""
-    if before.selectors and now.selectors:
-        return before != now
-    return before.registry != now.registry
+def _is_another(agreed: Source, now: Source) -> bool:
+    """Whether two sources differ.
+
+    Where one of them does not say what was selected, which an earlier version did not, their addresses decide.
+    """
+    both_have_selectors = agreed.selectors and now.selectors
+    if both_have_selectors:
+        return agreed != now
+    return agreed.registry != now.registry
 
 
-def _moved(before: Source, now: Source) -> str:
-    return f"it is not selected by {now.words}, but came from {before.words}; {CONFIRM_PRUNE}"
+def _moved(agreed: Source, now: Source) -> str:
+    """Say why a removal waits: the deployment came from another source than that which does not select it."""
+    return f"it is not selected by {now.words}, but came from {agreed.words}; {CONFIRM_PRUNE}"
 
 
-def _elsewhere(before: Source, now: Source) -> str:
-    return f"it is selected by {now.words}, and what serves came from {before.words}; {CONFIRM_REGISTRY}"
+def _elsewhere(agreed: Source, now: Source) -> str:
+    """Say why a replacement waits: the new release comes from another source than the active one.
+
+    The version of the new release goes before it.
+    """
+    return f"it is selected by {now.words}, and what serves came from {agreed.words}; {CONFIRM_REGISTRY}"
 
 
-def _called(release: Release | Refused) -> str:
-    return f"version {release.version}" if release.version else "another version"
+def _replacements(
+    desired: DesiredReleases, live: Mapping[str, File], seen: Observed, elsewhere: str
+) -> dict[str, Wait]:
+    """Return the deployments whose active release would make way for one from another source.
+
+    One that goes on unchanged needs no yes, whichever source selects it.
+    """
+    waits = {}
+    for name, release in desired.items():
+        socket = live.get(name)
+        # A deployment that is not live has nothing to lose.
+        if socket is not None and _is_replaced(socket, seen, release):
+            called = f"version {release.version}" if release.version else "another version"
+            waits[name] = Wait(f"{called} would replace what serves: {elsewhere}", removal=False)
+    return waits
 
 
 def _is_replaced(socket: File, seen: Observed, release: Release | Refused) -> bool:
@@ -121,8 +173,15 @@ def _is_replaced(socket: File, seen: Observed, release: Release | Refused) -> bo
     One that this host refuses would, too, as soon as it no longer does.
     """
     active = socket.facts.release
-    server = seen.files.get(names.server_unit(release.name, active)) if active else None
-    if active is None or server is None:
+    if active is None:
         return False
-    source, desired = server.facts.source, unit_values.source_of(release) if isinstance(release, Release) else None
-    return active.version != release.version or (None not in (source, desired) and source != desired)
+    server = seen.files.get(names.server_unit(release.name, active))
+    if server is None:
+        return False
+    if active.version != release.version:
+        return True
+    active_source = server.facts.source
+    # Of a refused version nobody knows the files, and units of an earlier product do not say where theirs are from.
+    if active_source is None or not isinstance(release, Release):
+        return False
+    return active_source != unit_values.source_of(release)

@@ -1,4 +1,4 @@
-"""What the planner is told beside the desired and the observed: settings, memory, and the time."""
+"""What the planner is told beside the desired releases and what is observed: settings, memory, and the time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,25 +15,22 @@ class Retention:
     """What is kept of releases and deployments that no longer serve."""
 
     releases: int = 1
-    """That served before, to go back to."""
+    """How many of those that served before, to go back to."""
     removal_grace: float = 0.0
     """Seconds for which the files of a deployment are kept that is no longer selected."""
 
 
 @dataclass(frozen=True)
 class PlannerInputs:
-    """What the planner is told beside the wanted and the observed."""
+    """What the planner is told beside the desired releases and what is observed.
 
+    Times are in seconds on the monotonic clock.
+    """
+
+    # What the settings say.
     steps: unit_values.StepSettings
     port_range: tuple[int, int]
     listening: addresses.Listening = field(default_factory=addresses.Listening)
-    now: float = 0.0
-    """Seconds on the monotonic clock."""
-    ledger: Ledger = field(default_factory=lambda: Ledger(schema=1))
-    source: Source | None = None
-    """Which registry was asked, and for what; None without a snapshot."""
-    known: frozenset[str] = frozenset()
-    """Models that the registry has and does not select."""
     rules: Rules = field(default_factory=Rules)
     """What may be removed without a person's yes."""
     rollout: Rollout = field(default_factory=Rollout)
@@ -43,23 +40,36 @@ class PlannerInputs:
     """Seconds after which files are compared with their digests again; 0 is never."""
     parallel_steps: int = 4
     """How many steps run at once on the host."""
+    patience: float = 5.0
+    """Seconds that a server may take to step aside, to come back, or to do what none of ours ever does."""
+
+    # What the snapshot says.
+    source: Source | None = None
+    """Which registry was asked, and for what; None without a snapshot."""
+    known: frozenset[str] = frozenset()
+    """Models that the registry has and does not select."""
+
+    # What is remembered on disk.
+    ledger: Ledger = field(default_factory=lambda: Ledger(schema=1))
+    unwritten: frozenset[str] = frozenset()
+    """Digests that no unit could compare with yet: the disk did not take them."""
+
+    # What is remembered in memory, and may be lost.
     unselected: Mapping[str, float] = field(default_factory=dict)
-    """Since when deployments are known not to be selected, on the monotonic clock."""
+    """Since when deployments are known not to be selected."""
     exhausted: frozenset[str] = frozenset()
     """Deployments that were mended too often of late."""
     retry_later: Mapping[str, str] = field(default_factory=dict)
     """Units that failed and must not be tried yet, with the reason."""
     failed: frozenset[str] = frozenset()
-    """Units that failed and have not worked since."""
+    """Units that failed and have not worked since; those of `retry_later` are among them."""
+    tries: Mapping[str, int] = field(default_factory=dict)
+    """How often in a row units failed."""
     busy_ports: frozenset[int] = frozenset()
     """Ports that somebody else holds."""
     paused: frozenset[str] = frozenset()
     """Deployments, and shared units, whose turn has not come again after an action failed."""
     reload_due: bool = False
     """Files were changed and systemd may not have read them."""
-    tries: Mapping[str, int] = field(default_factory=dict)
-    """How often in a row units failed."""
-    unwritten: frozenset[str] = frozenset()
-    """Digests that no unit could compare with yet: the disk did not take them."""
-    patience: float = 5.0
-    """Seconds that a server may take to step aside, to come back, or to do what none of ours ever does."""
+
+    now: float = 0.0

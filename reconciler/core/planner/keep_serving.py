@@ -2,7 +2,7 @@
 
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.listen import listen
-from reconciler.core.planner.prepare import reverify_and_repair, verify_again
+from reconciler.core.planner.reverify import reverify_and_repair, verify_again
 from reconciler.core.planner.target import Target, active_besides, of_files
 from reconciler.core.units import names
 from reconciler.core.units.names import ReleaseId

@@ -159,7 +159,7 @@ def _stop_others(deployment: DeploymentPlan, target: Target) -> list[str]:
     if deployment.active_release == target.id:
         others = [unit for unit in others if not deployment.seen.unit(unit).stands_by]
     for unit in others:
-        deployment.stop_after_reload(unit)
+        deployment.stop(unit, after_reload=True)
     return others
 
 

@@ -1,4 +1,10 @@
-"""Which digests are written down: of a version's files when first fetched, of an environment when built."""
+"""Which digests are recorded: of a version's files when they are first fetched, of an environment when it is built.
+
+Invariant: a recorded digest of a version's files never changes, so nobody can slip other files in under its number.
+The digest of an environment changes with each build, because the same packages built twice are not the same bytes.
+"""
+
+from collections.abc import Iterable, Iterator
 
 from reconciler.core.planner import actions as act
 from reconciler.core.state.ledger import Ledger
@@ -7,54 +13,102 @@ from reconciler.core.units.names import Step
 from reconciler.core.units.observed import Observed
 
 
-def pins(seen: Observed, ledger: Ledger) -> list[act.Action]:
-    """Take note of what steps report: before anything that is compared with it can be started."""
-    found: list[act.Action] = []
-    for unit, file in sorted(seen.files.items()):
-        state, step = seen.unit(unit), names.parse_step(unit)
-        is_fetched = step is not None and step.step is Step.FETCH and state.has_finished_well
-        if step and is_fetched and state.files and file.facts.source:
-            version = f"{step.version}.{file.facts.source}"
-            if version not in ledger.record(step.name).files:
-                found.append(act.PinFiles(step.name, unit, version, state.files))
-        # A build compares what is there with the former digest itself, and builds anew what is not so.
-        environment = names.parse_build(unit)
-        if (
-            environment
-            and state.has_finished_well
-            and state.content not in (None, ledger.environments.get(environment))
-        ):
-            found.append(act.PinEnvironment("", unit, environment, str(state.content)))
+def pins(seen: Observed, ledger: Ledger) -> Iterator[act.Action]:
+    """Yield the notes that record what steps report, and those that forget the digests of removed environments.
+
+    They have to come before all starts: what a step reported is recorded before anything is compared with it. A unit
+    reports only once it has finished well; it may say anything before.
+    """
+    for unit in sorted(seen.files):
+        has_reported = seen.unit(unit).has_finished_well
+        if has_reported:
+            yield from _pin_of_fetch(unit, seen, ledger)
+            yield from _pin_of_build(unit, seen, ledger)
     here = {names.parse_build(unit) for unit in seen.files}
-    gone = [environment for environment in ledger.environments if environment not in here]
-    return found + [act.PinEnvironment("", names.build_unit(one), one, "") for one in gone]
+    for environment in ledger.environments:
+        if environment not in here:
+            # An empty digest removes the entry.
+            yield act.PinEnvironment("", names.build_unit(environment), environment, "")
 
 
-def lost(seen: Observed, ledger: Ledger) -> list[act.Action]:
-    """Show units again what they compare with, or no server starts. What is stalled is looked after again."""
-    found: list[act.Action] = []
-    stalled = {name for name, record in ledger.records.items() if record.stalled is not None}
+def _pin_of_fetch(unit: str, seen: Observed, ledger: Ledger) -> Iterator[act.Action]:
+    """If a unit has fetched a version: yield the note that records the digest, unless there is one already.
+
+    A digest belongs to a version and its source: a number that was given to another model has another digest.
+    """
+    step = names.parse_step(unit)
+    if step is None or step.step is not Step.FETCH:
+        return
+    files, source = seen.unit(unit).files, seen.files[unit].facts.source
+    if not files or not source:
+        return
+    version = f"{step.version}.{source}"
+    # The first digest stays. `why_changed` refuses a fetch that brought other files.
+    if version not in ledger.record(step.name).files:
+        yield act.PinFiles(step.name, unit, version, files)
+
+
+def _pin_of_build(unit: str, seen: Observed, ledger: Ledger) -> Iterator[act.Action]:
+    """If a unit has built an environment: yield the note that records the digest, unless it is the recorded one.
+
+    An environment belongs to no deployment, and neither does the note.
+    """
+    environment, content = names.parse_build(unit), seen.unit(unit).content
+    if environment is None or content is None:
+        return
+    # A build compares what is there with the former digest itself, and builds anew what is not so. So a new digest
+    # means a new build, and takes the place of the former one.
+    if content != ledger.environments.get(environment):
+        yield act.PinEnvironment("", unit, environment, content)
+
+
+def lost(seen: Observed, ledger: Ledger) -> Iterator[act.Action]:
+    """Yield what shows units the recorded digests again whose files somebody changed or removed.
+
+    Without them no server starts. So a deployment may be stalled because of them: then its stall ends.
+    """
     ended: set[str] = set()
     for pin in sorted(seen.lost_pins):
-        name, _, rest = pin.partition(".")
-        if rest:
-            version = int(rest.partition(".")[0])
-            found.append(act.ShowPin(name, names.fetch_unit(name, version), pin))
-            ended |= stalled & {name}
+        # The file of a version's digest is called `<name>.<version>.<source>`, that of an environment's as it is.
+        name, _, version_and_source = pin.partition(".")
+        if version_and_source:
+            version = int(version_and_source.partition(".")[0])
+            yield act.ShowPin(name, names.fetch_unit(name, version), pin)
+            ended.add(name)
         else:
-            found.append(act.ShowPin("", names.build_unit(pin), pin))
-            ended |= {one for one in stalled if pin in _environments(seen, one)}
-    return found + [act.EndStall(name, "") for name in sorted(ended)]
+            yield act.ShowPin("", names.build_unit(pin), pin)
+            ended |= _deployments_with(pin, seen, ledger.records)
+    for name in sorted(ended):
+        if ledger.record(name).stalled is not None:
+            yield act.EndStall(name, "")
 
 
-def _environments(seen: Observed, name: str) -> set[str | None]:
-    return {seen.files[unit].facts.environment for unit in seen.by_deployment.get(name, ())}
+def _deployments_with(environment: str, seen: Observed, deployments: Iterable[str]) -> set[str]:
+    """Return those of some deployments that have a unit which needs an environment.
+
+    Servers and verify units say in their files which one they need.
+    """
+    found = set()
+    for name in deployments:
+        units = seen.by_deployment.get(name, ())
+        needed = {seen.files[unit].facts.environment for unit in units}
+        if environment in needed:
+            found.add(name)
+    return found
 
 
 def why_changed(seen: Observed, ledger: Ledger, fetch: str, source: str) -> str | None:
-    """Say that a fetch brought other files than the first one; it should have said so itself."""
+    """Say that a fetch brought other files than the first fetch of the version did; None when it did not.
+
+    `fetch` is the fetch unit, `source` the digest of where it fetched from. The step compares by itself and fails when
+    it brings other files. So this is only for a step that did not, and that nobody should trust.
+    """
     step, files = names.parse_step(fetch), seen.unit(fetch).files
-    if step is None or files is None or ledger.record(step.name).files.get(f"{step.version}.{source}", files) == files:
+    # There is nothing to compare before a fetch has reported, nor at the first fetch of a version.
+    if step is None or files is None:
+        return None
+    first_files = ledger.record(step.name).files.get(f"{step.version}.{source}", files)
+    if files == first_files:
         return None
     return (
         f"cannot use version {step.version} of {step.name}: it has other files than when it was first fetched here; "

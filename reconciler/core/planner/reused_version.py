@@ -1,39 +1,58 @@
-"""A number that the registry gave to another model: refused while what serves has it, until a person says otherwise.
+"""A number that the registry gave to another model: refused while the release that has it serves.
 
-Both have one directory, so the one there has to go first, and with it what was written down of its files.
+Both would have one directory on this host. So the old files have to go before the new ones come, and with them what
+was written down of them; and that takes an operator's word.
 """
 
 from collections.abc import Iterator, Mapping
 
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
-from reconciler.core.planner.cleanup import remove_at_once
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.deployment_view import DeploymentView
-from reconciler.core.state.ledger import Ledger
+from reconciler.core.planner.removal import remove_at_once
+from reconciler.core.state.ledger import Ledger, Replacement
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.status import Outlook, State
+from reconciler.core.units.names import ReleaseId
 
 
 def origin(release: Release) -> str:
-    """What tells a version from another one with its number."""
+    """Return what tells a version from another one with its number: `<version>.<digest of its source>`.
+
+    The ledger remembers it with an operator's word (`Replacement.origin`).
+    """
     return f"{release.version}.{unit_values.source_of(release)}"
 
 
 def is_taken(deployment: DeploymentView, release: Release) -> bool:
-    """Whether the files of what serves would be overwritten by a version that has its number and other files."""
-    needed = [
-        one
-        for one in (deployment.active_release, deployment.good_release)
-        if one and not deployment.record.rejection(one)
-    ]
-    same = [one for one in needed if one.version == release.version and one != release.id]
-    return any(deployment.facts(one).source not in (None, unit_values.source_of(release)) for one in same)
+    """Whether the desired release has the number of a release that is needed here, and other files.
+
+    The active and the good release are needed, unless they are rejected. Any other one makes way without a word.
+    """
+    for needed in (deployment.active_release, deployment.good_release):
+        if needed is None or deployment.record.rejection(needed):
+            continue
+        if _has_number_and_other_files(deployment, needed, release):
+            return True
+    return False
+
+
+def _has_number_and_other_files(deployment: DeploymentView, here: ReleaseId, release: Release) -> bool:
+    """Whether a release on this host has the number of the desired one, and comes from another source.
+
+    The same number with other parameters is fine: these two releases share their files.
+    """
+    if here == release.id or here.version != release.version:
+        return False
+    source = deployment.facts(here).source
+    # An older version of this product did not write the source down: then it is taken for the same.
+    return source is not None and source != unit_values.source_of(release)
 
 
 def why_taken(release: Release) -> str:
-    """Say what a person can do about it."""
+    """Say that the number is taken, and what an operator can do about it."""
     return (
         f"cannot roll out version {release.version} of {release.name}: another model had that number and serves from "
         "the same directory; register the model once more, which gives it a number of its own, or have what serves "
@@ -41,11 +60,23 @@ def why_taken(release: Release) -> str:
     )
 
 
-def replace(deployment: DeploymentPlan, release: Release) -> Outlook | None:
-    """Take everything out of service and away for a version that a person said it for; None when it is another one."""
+def replacement(deployment: DeploymentView, release: Release) -> Replacement | None:
+    """Return what an operator said about the replacement of files by this very version; None when nobody did.
+
+    A word for another version, or for another source of the same one, does not count.
+    """
     said = deployment.record.replacing
-    if said is None or said.origin != origin(release):
-        return None
+    # The registry may have got yet another model under the number since.
+    is_for_this = said is not None and said.origin == origin(release)
+    return said if is_for_this else None
+
+
+def replace(deployment: DeploymentPlan, release: Release, said: Replacement) -> Outlook:
+    """Plan that a deployment is removed to make way for a version, and return its status.
+
+    Once nothing of it is left, the ledger forgets the old files and what was said. The next pass rolls the version out
+    as the first one of a new deployment.
+    """
     why = f"its files are replaced by those that the registry has under number {release.version} now, as {said.by} said"
     if deployment.files():
         remove_at_once(deployment)
@@ -55,8 +86,15 @@ def replace(deployment: DeploymentPlan, release: Release) -> Outlook | None:
 
 
 def out_of_date(desired: Mapping[str, Release | Refused], ledger: Ledger) -> Iterator[act.Action]:
-    """Forget what was said for a version that the registry does not select any more: another one needs another word."""
+    """Yield the notes that forget what was said for versions that the registry does not select any more.
+
+    Another version needs another word, even if the former one is selected again later.
+    """
     for name, record in sorted(ledger.records.items()):
-        release = desired.get(name)
-        if record.replacing and not (isinstance(release, Release) and record.replacing.origin == origin(release)):
+        said, release = record.replacing, desired.get(name)
+        if said is None:
+            continue
+        # What a refused version is made from is not known, so the word cannot be for it.
+        is_selected = isinstance(release, Release) and said.origin == origin(release)
+        if not is_selected:
             yield act.KeepFiles(name, "")

@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from reconciler.core.planner.actions import Render, Value
-from reconciler.core.state.release import Release
+from reconciler.core.state.release import Parameters, Release
 from reconciler.core.units import addresses, names, paths
 from reconciler.core.units.addresses import Listening
 from reconciler.core.units.names import HOST_ENVIRONMENT, ReleaseId
@@ -15,9 +15,11 @@ from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 TEMP_SIZE = 1024**3
 """Bytes of /tmp, and as many of /dev/shm, of a server whose memory has no limit; else it is a quarter of that."""
 
-
 HANDED_OVER = paths.FILES_USER
-"""Files that were verified when they stayed with the user of the other steps are verified once more."""
+"""The user to whom verifying hands the files over; a part of what it is done for.
+
+Files that were verified when they stayed with the user of the other steps are verified once more.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ def _render(
     deployment: str, unit: str, template: str, values: Mapping[str, Value], facts: UnitFacts = NO_FACTS
 ) -> Render:
     values = {"unit": unit, **values}
+    # A unit is written again when this digest is another than that in its file.
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     owner = deployment if names.deployment_of(unit) else ""
@@ -67,6 +70,16 @@ def _version_values(name: str, version: int) -> dict[str, Value]:
         "release_state": state,
         "release_dir": f"/var/lib/{state}",
     }
+
+
+def _parameter_values(parameters: Parameters) -> dict[str, Value]:
+    """Hand a release's parameters to the template of its server, each under its own name."""
+    values: dict[str, Value] = {}
+    for key, value in asdict(parameters).items():
+        values[key] = list(value) if isinstance(value, tuple) else value
+    # They have done their work: one has chosen the folder of templates, the other the environment's directory.
+    del values["runtime"], values["environment"]
+    return values
 
 
 def _digest(*what: str) -> str:
@@ -110,6 +123,8 @@ def fetch(release: Release, settings: StepSettings) -> Render:
     # A rollout that a person asks for looks everything over again, and takes the product's newer server along.
     again = [str(release.generation)] if release.generation else []
     hashes = ["hashes"] if settings.require_hashes else []
+    # Only what changes the result: another deadline, or another address of the registry, must not make the host fetch
+    # all its models again.
     done_for = _digest(release.source, release.parameters.environment, *again, *hashes)
     facts = UnitFacts(done_for=done_for, source=source_of(release))
     return _render(release.name, unit, "release/fetch.service.j2", values, facts)
@@ -131,6 +146,7 @@ def build(release: Release, environment: str, settings: StepSettings) -> Render:
         "keep_free": settings.keep_free,
         "pin": f"{paths.PINS}/{environment}",
     }
+    # Another index may have other packages by the same names; the requirements themselves are in the environment's id.
     done_for = _digest(settings.index_url, *settings.find_links, f"{settings.offline} {settings.allow_source}")
     facts = UnitFacts(environment=environment, done_for=done_for)
     return _render(release.name, names.build_unit(environment), "release/build.service.j2", values, facts)
@@ -150,6 +166,7 @@ class Files:
 def verify(files: Files, settings: StepSettings) -> Render:
     """The unit that compares what was fetched and built with what was recorded, and asks the host's own check."""
     values = _version_values(files.name, files.version) | {
+        # Not the user of the other steps: who could fetch or build anew could change what was verified.
         "user": paths.FILES_USER,
         "environment": files.environment,
         "environment_dir": _environment_dir(files.environment),
@@ -187,7 +204,8 @@ def server(release: Release, environment: str, listening: Listening, replica: in
     directory = _environment_dir(environment)
     unit = names.server_unit(release.name, release.id, replica)
     temp_size = parameters.memory_max // 4 or TEMP_SIZE
-    values = _release_values(release) | {
+    values = _release_values(release) | _parameter_values(parameters)
+    values |= {
         "release": release.id,
         "socket": names.socket_unit(release.name),
         "slice": names.slice_unit(release.name),
@@ -201,18 +219,9 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         "environment_dir": directory,
         "venv": f"{directory}/venv" if directory else paths.PRODUCT_VENV,
         "product": paths.PRODUCT,
-        "start_timeout": parameters.start_timeout,
-        "stop_timeout": parameters.stop_timeout,
-        "memory_max": parameters.memory_max,
-        "cpu_quota": parameters.cpu_quota,
-        "tasks_max": parameters.tasks_max,
-        "network": list(parameters.network),
-        "devices": list(parameters.devices),
+        # Not whether the model has one, but its name: each replica has its own.
         "cache": paths.cache_directory(release.name, release.id, replica) if parameters.cache else "",
         "peers": list(listening.speakers),
-        "max_body": parameters.max_body,
-        "watchdog": parameters.watchdog,
-        "idle_timeout": parameters.idle_timeout,
         # A little longer than it is watched, so that it does not end for want of requests just before it proved itself.
         "soak": release.rollout.soak + 10,
     }
@@ -231,7 +240,10 @@ def server(release: Release, environment: str, listening: Listening, replica: in
 
 
 def socket(name: str, release: ReleaseId, runtime: str, port: int, listening: Listening) -> Render:
-    """The socket that all releases of a deployment share, and that names the active one."""
+    """The socket that all releases of a deployment share, and that names the active one.
+
+    `release` is the active one: its first server is what a request starts when none runs.
+    """
     values: dict[str, Value] = {
         "name": name,
         "service": names.server_unit(name, release),
@@ -252,9 +264,11 @@ def slice_(name: str, runtime: str) -> Render:
     return _render(name, names.slice_unit(name), f"{runtime}/model.slice.j2", {"name": name})
 
 
+# A model that runs in the product's own environment needs no build, and has no directory of its own.
 def _environment_state(environment: str) -> str:
     return "" if environment == HOST_ENVIRONMENT else paths.environment_state(environment)
 
 
 def _environment_dir(environment: str) -> str:
-    return f"/var/lib/{state}" if (state := _environment_state(environment)) else ""
+    state = _environment_state(environment)
+    return f"/var/lib/{state}" if state else ""

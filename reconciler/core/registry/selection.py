@@ -1,11 +1,14 @@
-"""From a reading of the registry to the snapshot: what the selectors pick. No I/O, no clock, no environment."""
+"""From a reading of the registry to the snapshot: which version of each model the selectors pick.
 
-from collections import Counter
+A reading is trusted as a whole or not at all: where its answers contradict each other, there is no snapshot, and the
+hosts keep to the one before.
+"""
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
 
+from reconciler.core.registry.reading import READY, Model, RegistryReading, Version
 from reconciler.core.state.snapshot import (
     MAX_KNOWN,
     TAG_PREFIX,
@@ -16,9 +19,8 @@ from reconciler.core.state.snapshot import (
     Source,
 )
 from reconciler.core.text.quote import one_line
-from reconciler.core.units.names import why_not_deployable
+from reconciler.core.units.names import MAX_VERSION, why_not_deployable
 
-READY = "READY"
 BELOW_UNREADY = 1000
 """Numbers below the latest of a stage among which one that is READY is looked for, when the latest is not."""
 MAX_SELECTED = 10_000
@@ -28,7 +30,6 @@ MAX_SETTING = 200
 """Characters of a key or a value; no setting needs more, and a longer one is cut, marked, and thereby refused later."""
 _MAX_NAME_SHOWN = 80
 _MAX_OTHERS = 1000
-_MAX_VERSION = 9_999_999_999
 
 
 class InconsistentReadingError(Exception):
@@ -36,41 +37,13 @@ class InconsistentReadingError(Exception):
 
 
 @dataclass(frozen=True)
-class Model:
-    """A registered model."""
-
-    name: str
-    tags: Mapping[str, str] = field(default_factory=dict)
-    aliases: Mapping[str, int] = field(default_factory=dict)
-    latest: tuple[int, ...] = ()
-    """Versions that the registry names as the latest of a stage; among them is the newest."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """A model version."""
-
-    name: str
-    version: int
-    stage: str = "None"
-    status: str = READY
-    source: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RegistryReading:
-    """All models that the registry holds, and those versions of them that a choice can depend on."""
-
-    models: tuple[Model, ...] = ()
-    versions: tuple[Version, ...] = ()
-
-
-@dataclass(frozen=True)
 class _Pick:
+    """A version that a selector picks."""
+
     version: Version
     selector: str
     others: tuple[int, ...]
+    """The other versions that the selector matches, the highest first."""
 
 
 def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snapshot:
@@ -79,23 +52,20 @@ def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snaps
     Of a stage it is the highest version. Only versions that are READY match. Raises InconsistentReadingError when the
     reading contradicts itself.
     """
-    versions = _checked(reading)
+    # Before anything is picked: half of a reading is no basis for taking a model down.
+    versions = _index(reading)
     models: list[SelectedVersion] = []
     refused: list[NotDeployable] = []
     known: list[str] = []
+    # Sorted by name, so that the same content of the registry is the same snapshot in every reading.
     for model in sorted(reading.models, key=lambda model: model.name):
-        its = versions.get(model.name, {})
-        if why := why_not_deployable(model.name):
-            if _is_meant(model, its, source.selectors):
-                refused.append(_refused(model, why))
-            continue
-        pick = _pick(model, its, source.selectors, source.choose)
-        if pick is None:
-            known.append(model.name)
-        elif why := _why_not(pick.version):
-            refused.append(_refused(model, why))
-        else:
-            models.append(_selected(model, pick))
+        match _choose(model, versions[model.name], source):
+            case SelectedVersion() as selected:
+                models.append(selected)
+            case NotDeployable() as not_deployable:
+                refused.append(not_deployable)
+            case None if not why_not_deployable(model.name):
+                known.append(model.name)
     if len(models) > MAX_SELECTED or len(refused) > MAX_SELECTED:
         raise InconsistentReadingError(f"it selects more than {MAX_SELECTED} models")
     return Snapshot(
@@ -108,17 +78,42 @@ def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snaps
     )
 
 
-def _checked(reading: RegistryReading) -> dict[str, dict[int, Version]]:
-    """Index the versions by model and number, if the reading is one consistent whole."""
-    if repeated := [name for name, count in Counter(model.name for model in reading.models).items() if count > 1]:
-        raise InconsistentReadingError(f"it lists the model {_shown(repeated[0])} twice")
-    index: dict[str, dict[int, Version]] = {model.name: {} for model in reading.models}
+def _choose(model: Model, versions: Mapping[int, Version], source: Source) -> SelectedVersion | NotDeployable | None:
+    """Pick a model's version, or say why it cannot be deployed; None when no selector matches.
+
+    A model that no selector means is not reported, however wrong its name is: it is nobody's business here.
+    """
+    wrong_name = why_not_deployable(model.name)
+    if wrong_name:
+        is_meant = _is_meant(model, versions, source.selectors)
+        return _not_deployable(model, wrong_name) if is_meant else None
+    pick = _pick(model, versions, source.selectors, source.choose)
+    if pick is None:
+        return None
+    wrong_version = _why_not(pick.version)
+    if wrong_version:
+        return _not_deployable(model, wrong_version)
+    return _selected(model, pick)
+
+
+def _index(reading: RegistryReading) -> dict[str, dict[int, Version]]:
+    """Index the versions by model and number.
+
+    Every model of the reading has an entry. Raises InconsistentReadingError where the reading is not one consistent
+    whole: its answers came one after the other, and the registry may have changed between them.
+    """
+    index: dict[str, dict[int, Version]] = {}
+    for model in reading.models:
+        if model.name in index:
+            raise InconsistentReadingError(f"it lists the model {_shown(model.name)} twice")
+        index[model.name] = {}
     for version in reading.versions:
         if version.name not in index:
             raise InconsistentReadingError(f"it lists a version of {_shown(version.name)} but not that model")
         if version.version in index[version.name]:
             raise InconsistentReadingError(f"it lists version {version.version} of {_shown(version.name)} twice")
         index[version.name][version.version] = version
+    # A "latest" version that is missing means that the list of versions is older than the list of models.
     for model in reading.models:
         for number in model.latest:
             _version(model, index[model.name], number)
@@ -126,98 +121,121 @@ def _checked(reading: RegistryReading) -> dict[str, dict[int, Version]]:
 
 
 def _version(model: Model, versions: Mapping[int, Version], number: int) -> Version:
+    """Find a version that the registry has named. Raises InconsistentReadingError where it was not listed."""
     if number not in versions:
         raise InconsistentReadingError(f"it names version {number} of {_shown(model.name)} but does not list it")
     return versions[number]
 
 
 def _pick(model: Model, versions: Mapping[int, Version], selectors: Sequence[str], choose: Choose) -> _Pick | None:
-    picks = (_matched(model, versions, selector) for selector in selectors)
-    found = (pick for pick in picks if pick is not None)
+    """Pick a version by the selectors; None when none of them matches.
+
+    With "first", the selectors behind the one that matches are not looked at: the agent did not ask the registry for
+    the versions that they need (see `version_queries`).
+    """
+    picks: list[_Pick] = []
+    for selector in selectors:
+        pick = _matched(model, versions, selector)
+        if pick is None:
+            continue
+        if choose == "first":
+            return pick
+        picks.append(pick)
     # Of equal ones max() takes the first, so that the earlier selector is told.
-    return next(found, None) if choose == "first" else max(found, key=lambda pick: pick.version.version, default=None)
+    return max(picks, key=lambda pick: pick.version.version, default=None)
 
 
 def _matched(model: Model, versions: Mapping[int, Version], selector: str) -> _Pick | None:
-    """The highest READY version that a selector matches."""
+    """Find the highest READY version that a selector matches; None when there is none.
+
+    Several versions may be in one stage. An alias names one version at most.
+    """
     kind, _, wanted = selector.partition(":")
     if kind == "stage":
         matching = [version for version in versions.values() if version.stage == wanted]
+        _refuse_too_many_unready(model, matching)
+    elif wanted in model.aliases:
+        matching = [_version(model, versions, model.aliases[wanted])]
     else:
-        matching = [_version(model, versions, model.aliases[wanted])] if wanted in model.aliases else []
-    ready = sorted((version.version for version in matching if version.status == READY), reverse=True)
-    if not ready and kind == "stage" and max((version.version for version in matching), default=0) > 1 + BELOW_UNREADY:
+        matching = []
+    ready = [version.version for version in matching if version.status == READY]
+    if not ready:
+        return None
+    highest, *others = sorted(ready, reverse=True)
+    return _Pick(versions[highest], selector, tuple(others[:_MAX_OTHERS]))
+
+
+def _refuse_too_many_unready(model: Model, of_stage: Sequence[Version]) -> None:
+    """Raise InconsistentReadingError where a READY version of the stage may be missing from the reading.
+
+    The reading looks BELOW_UNREADY numbers below the latest version of a stage for one that is READY. If there are more
+    numbers than that below it, a READY one may have been out of sight, and "none" would be a guess.
+    """
+    numbers = [version.version for version in of_stage]
+    ready = [version for version in of_stage if version.status == READY]
+    latest = max(numbers, default=0)
+    if not ready and latest > 1 + BELOW_UNREADY:
         raise InconsistentReadingError(f"too many versions of {_shown(model.name)} are not READY to tell which one is")
-    return _Pick(versions[ready[0]], selector, tuple(ready[1 : 1 + _MAX_OTHERS])) if ready else None
 
 
 def _is_meant(model: Model, versions: Mapping[int, Version], selectors: Sequence[str]) -> bool:
-    """Tell whether a selector matches a model whose name is refused anyway, so that its versions are not asked for."""
+    """Tell whether a selector matches a model whose name is refused anyway.
+
+    The agent asks for no version of such a model, so that its aliases match without theirs.
+    """
     aliases = {f"alias:{alias}" for alias in model.aliases}
-    return (
-        not aliases.isdisjoint(selectors) or _pick(replace(model, aliases={}), versions, selectors, "first") is not None
-    )
+    if not aliases.isdisjoint(selectors):
+        return True
+    without_aliases = replace(model, aliases={})
+    return _pick(without_aliases, versions, selectors, "first") is not None
 
 
-def _refused(model: Model, why: str) -> NotDeployable:
-    return NotDeployable(name=one_line(repr(model.name)[1:-1], _MAX_NAME_SHOWN), why=why)
+def _not_deployable(model: Model, why: str) -> NotDeployable:
+    """Report a model that no host can deploy; `why` is the reason in words."""
+    # The name may be anything, so it is shown as a Python literal without its quotes.
+    shown = one_line(repr(model.name)[1:-1], _MAX_NAME_SHOWN)
+    return NotDeployable(name=shown, why=why)
 
 
 def _why_not(version: Version) -> str | None:
-    if not 1 <= version.version <= _MAX_VERSION:
+    """Say why a version cannot be deployed on any host; None when it can.
+
+    The limits are those of the snapshot's fields: one such version must not make the whole snapshot invalid.
+    """
+    if not 1 <= version.version <= MAX_VERSION:
         return "its version is not a number that can be deployed"
-    if not version.source or len(version.source) > MAX_SOURCE or not version.source.isprintable():
+    has_usable_source = 0 < len(version.source) <= MAX_SOURCE and version.source.isprintable()
+    if not has_usable_source:
         return f"version {version.version} has no source that can be downloaded"
     return None
 
 
 def _selected(model: Model, pick: _Pick) -> SelectedVersion:
+    """Put a picked version into the form of the snapshot, with the tags that say how it is run."""
     return SelectedVersion(
         name=model.name,
         version=pick.version.version,
         source=pick.version.source,
         selected_by=pick.selector,
         also_matching=pick.others,
+        # A tag of the version wins over the same tag of the model.
         settings=_settings({**model.tags, **pick.version.tags}),
     )
 
 
 def _settings(tags: Mapping[str, str]) -> dict[str, str]:
-    wanted = {key.removeprefix(TAG_PREFIX): value for key, value in sorted(tags.items()) if key.startswith(TAG_PREFIX)}
-    return {one_line(key, MAX_SETTING): one_line(value, MAX_SETTING) for key, value in [*wanted.items()][:MAX_SETTINGS]}
+    """Take the `deploy.` tags out of all tags, without the prefix: by key, and no more and no longer than they may be.
+
+    What is cut off here is no setting of ours; `tags.read_tags` refuses what is left of it.
+    """
+    settings: dict[str, str] = {}
+    wanted = [key for key in sorted(tags) if key.startswith(TAG_PREFIX)]
+    for key in wanted[:MAX_SETTINGS]:
+        short = one_line(key.removeprefix(TAG_PREFIX), MAX_SETTING)
+        settings[short] = one_line(tags[key], MAX_SETTING)
+    return settings
 
 
 def _shown(name: str) -> str:
+    """Quote a name for a sentence of the agent's; a model of the registry may have any name."""
     return one_line(repr(name), _MAX_NAME_SHOWN)
-
-
-Change = Literal["selected", "unselected"]
-
-
-@dataclass(frozen=True)
-class Changed:
-    """One model whose selection differs between two snapshots, and the sentence that says how."""
-
-    name: str
-    version: int
-    change: Change
-    sentence: str
-
-
-def changes(before: Snapshot | None, after: Snapshot) -> tuple[Changed, ...]:
-    """List the models whose selected version differs, for the deployment's story."""
-    old = {model.name: model for model in before.models} if before else {}
-    new = {model.name: model for model in after.models}
-    found = [
-        Changed(
-            name, model.version, "selected", f"version {model.version} of {name} is now selected by {model.selected_by}"
-        )
-        for name, model in new.items()
-        if name not in old or old[name].version != model.version
-    ]
-    gone = [
-        Changed(name, model.version, "unselected", f"{name} is no longer selected")
-        for name, model in old.items()
-        if name not in new
-    ]
-    return tuple(found + gone)

@@ -4,12 +4,12 @@ Only what cannot be observed is in it. It is kept in one file, replaced as a who
 what failed is tried once more, and what people said is forgotten: suspensions, confirmations, rollouts on purpose.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from reconciler.core.state.snapshot import Source
+from reconciler.core.text.strict import ClosedModel
 from reconciler.core.units.names import ENVIRONMENT_PATTERN, DeployableName, ReleaseId, StrictReleaseId
 
 MAX_REJECTED = 20
@@ -24,11 +24,7 @@ Pinned = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}\.[0-9a-f]{16}$"
 Words = Annotated[str, StringConstraints(max_length=2000)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Rejected(_Strict):
+class Rejected(ClosedModel):
     """A release that failed here, or that a person took out of service."""
 
     release: StrictReleaseId
@@ -40,7 +36,7 @@ class Rejected(_Strict):
     """What of the release is not this host's settings: `Release.asked`; empty where that is not known."""
 
 
-class Suspension(_Strict):
+class Suspension(ClosedModel):
     """A person said: leave this deployment alone."""
 
     by: Words
@@ -51,13 +47,16 @@ class Suspension(_Strict):
 
     @property
     def sentence(self) -> str:
-        """Say who, why and until when."""
-        why = f": {self.why}" if self.why else ""
+        """Who suspended the deployment, since when, until when and why.
+
+        It goes on from the name of the deployment, or after "it is".
+        """
         until = f"until {self.until:%Y-%m-%d %H:%M:%S %Z}" if self.until else "until it is resumed"
+        why = f": {self.why}" if self.why else ""
         return f"suspended by {self.by} since {self.since:%Y-%m-%d %H:%M:%S %Z}, {until}{why}"
 
 
-class Stall(_Strict):
+class Stall(ClosedModel):
     """What this deployment needed mending of, again and again, until the budget was used up."""
 
     release: Words
@@ -65,15 +64,19 @@ class Stall(_Strict):
     message: Words
 
 
-class Replacement(_Strict):
+class Replacement(ClosedModel):
     """A person said: what the registry has under this number by now takes the place of what has it here."""
 
     origin: Pinned
     by: Words
 
 
-class Record(_Strict):
-    """What is remembered of one deployment."""
+class Record(ClosedModel):
+    """What is remembered of one deployment. It never changes: each method returns another one.
+
+    The methods keep three things true: the good release is not among those before it, no release is twice among
+    them, and a release that is rejected is neither the good one nor among those before it until it proves itself again.
+    """
 
     good: StrictReleaseId | None = None
     """The release that last proved itself: went through its soak, or was the first to get ready."""
@@ -88,50 +91,98 @@ class Record(_Strict):
 
     replacing: Replacement | None = None
 
-    files: Annotated[dict[Pinned, Sha256], Field(max_length=MAX_PINS)] = {}
+    files: Annotated[dict[Pinned, Sha256], Field(max_length=MAX_PINS)] = Field(default_factory=dict)
     """One digest over all files of each version, of the first time that it was fetched; nothing changes it."""
 
+    def proven(self) -> list[ReleaseId]:
+        """Return the releases that proved themselves, the latest first.
+
+        The first of them is the good one, if there is one. Those of them whose files are gone are included.
+        """
+        if self.good is None:
+            return list(self.before)
+        return [self.good, *self.before]
+
     def pin(self, version: str, files: str) -> Self:
-        """Take note of what was fetched first."""
-        pins = {**self.files, version: self.files.get(version, files)}
-        return self.model_copy(update={"files": dict(list(pins.items())[-MAX_PINS:])})
+        """Take note of the digest of a version's files, unless one was taken note of before.
+
+        `version` is a `Pinned`.
+        """
+        # What was fetched first counts: files that change later under the same number are somebody's tampering.
+        first = self.files.get(version, files)
+        pins = list({**self.files, version: first}.items())
+        return self.model_copy(update={"files": dict(pins[-MAX_PINS:])})
 
     def rejection(self, release: str) -> Rejected | None:
-        """Why a release is not tried here; None when it may be."""
-        return next((one for one in self.rejected if one.release == release), None)
+        """Return why a release is not tried here; None when it may be.
+
+        Only this very release is meant. The same version with other parameters is another release.
+        """
+        for rejected in self.rejected:
+            if rejected.release == release:
+                return rejected
+        return None
 
     def rejection_of(self, version: int, asked: str) -> Rejected | None:
-        """Why a version is not tried with other settings of this host either; None when it may be."""
-        return next((one for one in self.rejected if one.asked == asked and one.release.version == version), None)
+        """Return why a version is not tried with other settings of this host either; None when it may be.
 
-    def accept(self, release: ReleaseId) -> Self:
-        """Take note that a release proved itself."""
+        `asked` is that of the release (`Release.asked`): with other tags or from another source it may be tried.
+        """
+        for rejected in self.rejected:
+            is_same_version = rejected.release.version == version
+            if is_same_version and rejected.asked == asked:
+                return rejected
+        return None
+
+    def mark_proven(self, release: ReleaseId) -> Self:
+        """Take note that a release proved itself: it is the good one now.
+
+        The good one until now becomes the first of those before it.
+        """
         if release == self.good:
             return self
-        before = [one for one in (self.good, *self.before) if one is not None and one != release]
+        before = [former for former in self.proven() if former != release]
+        # More of them cannot be kept on disk either: the setting has the same maximum.
         return self.model_copy(update={"good": release, "before": tuple(before[:MAX_KEPT])})
 
     def reject(self, rejected: Rejected) -> Self:
-        """Take note that a release failed; the good one before it is the good one again."""
-        others = [one for one in self.rejected if one.release != rejected.release]
-        before = tuple(one for one in self.before if one != rejected.release)
-        update: dict[str, object] = {"rejected": (*others, rejected)[-MAX_REJECTED:], "before": before}
-        if self.good == rejected.release:
-            update |= {"good": before[0] if before else None, "before": before[1:]}
-        return self.model_copy(update=update)
+        """Take note that a release failed, or was taken out of service; what was known of its failure is replaced.
+
+        If it was the good one, the one before it is the good one again.
+        """
+        # At the end, also when the release was rejected before: the latest rejections are those that are kept.
+        others = [other for other in self.rejected if other.release != rejected.release]
+        left = (*others, rejected)[-MAX_REJECTED:]
+        before = tuple(former for former in self.before if former != rejected.release)
+        record = self.model_copy(update={"rejected": left, "before": before})
+        was_good = self.good == rejected.release
+        if not was_good:
+            return record
+        good = before[0] if before else None
+        return record.model_copy(update={"good": good, "before": before[1:]})
 
     def forgive(self, release: ReleaseId | None = None) -> Self:
-        """Let a release be tried again, with whatever settings it failed; all of them without a name."""
-        version = release.version if release is not None else None
-        left = tuple(one for one in self.rejected if version is not None and one.release.version != version)
-        return self.model_copy(update={"rejected": left, "stalled": None})
+        """Let a version be tried again, with whatever settings it failed; without a release, all of them.
+
+        It ends a stall, too: a person has looked at the deployment.
+        """
+        left: list[Rejected] = []
+        # Not only the release itself: its version with the settings of before is another release, and is meant, too.
+        if release is not None:
+            version = release.version
+            left = [rejected for rejected in self.rejected if rejected.release.version != version]
+        return self.model_copy(update={"rejected": tuple(left), "stalled": None})
 
     def forget_deployment(self) -> Self:
-        """Keep only what outlives a removal: what failed here would fail again when it is promoted again."""
+        """Return what outlives a removal: what failed here would fail again when it is promoted again.
+
+        What a person said outlives it, too: a suspension, and the number of rollouts on purpose.
+        """
+        # The files go with the deployment: its versions are fetched for the first time again.
         return self.model_copy(update={"good": None, "before": (), "stalled": None, "files": {}})
 
 
-class Rules(_Strict):
+class Rules(ClosedModel):
     """What may be removed without a person's yes."""
 
     prune_from: Annotated[int, Field(ge=1)] = 3
@@ -141,37 +192,58 @@ class Rules(_Strict):
     """Whether what the registry no longer shows at all goes like what was taken out of production."""
 
 
-class Agreed(_Strict):
+class Agreed(ClosedModel):
     """What this host goes by, because nothing was waiting for a person when it was taken note of."""
 
     source: Source
     rules: Rules = Rules()
 
 
-class Ledger(_Strict):
+class Ledger(ClosedModel):
     """The records of all deployments, and which registry they come from."""
 
+    # The form of the file, also of the models above: an upgrade reads what an earlier version wrote, so a new field has
+    # a default, and none is renamed.
     schema_: Literal[1] = Field(default=1, alias="schema")
     registry: Words | None = None
     """Its address, as a version before this one knew it; only read."""
     agreed: Agreed | None = None
-    records: dict[DeployableName, Record] = {}
+    records: dict[DeployableName, Record] = Field(default_factory=dict)
     prune_confirmed: frozenset[DeployableName] = frozenset()
     """Deployments whose removal was held and then confirmed by a person."""
 
-    environments: dict[EnvironmentId, Sha256] = {}
+    environments: dict[EnvironmentId, Sha256] = Field(default_factory=dict)
     """One digest over all files of each environment, of when it was built here."""
 
     def pins(self) -> dict[str, str]:
-        """Every digest that files are compared with, by the name of the file that shows it to units."""
-        of_models = {f"{name}.{key}": pin for name, one in self.records.items() for key, pin in one.files.items()}
-        return {**of_models, **self.environments}
+        """Return every digest that files are compared with, by the name of the file that shows it to units.
+
+        Those of models are called `<deployment>.<Pinned>`, those of environments by their ids.
+        """
+        pins: dict[str, str] = {}
+        for name, record in self.records.items():
+            of_model = {f"{name}.{version}": digest for version, digest in record.files.items()}
+            pins.update(of_model)
+        pins.update(self.environments)
+        return pins
 
     def record(self, name: str) -> Record:
-        """What is remembered of a deployment; an empty record when nothing is."""
-        return self.records.get(name) or Record()
+        """Return what is remembered of a deployment; an empty record when nothing is.
+
+        Asking for a record does not make one.
+        """
+        found = self.records.get(name)
+        if found is None:
+            return Record()
+        return found
 
     def with_record(self, name: str, record: Record) -> Self:
-        """Change what is remembered of a deployment; an empty record is dropped."""
-        records: Mapping[str, Record] = {**self.records, name: record}
-        return self.model_copy(update={"records": {key: one for key, one in records.items() if one != Record()}})
+        """Return a ledger in which this is remembered of a deployment.
+
+        Empty records are dropped, so that deployments that are gone for good leave nothing behind.
+        """
+        records = {**self.records, name: record}
+        empty = Record()
+        # All are looked at, not only this one: a file that was edited by hand may have others.
+        kept = {key: value for key, value in records.items() if value != empty}
+        return self.model_copy(update={"records": kept})

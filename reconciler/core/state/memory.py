@@ -3,111 +3,163 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler.core.state.backoff import Backoff, Hold, delay
+from reconciler.core.state.backoff import Backoff, RetryPolicy
 from reconciler.core.units import names
-from reconciler.core.units.observed import Observed
+from reconciler.core.units.observed import Observed, Unit
 
 TRIED_PORTS = 8
 """How many ports a socket tries before its failure is taken for another one."""
-REFUSED_FOR = 600.0
+PORT_IS_BUSY_FOR = 600.0
 """Seconds."""
 
 
 @dataclass(frozen=True)
-class Pause:
-    """An action of a deployment failed: its turn comes again later."""
-
-    count: int
-    not_before: float
-    """Seconds on the monotonic clock."""
-    why: str
-
-
-@dataclass(frozen=True)
 class Memory:
-    """Failures that were taken note of."""
+    """What was taken note of in former passes. It never changes: each `note_…` and `forget_…` returns a new one.
+
+    All times are seconds on the monotonic clock.
+    """
 
     backoff: Backoff = field(default_factory=Backoff)
-    pauses: Mapping[str, Pause] = field(default_factory=dict)
-    """By deployment, or by unit for what deployments share."""
+    """Units that failed."""
+    pauses: Backoff = field(default_factory=Backoff)
+    """Actions that failed: by deployment, or by unit for what deployments share."""
     busy_ports: Mapping[int, float] = field(default_factory=dict)
-    """Ports that somebody else holds, and until when, in seconds on the monotonic clock, they are left alone."""
+    """Ports that somebody else holds, and until when they are left alone."""
     reload_due: bool = True
     """Nobody knows what happened before the first pass."""
     unselected: Mapping[str, float] = field(default_factory=dict)
-    """Since when, in seconds on the monotonic clock, deployments are known not to be selected."""
+    """Since when deployments are known not to be selected."""
     mended: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """When, on the same clock, something of a deployment was mended."""
+    """When something of a deployment was mended, the latest last."""
+
+    # What the planner and the loop ask.
 
     def paused(self, now: float) -> dict[str, str]:
-        """The deployments whose turn has not come again, with the reason."""
-        return {name: pause.why for name, pause in self.pauses.items() if pause.not_before > now}
+        """Return the deployments and shared units whose turn has not come again, each with the reason.
+
+        A pause concerns only the actions of the deployment; its units are held back one by one in `backoff`.
+        """
+        return self.pauses.waiting(now)
 
     def next_deadline(self, now: float) -> float | None:
-        """When the next retry is due, on the monotonic clock."""
-        deadlines = [pause.not_before for pause in self.pauses.values() if pause.not_before > now]
-        held = self.backoff.next_deadline(now)
-        return min([*deadlines, held] if held is not None else deadlines, default=None)
+        """Return when the next retry is due, of a unit or of an action; None when nothing waits for one."""
+        of_units = self.backoff.next_deadline(now)
+        of_actions = self.pauses.next_deadline(now)
+        if of_units is None:
+            return of_actions
+        if of_actions is None:
+            return of_units
+        return min(of_units, of_actions)
 
-    def pause(self, name: str, why: str, now: float, shortest: float, longest: float, jitter: float) -> "Memory":
-        """Take note that an action failed."""
-        count = self.pauses[name].count + 1 if name in self.pauses else 1
-        pause = Pause(count, now + delay(count, shortest, longest, jitter), why)
-        return replace(self, pauses={**self.pauses, name: pause})
+    def exhausted(self, budget: int, now: float, window: float) -> frozenset[str]:
+        """Return the deployments that were mended `budget` times or more within the last `window` seconds.
+
+        Something undoes every repair of them, so that another one would help as little.
+        """
+        exhausted = set()
+        for name, times in self.mended.items():
+            times_within = _within(times, now, window)
+            if len(times_within) >= budget:
+                exhausted.add(name)
+        return frozenset(exhausted)
+
+    # What a pass takes note of.
+
+    def note_failures(self, seen: Observed, now: float, policy: RetryPolicy) -> "Memory":
+        """Take note of the units that failed, and of the ports that systemd could not bind.
+
+        Called once a pass, before anything is decided.
+        """
+        backoff = self.backoff.note_units(seen, now, policy)
+        # With the failures of this pass: the last of too many tries must not mark one more port.
+        busy_ports = _busy_ports(seen, self.busy_ports, backoff, now)
+        return replace(self, backoff=backoff, busy_ports=busy_ports)
+
+    def note_failed_action(self, name: str, why: str, now: float, policy: RetryPolicy) -> "Memory":
+        """Take note that an action of a deployment, or on a shared unit, failed: its turn comes again later."""
+        return replace(self, pauses=self.pauses.with_failure(name, why, now, policy))
 
     def note_selection(self, present: Collection[str], selected: Collection[str], now: float) -> "Memory":
-        """Take note of what is here and not selected."""
-        unselected = {name: self.unselected.get(name, now) for name in present if name not in selected}
+        """Take note of what is present on this host and not selected.
+
+        What was not selected before keeps its time; what is selected again loses it.
+        """
+        unselected = {}
+        for name in present:
+            if name not in selected:
+                since = self.unselected.get(name, now)
+                unselected[name] = since
         return replace(self, unselected=unselected)
 
     def note_mended(self, mended: Collection[str], now: float, window: float) -> "Memory":
-        """Take note of what was mended, and forget what was mended more than `window` seconds ago."""
-        times = {name: (*self.mended.get(name, ()), *((now,) if name in mended else ())) for name in self.mended}
-        times |= {name: (now,) for name in mended if name not in self.mended}
-        recent = {name: tuple(one for one in at if one > now - window) for name, at in times.items()}
-        return replace(self, mended={name: at for name, at in recent.items() if at})
+        """Take note of the deployments that were mended, and forget what was mended more than `window` seconds ago.
 
-    def exhausted(self, budget: int, now: float, window: float) -> frozenset[str]:
-        """The deployments that were mended `budget` times within the last `window` seconds."""
-        return frozenset(
-            name for name, at in self.mended.items() if sum(1 for one in at if one > now - window) >= budget
-        )
+        Several repairs of one deployment in one pass count as one.
+        """
+        times = dict(self.mended)
+        for name in mended:
+            times[name] = (*times.get(name, ()), now)
+        recent = {}
+        for name, all_times in times.items():
+            times_within = _within(all_times, now, window)
+            if times_within:
+                recent[name] = times_within
+        return replace(self, mended=recent)
+
+    # What is forgotten.
 
     def forgive(self, name: str, shared: Collection[str] = ()) -> "Memory":
-        """Let everything of a deployment be tried at once, and the units that it shares with others."""
-        retry_later = {
-            unit: hold
-            for unit, hold in self.backoff.retry_later.items()
-            if names.deployment_of(unit) != name and unit not in shared
-        }
-        pauses = {key: pause for key, pause in self.pauses.items() if key != name and key not in shared}
-        mended = {key: at for key, at in self.mended.items() if key != name}
-        return replace(self, backoff=Backoff(retry_later), pauses=pauses, mended=mended)
+        """Let everything of a deployment be tried at once, and the units that it shares with others.
+
+        Its budget of repairs is whole again.
+        """
+        of_deployment = [unit for unit in self.backoff.retry_later if names.deployment_of(unit) == name]
+        mended = dict(self.mended)
+        mended.pop(name, None)
+        return replace(
+            self,
+            backoff=self.backoff.without({*of_deployment, *shared}),
+            pauses=self.pauses.without({name, *shared}),
+            mended=mended,
+        )
+
+    def forget_pause(self, name: str) -> "Memory":
+        """Take note that the actions of a deployment, or on a shared unit, worked: the next failure is a first one."""
+        return replace(self, pauses=self.pauses.without({name}))
 
     def without_reload(self) -> "Memory":
         """For looking only: whether systemd has read its files is not seen from outside the daemon."""
         return replace(self, reload_due=False)
 
-    def forget_pause(self, name: str) -> "Memory":
-        """Take note that a deployment's actions worked."""
-        if name not in self.pauses:
-            return self
-        return replace(self, pauses={key: value for key, value in self.pauses.items() if key != name})
+
+def _within(times: Collection[float], now: float, window: float) -> tuple[float, ...]:
+    """Pick the times that lie less than `window` seconds back."""
+    begin = now - window
+    return tuple(time for time in times if time > begin)
 
 
-def busy_ports(
-    seen: Observed, known: Mapping[int, float], retry_later: Mapping[str, Hold], now: float
-) -> dict[int, float]:
-    """Find the ports that systemd could not bind: from inside, a host's other listeners cannot be seen.
+def _busy_ports(seen: Observed, known: Mapping[int, float], backoff: Backoff, now: float) -> dict[int, float]:
+    """Find the ports that systemd could not bind, and until when each is left alone; `known` are those found before.
 
-    Each is left alone for a while. A socket that fails again and again, whatever its port, has another trouble.
+    It is the only way to find them: a host's other listeners cannot be seen from inside the reconciler's sandbox.
     """
-    found = {port: until for port, until in known.items() if until > now}
+    busy = {port: until for port, until in known.items() if until > now}
     for unit, file in seen.files.items():
-        state, port = seen.unit(unit), file.facts.port
-        if names.parse_socket(unit) is None or port is None or port in found:
+        port = file.facts.port
+        if names.parse_socket(unit) is None or port is None or port in busy:
             continue
-        often = unit in retry_later and retry_later[unit].count > TRIED_PORTS
-        if state.active == "failed" and state.result == "resources" and not often:
-            found[port] = now + REFUSED_FOR
-    return found
+        # A socket that fails again and again, whatever its port, has another trouble.
+        retry = backoff.retry_later.get(unit)
+        has_tried_enough = retry is not None and retry.count > TRIED_PORTS
+        if _could_not_bind(seen.unit(unit)) and not has_tried_enough:
+            busy[port] = now + PORT_IS_BUSY_FOR
+    return busy
+
+
+def _could_not_bind(socket: Unit) -> bool:
+    """Whether systemd gave up a socket for want of what it needs.
+
+    systemd says `resources` also of other shortages; they are rare, and another port does no harm then.
+    """
+    return socket.active == "failed" and socket.result == "resources"

@@ -66,7 +66,12 @@ class Reason(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Reason | None":
-        return cls.UNKNOWN if isinstance(value, str) else None
+        """Read a word that this version does not have as `UNKNOWN`.
+
+        None, which makes an error of it as in every enum, for what is not even a word.
+        """
+        is_word = isinstance(value, str)
+        return cls.UNKNOWN if is_word else None
 
 
 DOING = {Step.FETCH: Reason.FETCHING, Step.BUILD: Reason.BUILDING, Step.VERIFY: Reason.VERIFYING}

@@ -6,7 +6,19 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 from reconciler.core.state.reason import Reason
-from reconciler.core.units.names import ReleaseId
+from reconciler.core.state.setting_kinds import (
+    DEVICES,
+    FLAG,
+    NETWORKS,
+    QUOTA,
+    RUNTIME,
+    choice,
+    declare,
+    seconds,
+    size,
+    whole_number,
+)
+from reconciler.core.units.names import MAX_REPLICAS, ReleaseId
 
 EnvironmentKind = Literal["model", "host"]
 Strategy = Literal["hand-over", "recreate"]
@@ -14,52 +26,71 @@ Strategy = Literal["hand-over", "recreate"]
 
 @dataclass(frozen=True)
 class Parameters:
-    """How a model version is run. Any difference makes another release."""
+    """How a model version is run. Any difference makes another release.
 
-    runtime: str = "native"
-    environment: EnvironmentKind = "model"
-    start_timeout: int = 300
+    A field is the whole declaration of a parameter. The setting `deploy.<field>`, the tag of the same name, the key for
+    `policy.tags` and the value for the templates are made from it. A default means "as before there was this parameter"
+    and never changes: `digest` counts only what differs from it.
+    """
+
+    # The order is that of the keys in config.toml, and in the sentences that list them.
+    runtime: str = declare(RUNTIME, "native")
+    environment: EnvironmentKind = declare(choice(EnvironmentKind), "model")
+    start_timeout: int = declare(seconds(1), 300)
     """Seconds from start until the model is loaded and its example answered."""
-    stop_timeout: int = 30
+    stop_timeout: int = declare(seconds(1), 30)
     """Seconds for the requests in flight when a server stops."""
-    memory_max: int = 0
+    memory_max: int = declare(size("512M or 4G"), 0, in_settings=4 * 1024**3)
     """Bytes; 0 is no limit."""
-    cpu_quota: int = 0
+    cpu_quota: int = declare(QUOTA, 0, in_settings=400)
     """Percent of one CPU; 0 is no limit."""
-    max_body: int = 64 * 1024 * 1024
-    """Bytes of one request."""
-    watchdog: int = 60
-    """Seconds within which a server that serves must say that its event loop runs; 0 is no limit."""
-    idle_timeout: int = 0
-    """Seconds without a request after which a server ends, to be started by the next one; 0 is never."""
-    tasks_max: int = 0
+    tasks_max: int = declare(whole_number(16, 32_768), 0, in_settings=512)
     """Processes and threads; 0 is systemd's own limit."""
-    network: tuple[str, ...] = ()
+    network: tuple[str, ...] = declare(NETWORKS, ())
     """Networks (CIDR) that the model may reach; none by default."""
-    devices: tuple[str, ...] = ()
+    devices: tuple[str, ...] = declare(DEVICES, ())
     """Devices (paths) that the model may use; none by default."""
-    cache: bool = False
+    cache: bool = declare(FLAG, False)
     """Whether the model gets a directory to write to."""
+    max_body: int = declare(size("64M"), 64 * 1024**2)
+    """Bytes of one request."""
+    watchdog: int = declare(seconds(0), 60)
+    """Seconds within which a server that serves must say that its event loop runs; 0 is no limit."""
+    idle_timeout: int = declare(seconds(0), 0)
+    """Seconds without a request after which a server ends, to be started by the next one; 0 is never."""
 
     @property
     def opened(self) -> str:
-        """What of its sandbox is open, in words; empty when nothing is."""
-        opened = [f"network {' '.join(self.network)}"] if self.network else []
-        opened += [f"devices {' '.join(self.devices)}"] if self.devices else []
-        return "; ".join(opened + (["a cache"] if self.cache else []))
+        """What of its sandbox is open, in words; empty when nothing is.
+
+        It is a line of the unit, and in the status: people see at a glance which models can do more than others.
+        """
+        opened: list[str] = []
+        if self.network:
+            opened.append(f"network {' '.join(self.network)}")
+        if self.devices:
+            opened.append(f"devices {' '.join(self.devices)}")
+        if self.cache:
+            opened.append("a cache")
+        return "; ".join(opened)
 
     def digest(self, source: str, generation: int = 0) -> str:
-        """Eight hex digits that stand for these parameters, for where the version comes from and for how often a person
-        asked for it.
+        """Eight hex digits that tell releases of a version from one another.
 
-        Only what differs from the defaults above counts, so that a parameter that a later product adds renames no
-        release; the defaults themselves must stay as they are. A version that was deleted and registered anew has
-        another source.
+        They stand for these parameters, for where the version comes from (a version that was deleted and registered
+        anew has another source), and for how often a person asked for it. Only what differs from the defaults above
+        counts, so that a parameter that a later product adds renames no release.
         """
-        chosen = {key: value for key, value in asdict(self).items() if value != getattr(Parameters, key)}
+        # The names of the fields and this form are on the disks of installed hosts: a change of either is a new
+        # release of every model. So the order of the fields does not count.
+        chosen: dict[str, object] = {"source": source}
+        for key, value in asdict(self).items():
+            default = getattr(Parameters, key)
+            if value != default:
+                chosen[key] = value
         if generation:
             chosen["generation"] = generation
-        canonical = json.dumps({**chosen, "source": source}, sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()[:8]
 
 
@@ -67,14 +98,14 @@ class Parameters:
 class Rollout:
     """How a release comes into service and in how many copies; a difference in this makes no other release."""
 
-    strategy: Strategy = "hand-over"
-    """`hand-over` starts it beside the one that serves, `recreate` after that one has ended."""
-    soak: int = 120
-    """Seconds under traffic during which the release before it is kept ready."""
-    max_error_rate: int = 10
-    """Percent of its answers in the soak that may be errors of its own."""
-    replicas: int = 1
+    replicas: int = declare(whole_number(1, MAX_REPLICAS), 1)
     """Servers that share the socket."""
+    strategy: Strategy = declare(choice(Strategy), "hand-over")
+    """`hand-over` starts it beside the one that serves, `recreate` after that one has ended."""
+    soak: int = declare(seconds(0), 120)
+    """Seconds under traffic during which the release before it is kept ready; 0 is none."""
+    max_error_rate: int = declare(whole_number(0, 100, "of percent"), 10)
+    """Percent of its answers in the soak that may be errors of its own."""
 
 
 @dataclass(frozen=True)
@@ -97,17 +128,19 @@ class Release:
     def asked(self) -> str:
         """Sixteen hex digits that stand for what the registry and people asked for, without this host's settings.
 
-        Not counted is what makes no other release: the fields of `Rollout`.
+        A change of the settings alone makes another `id` and the same `asked`: it replaces no serving release. The
+        fields of `Rollout` do not count, since they make no other release.
         """
-        own = {field.name for field in fields(Rollout)}
-        tags = [pair for pair in self.tags if pair[0] not in own]
+        of_rollout = {field.name for field in fields(Rollout)}
+        tags = [(key, text) for key, text in self.tags if key not in of_rollout]
         canonical = json.dumps([self.source, tags, self.generation], separators=(",", ":"))
         return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()[:16]
 
     @property
     def id(self) -> ReleaseId:
         """The release's name, `<version>.<digest8 of the parameters>`."""
-        return ReleaseId(f"{self.version}.{self.parameters.digest(self.source, self.generation)}")
+        digest = self.parameters.digest(self.source, self.generation)
+        return ReleaseId(f"{self.version}.{digest}")
 
 
 @dataclass(frozen=True)

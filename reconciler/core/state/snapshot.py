@@ -2,12 +2,14 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
-from reconciler.core.units.names import DeployableName
+from reconciler.core.text.strict import StrictModel
+from reconciler.core.units.names import DeployableName, Version
 
 MAX_KNOWN = 100_000
 """Names of models that a snapshot lists beside those that are selected; what is left out counts as not known."""
+# Of the tags of models and versions, only these are settings of deployments.
 TAG_PREFIX = "deploy."
 MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024
 
@@ -17,15 +19,11 @@ Choose = Literal["first", "newest"]
 ShortText = Annotated[str, StringConstraints(max_length=1024)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class SelectedVersion(_Strict):
+class SelectedVersion(StrictModel):
     """One model version that a selector picked."""
 
     name: DeployableName
-    version: int = Field(ge=1, le=9_999_999_999)
+    version: Version
     source: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
     selected_by: ShortText
     also_matching: tuple[int, ...] = Field(default=(), max_length=1000)
@@ -34,14 +32,14 @@ class SelectedVersion(_Strict):
     """Tags `deploy.<key>` without the prefix, the version's over the model's."""
 
 
-class NotDeployable(_Strict):
+class NotDeployable(StrictModel):
     """A selected model that cannot be deployed whatever the host does; its name is for display only."""
 
     name: ShortText
     why: ShortText
 
 
-class Source(_Strict):
+class Source(StrictModel):
     """Which registry was asked, and for what: what another source does not select was not taken out of production."""
 
     registry: ShortText
@@ -51,14 +49,17 @@ class Source(_Strict):
 
     @property
     def words(self) -> str:
-        """Name it in a sentence."""
+        """The source as a part of a sentence: where it is, and what of it is selected.
+
+        Each setting that has its usual value is left out.
+        """
         workspace = f", workspace {self.workspace}" if self.workspace else ""
         selectors = f", {' or '.join(self.selectors)}" if self.selectors else ""
         newest = ", the newest of them" if self.choose == "newest" else ""
         return f"the registry at {self.registry}{workspace}{selectors}{newest}"
 
 
-class Snapshot(_Strict):
+class Snapshot(StrictModel):
     """What the registry selects for this host at one moment."""
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -72,11 +73,13 @@ class Snapshot(_Strict):
     read_at: AwareDatetime = Field(strict=False)
     models: tuple[SelectedVersion, ...] = Field(default=(), max_length=10_000)
     not_deployable: tuple[NotDeployable, ...] = Field(default=(), max_length=10_000)
+    # The guard needs this: a model that was deleted, or that this host may not see, was not taken out of production.
     known: tuple[DeployableName, ...] = Field(default=(), max_length=MAX_KNOWN)
     """Models that the registry has and does not select; one that is in neither list it does not have, or not show."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
+        # A deployment has the name of its model, so one name with two versions would be two answers to one question.
         names = [model.name for model in self.models]
         if len(names) != len(set(names)):
             raise ValueError("a model is selected twice")
@@ -84,9 +87,17 @@ class Snapshot(_Strict):
 
     @property
     def source(self) -> Source:
-        """Which registry was asked, and for what."""
+        """Which registry was asked, and for what.
+
+        Another source is another authority: what it does not select was not taken out of production.
+        """
         return Source(registry=self.registry, workspace=self.workspace, selectors=self.selectors, choose=self.choose)
 
     def same_selection(self, other: "Snapshot") -> bool:
-        """Tell whether another snapshot asks for the same, whenever it was read."""
-        return self.model_dump(exclude={"read_at"}) == other.model_dump(exclude={"read_at"})
+        """Whether another snapshot selects the same from the same source, whenever it was read.
+
+        One that differs only in `read_at` confirms this one: nothing has to be written anew.
+        """
+        mine = self.model_dump(exclude={"read_at"})
+        others = other.model_dump(exclude={"read_at"})
+        return mine == others

@@ -1,5 +1,6 @@
 """What is told about deployments: the states, and the document that everybody may read."""
 
+from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -29,6 +30,8 @@ class State(StrEnum):
     NOT_DEPLOYABLE = "not-deployable"
 
 
+# A command or an agent of another version may read the document, so these models pass over fields that they do not
+# know. Only root writes it.
 class Outlook(BaseModel):
     """Where one deployment stands and why, as the planner sees it."""
 
@@ -46,6 +49,7 @@ class Outlook(BaseModel):
     socket: Text | None = None
 
 
+# The planner knows no such moment: it is told of the present only.
 class DeploymentStatus(Outlook):
     """An outlook with the moment since when it stands."""
 
@@ -76,9 +80,16 @@ class Status(BaseModel):
 
 
 def summary(deployments: tuple[DeploymentStatus, ...]) -> str:
-    """One human sentence about all deployments, for systemctl status."""
+    """Return one sentence about all deployments, for systemctl status.
+
+    It counts the deployments in each state, in the order of `State`.
+    """
     if not deployments:
         return "nothing is deployed"
-    counts = {state: sum(1 for one in deployments if one.state is state) for state in State}
-    parts = [f"{count} {state}" for state, count in counts.items() if count]
+    counts = Counter(deployment.state for deployment in deployments)
+    parts = []
+    for state in State:
+        count = counts[state]
+        if count:
+            parts.append(f"{count} {state}")
     return ", ".join(parts)

@@ -10,37 +10,58 @@ _PORTS = {"http": 80, "https": 443}
 def origin(address: str, scheme: str = "") -> str:
     """Name the server or bucket of an address, as `https://host:443` or `s3://bucket`; "" when it names none.
 
-    `scheme` replaces the address's own.
+    `scheme` replaces the address's own. The same server comes out as the same text, however its address is written:
+    `HTTPS://Host` as `https://host:443`.
     """
     try:
         parts = urlsplit(address)
-        scheme = scheme or parts.scheme
-        if scheme not in _PORTS or "@" in parts.netloc:
-            return f"{scheme}://{parts.netloc}" if parts.netloc else ""
-        return f"{scheme}://{_host(parts)}:{parts.port or _PORTS[scheme]}" if parts.hostname else ""
-    except ValueError:  # a port or an IPv6 address that is none
+        return _origin(parts, scheme or parts.scheme)
+    except ValueError:
+        # A port or an IPv6 address that is none.
         return ""
 
 
-def may_reach(host: str, port: int, origins: Collection[str]) -> bool:
-    """Tell whether one of the origins is at this host and port."""
-    name = f"[{host}]" if ":" in host else host.lower()
-    return any(f"{scheme}://{name}:{port}" in origins for scheme in _PORTS)
+def _origin(parts: SplitResult, scheme: str) -> str:
+    """Name a server with its port, or a bucket without one; "" where there is neither."""
+    # A bucket has no port. With a "@" in it, what comes before may be a container, as in wasbs://container@account.
+    is_a_server = scheme in _PORTS and "@" not in parts.netloc
+    if not is_a_server:
+        return f"{scheme}://{parts.netloc}" if parts.netloc else ""
+    if not parts.hostname:
+        return ""
+    port = parts.port or _PORTS[scheme]
+    return f"{scheme}://{bracketed(parts.hostname)}:{port}"
 
 
-def is_readable_on_the_way(address: str) -> bool:
-    """Tell whether what is sent to an address crosses a network as plain text."""
-    parts = urlsplit(address)
-    return parts.scheme != "https" and not _is_loopback(parts.hostname or "")
+def bracketed(host: str) -> str:
+    """Write a host as it is in an address: an IPv6 address in brackets, anything else as it is.
 
-
-def _host(parts: SplitResult) -> str:
-    host = parts.hostname or ""
+    Without the brackets the port behind it would be a part of it.
+    """
     return f"[{host}]" if ":" in host else host
 
 
+def may_reach(host: str, port: int, origins: Collection[str]) -> bool:
+    """Tell whether one of the origins is at this host and port, whatever its scheme."""
+    place = f"{bracketed(host.lower())}:{port}"
+    return any(f"{scheme}://{place}" in origins for scheme in _PORTS)
+
+
+def is_readable_on_the_way(address: str) -> bool:
+    """Tell whether what is sent to an address crosses a network as plain text.
+
+    What stays on this host crosses none.
+    """
+    parts = urlsplit(address)
+    is_encrypted = parts.scheme == "https"
+    stays_here = _is_loopback(parts.hostname or "")
+    return not is_encrypted and not stays_here
+
+
 def _is_loopback(host: str) -> bool:
+    """Tell whether a host, as an address names it, is this one."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
+        # A name. Another name may lead here, too, but who answers for names is not known.
         return host == "localhost"

@@ -1,11 +1,17 @@
-"""Which port a deployment listens on: stable for a name, moved only when somebody holds it."""
+"""Where a deployment listens: its unix socket, its address, and its port.
+
+A port is stable for a name. It moves only when another program holds it.
+"""
 
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from reconciler.core.text.urls import bracketed
+
 SOCKET_DIRECTORY = "/run/models"
 HOST = "127.0.0.1"
+# This host is always among those that are answered: `reconciler check` and the operators ask from here.
 THIS_HOST = ("127.0.0.0/8", "::1/128")
 
 
@@ -27,22 +33,29 @@ class Listening:
 
 
 def socket_path(name: str) -> str:
-    """The unix socket of a deployment."""
+    """The path of a deployment's unix socket, such as `/run/models/demo.sock`.
+
+    It has the rights of the settings, and is there in addition to the port.
+    """
     return f"{SOCKET_DIRECTORY}/{name}.sock"
 
 
 def endpoint(address: str, port: int) -> str:
     """An address and a port as URLs and socket units write them."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"{bracketed(address)}:{port}"
 
 
 def url(port: int, address: str = HOST) -> str:
-    """The HTTP address of a deployment on this host."""
+    """The HTTP address of a deployment, as the status and the tags tell it."""
     return f"http://{endpoint(address, port)}"
 
 
 def choose_port(name: str, first: int, last: int, taken: Collection[int]) -> int | None:
-    """Pick a port of `first`..`last` for a name, the same one whenever it is free; None when all are taken."""
+    """Pick a port of `first`..`last` for a name, the same one whenever it is free; None when all are taken.
+
+    The search begins at a place that follows from the name, so that a host that lost its state comes to the same ports.
+    """
+    # A digest, since Python's own hash() is another one in every process.
     size = last - first + 1
     start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     for step in range(size):

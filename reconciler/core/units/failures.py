@@ -1,11 +1,17 @@
-"""Why a unit failed, in the words of the unit itself or, where it could not speak, in ours."""
+"""Why a unit failed, in the words of the unit itself or, where it could not speak, in ours.
+
+Two questions are apart. Whose fault it is decides what happens to a release: there systemd's word counts, which no
+model can forge. What people read may come from the model's process, and decides nothing.
+"""
 
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import names, status_lines
 from reconciler.core.units.observed import Unit
 
 MAX_REASON = 1000
+"""Characters of a unit's own words."""
 
+# How systemd says that a unit ended (systemd.service(5), "Result").
 _RESULTS = {
     "timeout": "it did not get ready within its start timeout",
     "oom-kill": "it was killed for using more memory than it may",
@@ -17,7 +23,8 @@ _RESULTS = {
     "start-limit-hit": "it was started too often",
     "resources": "systemd could not set it up",
 }
-# What systemd could not do before the unit's own program began (systemd.exec(5), "Process Exit Codes").
+# What systemd could not do before the unit's own program began (systemd.exec(5), "Process Exit Codes"). A program may
+# end with these numbers, too: they mean this only where it did not begin.
 _SETUPS = {
     203: "systemd could not execute its program",
     217: "systemd could not find its user",
@@ -28,56 +35,108 @@ _SETUPS = {
 
 
 def is_the_hosts_fault(unit: Unit) -> bool:
-    """Tell whether a server failed for what is no fault of its release: systemd says that it did not even begin."""
-    return unit.result == "resources" or unit.set_up is False
+    """Tell whether a server failed without any fault of its release: systemd says that it did not even begin.
+
+    Such a failure never counts against a release, however often it happens.
+    """
+    could_not_be_set_up = unit.result == "resources"
+    program_did_not_begin = unit.set_up is False
+    return could_not_be_set_up or program_did_not_begin
 
 
 def may_be_the_hosts_fault(unit: Unit) -> bool:
-    """Tell whether a server says that the host failed it: its process can say so as it likes, so for a few tries."""
-    unwitnessed = unit.set_up is None and unit.exit_status in _SETUPS
-    return not unit.ever_active and (unwitnessed or status_lines.blames_the_host(unit.words))
+    """Tell whether a server says that the host failed it.
+
+    Its process, and so the model, can say this as it likes: the caller believes it for a few tries only. A server that
+    got ready once had all that it needs from the host.
+    """
+    if unit.ever_active:
+        return False
+    # Where no command before the server could tell, its own exit status is all there is.
+    nobody_can_tell = unit.set_up is None
+    ended_like_a_failed_set_up = nobody_can_tell and unit.exit_status in _SETUPS
+    return ended_like_a_failed_set_up or status_lines.blames_the_host(unit.words)
 
 
 def why_failed(unit: Unit) -> str:
-    """Say in one sentence why a unit failed. What the unit said is shortened and kept to printable characters."""
+    """Say in one sentence why a unit failed.
+
+    What the unit said itself is the sentence if it is about a failure: it knows best. It is shortened and kept to
+    printable characters.
+    """
     said = one_line(unit.words, MAX_REASON)
-    if status_lines.says_why_it_failed(said) and unit.result != "timeout":
+    # Who ran into a deadline was about to do what it said last, and that is not why it failed.
+    ran_into_its_deadline = unit.result == "timeout"
+    if status_lines.says_why_it_failed(said) and not ran_into_its_deadline:
         return said
     what = _subject(unit)
+    look = f"see journalctl -u {unit.name}"
     if unit.active == "reloading":
-        return (
-            f"cannot {what}: it told systemd that it reloads, which a server never does; see journalctl -u {unit.name}"
-        )
+        return f"cannot {what}: it told systemd that it reloads, which a server never does; {look}"
     if unit.has_finished_well:
-        return f"cannot {what}: it did not say which environment the version needs; see journalctl -u {unit.name}"
-    reason = _RESULTS.get(unit.result, f"systemd says {unit.result!r}")
-    if unit.result == "success":
-        reason = "systemd does not say how it ended, perhaps its directories could not be removed"
-    if unit.result == "exit-code":
-        reason = _RESULTS["resources"] if unit.set_up is False else reason
-        reason = reason if unit.set_up or unit.ever_active else _SETUPS.get(unit.exit_status, reason)
-    if unit.result == "timeout" and names.parse_server(unit.name) is None:
-        reason = "it was not done before its deadline"
-    if unit.active != "failed" and unit.result != "timeout":
+        return f"cannot {what}: it did not say which environment the version needs; {look}"
+    reason = _reason(unit)
+    # A unit that systemd starts again and again is not `failed` yet: how often it ended is a part of the reason.
+    is_tried_again = unit.active != "failed"
+    if is_tried_again and not ran_into_its_deadline:
         reason = _how_often(unit, reason if unit.result in _RESULTS else "")
+    # What it said last may show where it got stuck.
     doing = f" (it last said: {said})" if said else ""
-    return f"cannot {what}: {reason}{doing}; see journalctl -u {unit.name}"
+    return f"cannot {what}: {reason}{doing}; {look}"
+
+
+def _reason(unit: Unit) -> str:
+    """Say what systemd knows of a unit's end, in words for people who do not know systemd's."""
+    match unit.result:
+        case "success":
+            return "systemd does not say how it ended, perhaps its directories could not be removed"
+        case "exit-code":
+            return _why_it_exited(unit)
+        case "timeout" if names.parse_server(unit.name) is None:
+            return "it was not done before its deadline"
+        case result:
+            return _RESULTS.get(result, f"systemd says {result!r}")
+
+
+def _why_it_exited(unit: Unit) -> str:
+    """Say why a unit ended with an exit status.
+
+    The status is systemd's own number where the program did not begin. Otherwise the program chose it, and its
+    meaning is the program's: the journal has more.
+    """
+    has_begun = bool(unit.set_up) or unit.ever_active
+    has_not_begun = unit.set_up is False
+    usual = _RESULTS["resources"] if has_not_begun else _RESULTS["exit-code"]
+    if has_begun:
+        return usual
+    return _SETUPS.get(unit.exit_status, usual)
 
 
 def _how_often(unit: Unit, reason: str) -> str:
-    """Say how often a unit ended that systemd starts again and again, and why the last time, if that is known."""
+    """Say how often a unit ended that systemd starts again and again, and why it ended the last time.
+
+    `reason` is empty where systemd does not say why. Between two starts it does not.
+    """
     when = "while it served" if unit.ever_active else "before it got ready"
-    if unit.ends <= 1:
-        return f"{reason} {when}" if reason else f"it ended {when}"
-    return f"it ended {unit.ends} times {when}" + (f", the last time {reason}" if reason else "")
+    if unit.ends > 1:
+        last_time = f", the last time {reason}" if reason else ""
+        return f"it ended {unit.ends} times {when}{last_time}"
+    return f"{reason or 'it ended'} {when}"
 
 
 def _subject(unit: Unit) -> str:
-    if step := names.parse_step(unit.name):
+    """Name what failed by what it was for, as the words behind `cannot`.
+
+    People know models and versions. The unit's name comes at the end of the sentence, where they look further.
+    """
+    step = names.parse_step(unit.name)
+    if step is not None:
         return f"{step.step} version {step.version} of {step.name}"
-    if server := names.parse_server(unit.name):
+    server = names.parse_server(unit.name)
+    if server is not None:
         verb = "keep" if unit.ever_active else "start"
         return f"{verb} version {server.release.version} of {server.name}"
-    if names.parse_build(unit.name):
+    if names.parse_build(unit.name) is not None:
+        # Several versions of several models may share an environment.
         return "build the environment"
     return f"start {unit.name}"

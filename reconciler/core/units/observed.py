@@ -1,4 +1,7 @@
-"""What the file system and systemd show, as values."""
+"""What the file system and systemd show, as values: units, unit files, and all of them at one moment.
+
+A pass reads everything first and decides afterwards. What happens in between, the next pass sees.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +12,7 @@ from reconciler.core.units.names import Step
 from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 
 RESTARTS_THAT_ARE_ENOUGH = 3
+"""Ends before it got ready after which a server counts as failed; one or two may be chance."""
 AFTER_SYSTEMD = 5.0
 """Seconds after systemd's own deadline: it comes first, unless a process has had it put off."""
 
@@ -35,6 +39,7 @@ class Unit:
     """It got ready at least once since systemd loaded it."""
     invocation: str = ""
     """Hex id of the last start; empty when it never ran."""
+    # The times are of the monotonic clock: a host may set its other clock back.
     since: float = 0.0
     """When it last became active, in seconds on the monotonic clock; 0 when it never did."""
     ended: float = 0.0
@@ -52,100 +57,137 @@ class Unit:
     def words(self) -> str:
         """What it says of itself, as far as others may be told: of a server, what it said before it ever served.
 
-        A process that was sent something could pass it on as its status; one that was not has only itself to speak of.
+        A process that was sent something could pass it on as its status: what patients said would be in the journal.
+        One that was never sent anything has only itself to speak of.
         """
         is_server = names.parse_server(self.name) is not None
-        return "" if is_server and (self.ever_active or self.may_repeat_requests) else self.status_text
+        may_have_been_sent_something = self.ever_active or self.may_repeat_requests
+        if is_server and may_have_been_sent_something:
+            return ""
+        return self.status_text
 
     def overdue_at(self, patience: float) -> float | None:
         """When it is to be ended by force, on the same clock; None while it need not hurry.
 
-        A process can have systemd's deadlines put off for ever. A server of ours never reloads, so that it says it does
-        is borne for `patience` seconds.
+        A process can have systemd's deadlines put off for ever, so the reconciler has its own, right after systemd's.
         """
         if self.active == "reloading":
+            # A server of ours never reloads. That it says so is borne for `patience` seconds.
             return self.changed + patience
-        return self.changed + self.allowed + AFTER_SYSTEMD if self.allowed else None
+        if not self.allowed:
+            return None
+        return self.changed + self.allowed + AFTER_SYSTEMD
 
     @property
     def is_up(self) -> bool:
-        """It runs and, if it is a server, accepts requests."""
+        """It runs and, if it is a server, accepts requests.
+
+        systemd says that a server is active from its READY on, which it says in standby, too.
+        """
+        # Not by its ports: they belong to the socket, which is there while no server is.
         return self.active == "active" and not self.stands_by
 
     @property
     def stands_by(self) -> bool:
-        """A server that is loaded and does not accept."""
+        """It is a server that is loaded and does not accept requests.
+
+        It says so itself: this is no evidence against it or for it, and only a server knows.
+        """
         return self.active == "active" and status_lines.stands_by(self.status_text)
 
     @property
     def counters(self) -> status_lines.Counters:
-        """What a server says that it has counted."""
+        """How many requests a server says it has answered since its start."""
         return status_lines.read_counters(self.status_text)
 
     @property
     def is_down(self) -> bool:
-        """Nothing of it runs, and nothing is about to."""
+        """Nothing of it runs, and nothing is about to run."""
+        # "failed" is down, too: systemd starts such a unit only when it is told to.
         return self.active in ("inactive", "failed")
 
     @property
     def is_going_down(self) -> bool:
-        """It stops, or systemd removes its directories: nothing to ask for meanwhile."""
+        """It stops, or systemd removes its directories: there is nothing to ask of it meanwhile.
+
+        systemd would refuse a start, or queue it behind the stop.
+        """
         return self.active in ("deactivating", "maintenance")
 
     @property
     def has_finished_well(self) -> bool:
-        """A oneshot step that did its work."""
+        """It is a step that did its work. Its unit stays active, so that systemd remembers what it said."""
         return self.active == "active" and self.sub == "exited"
 
     @property
     def ends(self) -> int:
-        """How often it ended since it was started; systemd counts an end when the restart after it begins."""
-        return self.restarts + self._ended
+        """How often it ended since it was started.
+
+        systemd counts an end only when the restart after it begins, so that the last end is added while it waits.
+        """
+        return self.restarts + self._waits_for_its_restart
 
     @property
-    def _ended(self) -> bool:
-        """It has ended and waits for its restart: the only time when `result` says how."""
+    def _waits_for_its_restart(self) -> bool:
+        """It has ended and is to be started again: the only time when `result` says how it ended.
+
+        While it runs, `result` is "success", however it ended before.
+        """
         return self.sub == "auto-restart"
 
     @property
     def environment(self) -> str | None:
-        """Which environment a fetch unit says its release needs; its words are not trusted further."""
+        """The id of the environment that a fetch says its release needs; its words are not trusted further."""
         return status_lines.read_environment(self.status_text)
 
     @property
     def files(self) -> str | None:
-        """The digest over all files that a fetch unit has fetched."""
+        """The digest over all files that a fetch has fetched; None of other units.
+
+        The first one for a version is pinned, and later ones are compared with it.
+        """
         return status_lines.read_files(self.status_text)
 
     @property
     def content(self) -> str | None:
-        """The digest over all files that a build unit has built."""
+        """The digest over all files that a build has built; None of other units. It is pinned like `files`."""
         return status_lines.read_built(self.status_text)
 
     @property
     def has_failed(self) -> bool:
-        """Failed for good, restarting without a chance to get ready, or done without saying what came of it."""
+        """It failed for good, it is started again without a chance to get ready, or it is done without a report.
+
+        A server that served and crashed has not failed in this sense: systemd starts it again.
+        """
         return self.active == "failed" or self._starts_in_vain or self._ended_without_a_report
 
     @property
     def _starts_in_vain(self) -> bool:
         """It never got ready, and there is no reason to expect it to."""
-        if self.active != "activating" or self.ever_active:
+        is_starting = self.active == "activating"
+        if self.ever_active or not is_starting:
             return False
-        # Who let one whole start timeout pass lets the next ones pass, too.
-        timed_out = self._ended and self.result == "timeout"
+        # A server that let one whole start timeout pass lets the next ones pass, too: they are minutes each.
+        timed_out = self._waits_for_its_restart and self.result == "timeout"
         return timed_out or self.ends >= RESTARTS_THAT_ARE_ENOUGH
 
     @property
     def _ended_without_a_report(self) -> bool:
-        """A step that ended well and did not tell what the steps after it need."""
-        if not self.has_finished_well:
-            return False
+        """It is a step that ended well and did not tell what the steps after it need."""
+        return self.has_finished_well and None in self._report
+
+    @property
+    def _report(self) -> Sequence[str | None]:
+        """What the steps after it need to know from it; None in the place of what it has not told.
+
+        Nothing of a verification: that it ended well is the answer.
+        """
         step = names.parse_step(self.name)
         if step is not None and step.step is Step.FETCH:
-            return self.environment is None or self.files is None
-        is_build = names.parse_build(self.name) is not None
-        return is_build and self.content is None
+            return self.environment, self.files
+        if names.parse_build(self.name) is not None:
+            return (self.content,)
+        return ()
 
 
 @dataclass(frozen=True)
@@ -177,26 +219,39 @@ class Observed:
 
     @cached_property
     def by_deployment(self) -> Mapping[str, Sequence[str]]:
-        """The units of each deployment that have a file, sorted."""
+        """The units of each deployment that have a file, sorted; those that deployments share are in none."""
         found: dict[str, list[str]] = {}
         for unit in sorted(self.files):
-            if name := names.deployment_of(unit):
-                found.setdefault(name, []).append(unit)
+            deployment = names.deployment_of(unit)
+            if deployment is not None:
+                found.setdefault(deployment, []).append(unit)
         return found
 
     def builds_of(self, name: str) -> set[str]:
-        """The units that make the environments which the versions of a deployment need."""
-        steps = [unit for unit in self.by_deployment.get(name, ()) if names.parse_step(unit)]
-        needed = {self.unit(unit).environment for unit in steps} - {None, names.HOST_ENVIRONMENT}
-        return {names.build_unit(str(one)) for one in needed}
+        """The units that make the environments which the versions of a deployment need.
+
+        What a version needs, its fetch has said. A model that runs in the product's own environment needs no build.
+        """
+        builds = set()
+        for unit in self.by_deployment.get(name, ()):
+            # A server may say what it likes in its line, and could name another model's environment.
+            is_step = names.parse_step(unit) is not None
+            environment = self.unit(unit).environment if is_step else None
+            if environment not in (None, names.HOST_ENVIRONMENT):
+                builds.add(names.build_unit(str(environment)))
+        return builds
 
     @property
     def under_way(self) -> Sequence[str]:
-        """The units that systemd starts, stops or cleans just now, sorted; what follows is decided afterwards."""
+        """The units that systemd starts, stops or cleans just now, sorted.
+
+        What comes after that is decided when they have come to rest. A foreign unit is nothing to wait for.
+        """
+        # What is "reloading" moves, too: a server says so that never reloads, and its deadline ends it.
         at_rest = ("active", "inactive", "failed")
-        ours = {name: unit for name, unit in self.units.items() if name not in self.foreign}
-        return sorted(name for name, unit in ours.items() if unit.active not in at_rest)
+        moving = {name for name, unit in self.units.items() if unit.active not in at_rest}
+        return sorted(moving - self.foreign)
 
     def unit(self, name: str) -> Unit:
-        """A unit that systemd has not loaded is one that does not run."""
+        """Find a unit by its name. A unit that systemd has not loaded is one that does not run."""
         return self.units.get(name) or Unit(name, load="not-found")

@@ -9,6 +9,7 @@ PRODUCT_VENV = f"{PRODUCT}/venv"
 SHIPPED_TEMPLATES = f"{PRODUCT}/templates"
 OWN_TEMPLATES = "/etc/mlflow-reconciler/templates"
 
+# systemd takes a unit from the first of these that has it; ours are in the first one.
 UNIT_DIRECTORY = "/etc/systemd/system"
 OTHER_UNIT_DIRECTORIES = ("/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 EXPORTED_DIRECTORY = "/run/systemd/units"
@@ -20,6 +21,7 @@ SERVER_TEMP = "/run/mlflow-temp"
 RUN_DIRECTORY = "/run/mlflow-reconciler"
 REGISTRY_FILE = "/run/mlflow-registry-agent/registry.json"
 
+# The users are made by systemd/mlflow-reconciler.sysusers.conf.
 AGENT_USER = "mlflow-agent"
 DEPLOY_USER = "mlflow-deploy"
 FILES_USER = "mlflow-files"
@@ -28,15 +30,25 @@ DEPLOY_HOME = "/var/lib/mlflow-deploy"
 
 
 def release_state(name: str, version: int) -> str:
-    """A release's directory as StateDirectory= names it, relative to /var/lib."""
+    """The directory of a version's files as StateDirectory= names it, relative to /var/lib.
+
+    Releases of the same version share it: they differ in how it is run.
+    """
     return f"mlflow-deploy/model_deploys/{name}/releases/{version}"
 
 
 def environment_state(environment: str) -> str:
-    """An environment's directory as StateDirectory= names it, relative to /var/lib."""
+    """An environment's directory as StateDirectory= names it, relative to /var/lib.
+
+    `environment`: its digest. Versions with the same requirements share it.
+    """
     return f"mlflow-deploy/environments/{environment}"
 
 
 def cache_directory(name: str, release: str, replica: int) -> str:
-    """A server's own directory to write to, as CacheDirectory= names it, relative to /var/cache."""
-    return f"mlflow-models/{name}@{release}{f'.{replica}' if replica > 1 else ''}"
+    """A server's own directory to write to, as CacheDirectory= names it, relative to /var/cache.
+
+    Each replica has one: they run as different users.
+    """
+    number = f".{replica}" if replica > 1 else ""
+    return f"mlflow-models/{name}@{release}{number}"

@@ -10,15 +10,18 @@ from typing import NamedTuple
 
 from reconciler.core.units.names import ENVIRONMENT_PATTERN, HOST_ENVIRONMENT
 
+# modelserver/ has copies of the next two, since it imports nothing of the reconciler.
 STANDING_BY = "standing by"
 """How a server in standby begins its line; docs/serving.md has the whole of it."""
 CANNOT_LISTEN = "cannot listen: "
 """How a server begins to say that it was not handed its sockets."""
 CANNOT_SERVE_FILES = "cannot serve these files: "
 """How the check before a server's start begins to say that the files are not those that were verified."""
+# Every sentence of ours about a failure begins with this; what else a process says of itself may be a passing state.
 _CANNOT = "cannot "
 _CANNOT_READ_REGISTRY = "cannot read the registry"
 
+# Each pattern is bound to the end of the line and takes no more than it needs: before it there may be words of others.
 _COUNTERS = re.compile(r"; requests=([0-9]{1,15}) errors=([0-9]{1,15})\Z")
 _ENVIRONMENT = re.compile(rf"; environment=({ENVIRONMENT_PATTERN}|{HOST_ENVIRONMENT})\Z")
 _FILES = re.compile(r"; files=([0-9a-f]{64}); environment=[0-9a-z]+\Z")
@@ -41,18 +44,24 @@ def fetched(words: str, files: str, environment: str) -> str:
 
 
 def verified(words: str, environment: str) -> str:
-    """Write the line of a verification that is done."""
+    """Write the line of a verification that is done. The reconciler reads nothing of it: success is the answer."""
     return f"{words}; environment={environment}"
 
 
 def read_files(line: str) -> str | None:
-    """Read the digest over all files that a fetch has fetched; None when it reports none."""
+    """Read the digest over all files that a fetch has fetched; None when it reports none.
+
+    64 hex digits, or nothing: the digest becomes the content of a file of root's.
+    """
     match = _FILES.search(line)
     return match[1] if match else None
 
 
 def read_environment(line: str) -> str | None:
-    """Read which environment a fetch says that the model needs; None when it says nothing of it."""
+    """Read which environment a fetch says that the model needs; None when it says nothing of it.
+
+    It is a digest or `host`, so that it can become a part of a unit's name and of a path.
+    """
     match = _ENVIRONMENT.search(line)
     return match[1] if match else None
 
@@ -69,18 +78,28 @@ def read_built(line: str) -> str | None:
 
 
 def read_counters(line: str) -> Counters:
-    """Read what a server has counted; zeros when its line has no counters."""
+    """Read what a server has counted; zeros when its line has no counters.
+
+    The model's process writes them: they can make a release of its own fail its soak, and nothing else.
+    """
     match = _COUNTERS.search(line)
-    return Counters(int(match[1]), int(match[2])) if match else Counters()
+    if match is None:
+        return Counters()
+    requests, errors = match.groups()
+    return Counters(int(requests), int(errors))
 
 
 def stands_by(line: str) -> bool:
     """Whether a server says that it is loaded and accepts no requests."""
+    # The counters follow, as in any line of a server.
     return line.startswith(STANDING_BY)
 
 
 def says_why_it_failed(line: str) -> bool:
-    """Whether a line is a sentence of ours about a failure: all of them begin in one way."""
+    """Whether a line is a sentence of ours about a failure.
+
+    It is asked to choose the words for people. No release is accepted or rejected by it.
+    """
     return line.startswith(_CANNOT)
 
 
@@ -95,5 +114,8 @@ def is_about_the_registry(line: str) -> bool:
 
 
 def blames_the_host(line: str) -> bool:
-    """Whether a server says that it failed for something that the host did to it."""
+    """Whether a server says that it failed for something that the host did to it.
+
+    The model's process can say so, too. See `failures.may_be_the_hosts_fault`.
+    """
     return line.startswith((CANNOT_SERVE_FILES, CANNOT_LISTEN))

@@ -4,11 +4,13 @@ Root alone writes these files, but people edit them. A fact that cannot be what 
 no reader of it has to think of that.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.core.units.names import ReleaseId
 
+_PORT = re.compile(r"[0-9]{1,5}")
 _YES = "yes"
 _RECREATE = "recreate"
 _CACHE_IN_WORDS = "a cache"
@@ -48,7 +50,8 @@ class UnitFacts:
     """Digest of all values that the unit was rendered from."""
 
     def write(self) -> dict[str, str]:
-        """The lines of the section, as names and values."""
+        """The lines of the section, as names and values. `read_facts` reads them back as the same facts."""
+        # These names are on the disks of installed hosts: they can be added to, but not renamed.
         lines = {
             "Deployment": self.deployment,
             "Release": self.release,
@@ -74,6 +77,7 @@ NO_FACTS = UnitFacts()
 
 def read_facts(lines: Mapping[str, str]) -> UnitFacts:
     """Read the facts from the lines of a section; names that are not known are passed over."""
+    # Nothing here raises an error: every unit is read in every pass, and one that somebody edited must not end it.
     opened = lines.get("Opened", "")
     return UnitFacts(
         deployment=lines.get("Deployment", ""),
@@ -88,6 +92,7 @@ def read_facts(lines: Mapping[str, str]) -> UnitFacts:
         check=lines.get("Check"),
         may_idle=lines.get("Idle") == _YES,
         opened=opened,
+        # Either of them: a unit keeps the section that it was rendered with, as long as its release exists.
         has_cache=lines.get("Cache") == _YES or _CACHE_IN_WORDS in opened,
         recreate=lines.get("Strategy") == _RECREATE,
         digest=lines.get("Digest", ""),
@@ -95,5 +100,6 @@ def read_facts(lines: Mapping[str, str]) -> UnitFacts:
 
 
 def _port(text: str) -> int | None:
-    is_number = text.isascii() and text.isdigit()
-    return int(text) if is_number and len(text) <= 5 else None
+    """Read a port's number; None when it is none. Whether it is one of this host's range, its readers check."""
+    match = _PORT.fullmatch(text)
+    return int(match[0]) if match else None

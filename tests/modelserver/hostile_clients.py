@@ -23,14 +23,14 @@ def connected(address: tuple[str, int], count: int, say: bytes = b"") -> Iterato
         for _ in range(count):
             connection = socket.create_connection(address, PATIENCE)
             connections.append(connection)
-            tell(connection, say)
+            send(connection, say)
         yield connections
     finally:
         for connection in connections:
             connection.close()
 
 
-def tell(connection: socket.socket, what: bytes) -> bool:
+def send(connection: socket.socket, what: bytes) -> bool:
     """Whether the server was there to take it."""
     try:
         connection.sendall(what)
@@ -45,13 +45,13 @@ def ask(address: tuple[str, int] | str, request: bytes, half_close: bool = False
     with socket.socket(family) as connection:
         connection.settimeout(PATIENCE)
         connection.connect(address)
-        tell(connection, request)
+        send(connection, request)
         if half_close:
             connection.shutdown(socket.SHUT_WR)
-        return heard(connection)
+        return read_all(connection)
 
 
-def heard(connection: socket.socket) -> bytes:
+def read_all(connection: socket.socket) -> bytes:
     """What the server says until it closes the connection."""
     answer = b""
     with contextlib.suppress(ConnectionError):
@@ -60,7 +60,7 @@ def heard(connection: socket.socket) -> bytes:
     return answer
 
 
-def closed(connections: list[socket.socket]) -> int:
+def count_closed(connections: list[socket.socket]) -> int:
     """How many of them the server has closed by now."""
     poll = select.poll()
     by_number = {connection.fileno(): connection for connection in connections}
@@ -90,7 +90,7 @@ class Memory:
         return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
-def until(condition: Callable[[], bool], act: Callable[[], object]) -> None:
+def act_until(condition: Callable[[], bool], act: Callable[[], object]) -> None:
     """Goes on acting until the condition holds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
