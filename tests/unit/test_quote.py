@@ -1,11 +1,14 @@
 """What others wrote, made fit for units, terminals and tags; tests/system/test_quoting.py asks systemd itself."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import Environment
+from jinja2.meta import find_undeclared_variables
 
 from reconciler.apply.render import Renderer, RenderError
 from reconciler.core.planner import unit_values
@@ -65,6 +68,14 @@ def test_what_no_unit_can_carry_is_refused(value: str, make: type[Quoted]) -> No
     """With a sentence."""
     with pytest.raises(QuotingError, match=r"^cannot write .* into a unit file; choose another value"):
         make(value)
+
+
+def test_the_server_s_template_uses_every_parameter() -> None:
+    """Else a setting would be taken, and do nothing."""
+    template = (CHECKOUT / "templates/native/model.service.j2").read_text()
+    used = find_undeclared_variables(Environment().parse(template))  # noqa: S701 - nothing is rendered
+    # The runtime is the folder of the template, and the environment is used as its directory.
+    assert {field.name for field in fields(Parameters)} - {"runtime", "environment"} <= used
 
 
 @pytest.mark.parametrize("render", [*renders()], ids=lambda render: render.unit)

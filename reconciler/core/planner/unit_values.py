@@ -49,7 +49,8 @@ def _render(
     deployment: str, unit: str, template: str, values: Mapping[str, Value], facts: UnitFacts = NO_FACTS
 ) -> Render:
     values = {"unit": unit, **values}
-    # A unit is written again when this digest is another than that in its file.
+    # The unit of a step is written again when this digest is another than that in its file. That of a server is not: it
+    # stays as it was rolled out (docs/adr/0004).
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     owner = deployment if names.deployment_of(unit) else ""

@@ -30,7 +30,8 @@ class Parameters:
 
     A field is the whole declaration of a parameter. The setting `deploy.<field>`, the tag of the same name, the key for
     `policy.tags` and the value for the templates are made from it. A default means "as before there was this parameter"
-    and never changes: `digest` counts only what differs from it.
+    and never changes: `digest` counts only what differs from it. So `Parameters()` is no host's default, and has no
+    limits: the defaults of a host are those `in_settings`.
     """
 
     # The order is that of the keys in config.toml, and in the sentences that list them.
