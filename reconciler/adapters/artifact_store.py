@@ -1,4 +1,4 @@
-"""Model versions and their files, as MLflow's client finds and downloads them; what may be is decided elsewhere."""
+"""Finds and downloads the files of model versions with MLflow's client; its callers decide what is allowed."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _KEYS = {
     "s3": ("artifacts.aws", "AWS_SHARED_CREDENTIALS_FILE"),
     "gs": ("artifacts.gcs", "GOOGLE_APPLICATION_CREDENTIALS"),
 }
-"""Which credential opens which kind of store, and where its library looks for the file's name."""
+"""By kind of store, its credential, and the variable in which its library looks for the file's path."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class ArtifactStore:
         return Location(source, address)
 
     def open(self, address: str) -> "Artifacts":
-        """Turn to the files at an address."""
+        """Return the files at an address, without a request for any of them."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         repository = get_artifact_repository(address, tracking_uri=self._registry, registry_uri=self._registry)
@@ -84,7 +84,7 @@ class ArtifactStore:
         return Artifacts(repository)
 
     def _gives_addresses_only(self, address: str) -> bool:
-        """Tell whether an artifact server hands out no files itself, but addresses of them."""
+        """Whether an artifact server serves no files itself, but only addresses of them."""
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.server_info import ServerInfoRequestError, fetch_server_info
 
@@ -93,18 +93,19 @@ class ArtifactStore:
         try:
             info = fetch_server_info(get_default_host_creds(server))  # type: ignore[no-untyped-call]  # MLflow gives it no types
         except ServerInfoRequestError:
-            return False  # a server that does not say it; what is wrong with it, the listing will tell
+            return False  # a server that does not say so; if something is wrong with it, the listing fails
         return (info.data or {}).get("artifacts_presigned_only") is True
 
 
 def hand_over_keys(scheme: str) -> None:
-    """Show the libraries of artifact stores the one credential that belongs to this scheme, and no other.
+    """Give the libraries of artifact stores the one credential that belongs to this scheme, and no other.
 
-    Call it once the address is one that this host downloads from. Raises CredentialError.
+    Call it only after the address was found to be one that this host downloads from. Raises CredentialError.
     """
     for kind, (name, variable) in _KEYS.items():
         os.environ.pop(variable, None)
-        if kind == scheme and (path := file_of(name)):
+        path = file_of(name) if kind == scheme else None
+        if path is not None:
             os.environ[variable] = str(path)
 
 
@@ -152,7 +153,7 @@ class PresignedArtifacts(Artifacts):
                 headers=given.headers,
                 stream=True,
                 timeout=self._timeout,
-                allow_redirects=False,
+                allow_redirects=False,  # an address is good for one server only
                 verify=os.environ.get("REQUESTS_CA_BUNDLE", True),
             ) as answer:
                 if answer.status_code != requests.codes.ok:

@@ -1,4 +1,4 @@
-"""The credentials that systemd hands to this process: read when they are used, checked, never put into a message."""
+"""Reads the credentials that systemd hands to this process, and checks them; none ever gets into a message."""
 
 import base64
 import os
@@ -8,11 +8,11 @@ from pathlib import Path
 
 MAX_BYTES = 256 * 1024
 ENCRYPTED = ".encrypted"
-"""Ends the name of one that is kept encrypted: systemd 252 looks a name up as plain or as encrypted, not as both."""
+"""Ends the name of an encrypted credential: systemd 252 looks a name up as plain or as encrypted, not as both."""
 
 
 class CredentialError(Exception):
-    """A credential that cannot be used, or that must not be sent; the message names it and never quotes it."""
+    """A credential cannot be used, or must not be sent; the message names it and never quotes it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Login:
 
 def registry_login() -> Login:
     """Read `registry.*`; raises CredentialError."""
-    pair, token = user_and_password("registry"), _text("registry.token")
+    pair, token = user_and_password("registry"), _read_line("registry.token")
+    # Which of two the registry should see is not guessed.
     if pair and token:
         raise CredentialError("both 'registry.token' and 'registry.password' are given; remove one of the two")
     authorization = f"Bearer {token}" if token else ""
@@ -38,12 +39,14 @@ def registry_login() -> Login:
 
 def user_and_password(whose: str) -> tuple[str, str] | None:
     """Read `<whose>.username` and `<whose>.password`, of which there is neither or both; raises CredentialError."""
-    user, password = _text(f"{whose}.username"), _text(f"{whose}.password")
+    user, password = _read_line(f"{whose}.username"), _read_line(f"{whose}.password")
     if user is None and password is None:
         return None
     if user is None or password is None:
-        missing, there = ("username", "password") if user is None else ("password", "username")
+        missing = "username" if user is None else "password"
+        there = "password" if user is None else "username"
         raise CredentialError(f"the credential '{whose}.{missing}' is missing, though '{whose}.{there}' is given")
+    # Basic authentication separates the two by the first colon.
     if ":" in user:
         raise CredentialError(f"the credential '{whose}.username' has a colon, which no user name may have")
     return user, password
@@ -52,7 +55,10 @@ def user_and_password(whose: str) -> tuple[str, str] | None:
 def file_of(name: str) -> Path | None:
     """Find where systemd put a credential; None when it is not given. Raises CredentialError when it is given twice."""
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    found = [path for end in ("", ENCRYPTED) if directory and (path := Path(directory, name + end)).is_file()]
+    if not directory:
+        return None
+    places = (Path(directory, name), Path(directory, name + ENCRYPTED))
+    found = [path for path in places if path.is_file()]
     if len(found) > 1:
         raise CredentialError(f"both '{name}' and '{name}{ENCRYPTED}' are given; remove one of the two")
     return found[0] if found else None
@@ -72,22 +78,26 @@ def _read(path: Path, name: str) -> str:
     return text
 
 
-def _text(name: str) -> str | None:
+def _read_line(name: str) -> str | None:
     """Read a name or a secret: one line of printable characters."""
     path = file_of(name)
     if path is None:
         return None
+    # Editors and `echo` end a file with a line break.
     text = _read(path, name).removesuffix("\n").removesuffix("\r")
     if not text:
         raise CredentialError(f"the credential '{name}' is empty")
     if not text.isprintable():
         raise CredentialError(f"the credential '{name}' has a line break or another character that cannot be shown")
-    if name.endswith(".token") and not (text.isascii() and " " not in text):
+    is_token = name.endswith(".token")
+    can_be_a_token = text.isascii() and " " not in text
+    if is_token and not can_be_a_token:
         raise CredentialError(f"the credential '{name}' has a space or a letter outside ASCII, which no token has")
     return text
 
 
 def _authorities(name: str) -> Path | None:
+    """Find a file of certificates and check its form: MLflow's client would only say that no server is trusted."""
     path = file_of(name)
     if path is not None:
         try:
@@ -98,6 +108,7 @@ def _authorities(name: str) -> Path | None:
 
 
 def _certificate(name: str) -> Path | None:
+    """Find a file with a key and its certificate, and check that they belong together."""
     path = file_of(name)
     if path is not None:
         _read(path, name)

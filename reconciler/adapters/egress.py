@@ -1,8 +1,8 @@
-"""Holds this process to the servers that the host's settings name, whatever a library is told by a server.
+"""Holds this process to the servers that the host's settings name, wherever a server sends a library.
 
 MLflow's client goes where the registry sends it: presigned addresses, redirects, another artifact server. Python itself
-asks here before it looks a name up, connects or starts a program, so no version of a library can go past it. Libraries
-that bring their own network code in C are not held; the product has none.
+asks here before it looks a name up, connects or starts a program, so no version of a library can avoid it. A library
+with network code of its own in C would not be held; the product has none.
 """
 
 import errno
@@ -15,11 +15,11 @@ from typing import Any
 from reconciler.core.text.urls import may_reach
 
 _PROGRAMS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.exec", "os.fork", "os.forkpty", "os.system"})
-"""Ways to another process, in which nobody would ask."""
+"""Ways to start another process, whose connections would not be checked."""
 
 
 class EgressError(BaseException):
-    """What would have been reached; not an Exception, so that no layer takes it for one failed try of several."""
+    """A server that must not be reached. Not an Exception: a library would take it for one failed try of several."""
 
 
 class Egress:
@@ -33,12 +33,12 @@ class Egress:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the whole process, all its threads, for the block. Once in a process: Python's hooks stay in it."""
+        """Hold the whole process, all its threads, for the block. Once in a process: Python cannot remove a hook."""
         look_up = socket.getaddrinfo
 
         def noting(*arguments: Any, **more: Any) -> Any:
             found = look_up(*arguments, **more)
-            # It came to that, so the name is one that may be reached.
+            # `_ask` allowed the name before, so its addresses are allowed, too.
             self._addresses.update((str(address[0]), int(address[1])) for *_, address in found)
             return found
 
@@ -58,21 +58,21 @@ class Egress:
             return
         if event == "socket.getaddrinfo":
             host, port = arguments[:2]
-            if not may_reach(_text(host), _number(port), self._origins):
-                raise EgressError(f"{_text(host)}:{port}")
+            if not may_reach(_host_text(host), _number(port), self._origins):
+                raise EgressError(f"{_host_text(host)}:{port}")
         elif event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
             self._ask_about(arguments[1])
         elif event in _PROGRAMS:
-            # As where the system does not let it: who starts one for a trifle, such as the processor's name, goes on.
+            # An error that libraries expect: one that asks a program for the processor's name, say, goes on without.
             raise PermissionError(errno.EACCES, "no other program is started while files are downloaded")
 
     def _ask_about(self, address: object) -> None:
-        # A path is a socket of this host's, such as systemd's; None is where it is connected already.
+        # A path is a socket of this host, such as systemd's; None stands for an address that is connected already.
         if isinstance(address, tuple) and address[:2] not in self._addresses:
             raise EgressError(f"{address[0]}:{address[1]}")
 
 
-def _text(host: object) -> str:
+def _host_text(host: object) -> str:
     return host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
 
 

@@ -1,4 +1,4 @@
-"""File events through watchdog, as nothing but a call: who is woken reads everything again."""
+"""File events through watchdog. An event only wakes the reconciler, which reads everything again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +29,9 @@ class _Handler(FileSystemEventHandler):
         self._wake = wake
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type in self._kinds and not (event.is_directory and event.event_type == EVENT_TYPE_MODIFIED):
+        # A directory is modified whenever a file in it is, which has an event of its own.
+        is_repetition = event.is_directory and event.event_type == EVENT_TYPE_MODIFIED
+        if event.event_type in self._kinds and not is_repetition:
             self._wake()
 
 
@@ -39,7 +41,7 @@ class _Watched:
     handler: _Handler
     recursive: bool
     identity: tuple[int, int] | None = None
-    """Of the directory that is watched: one that was made anew at its place is another."""
+    """Device and inode of the watched directory: one that was made anew at its path is another."""
     watch: ObservedWatch | None = None
 
 
@@ -69,20 +71,23 @@ class FileEvents:
         self._watch(directory, _REPLACEMENTS, wake, recursive=False)
 
     def refresh(self) -> None:
-        """Watch what was made, or made anew, since: a watch ends with the directory that it is of."""
-        for one in self._watched:
-            identity = _identity(one.directory)
-            if identity == one.identity:
+        """Watch directories that were made, or made anew, since the last call: a watch ends with its directory."""
+        for watched in self._watched:
+            identity = _identity(watched.directory)
+            if identity == watched.identity:
                 continue
-            if one.watch is not None:
-                self._observer.unschedule(one.watch)
-            one.watch, one.identity = None, identity
-            if identity is None:
-                continue
-            try:
-                one.watch = self._observer.schedule(one.handler, str(one.directory), recursive=one.recursive)
-            except OSError as error:
-                log.warning(f"cannot watch {one.directory}: {error.strerror}; changes are noticed by the timer instead")
+            if watched.watch is not None:
+                self._observer.unschedule(watched.watch)
+            watched.watch, watched.identity = None, identity
+            if identity is not None:
+                self._begin_to_watch(watched)
+
+    def _begin_to_watch(self, watched: _Watched) -> None:
+        directory = watched.directory
+        try:
+            watched.watch = self._observer.schedule(watched.handler, str(directory), recursive=watched.recursive)
+        except OSError as error:  # the kernel has no more watches to give
+            log.warning(f"cannot watch {directory}: {error.strerror}; changes are noticed by the timer instead")
 
     def _watch(self, directory: Path, kinds: frozenset[str], wake: Callable[[], None], recursive: bool) -> None:
         self._watched.append(_Watched(directory, _Handler(kinds, wake), recursive))

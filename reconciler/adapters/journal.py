@@ -1,4 +1,4 @@
-"""What the programs say: structured lines to the journal (or to a terminal), and notices to systemd."""
+"""Writes structured lines to the journal (or to a terminal), and notices to systemd."""
 
 import os
 import sys
@@ -24,35 +24,36 @@ def configure(identifier: str) -> None:
     (OBJECT_SYSTEMD_UNIT shows it in that unit's own log, PRIORITY overrides the level's), other keys are appended
     to the sentence.
     """
-    journal = "JOURNAL_STREAM" in os.environ
+    has_journal = "JOURNAL_STREAM" in os.environ  # systemd sets it where it connects stderr to the journal
+    output = _Journal(identifier) if has_journal else _Terminal(identifier)
     structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.format_exc_info, _sentence],
-        logger_factory=(lambda *_: _Journal(identifier)) if journal else (lambda *_: _Terminal(identifier)),
+        processors=[structlog.processors.add_log_level, structlog.processors.format_exc_info, _as_entry],
+        logger_factory=lambda *_: output,
         wrapper_class=structlog.make_filtering_bound_logger(0),
         cache_logger_on_first_use=False,
     )
 
 
 def notify(**fields: str) -> None:
-    """Tell systemd, as `notify(READY="1", STATUS="…")`; does nothing where nobody listens (no $NOTIFY_SOCKET)."""
+    """Notify systemd, as `notify(READY="1", STATUS="…")`; does nothing without $NOTIFY_SOCKET."""
     if "STATUS" in fields:
         fields["STATUS"] = one_line(fields["STATUS"], MAX_STATUS)
     daemon.notify("\n".join(f"{key}={value}" for key, value in fields.items()))
 
 
-def _sentence(_logger: object, _method: str, event: structlog.typing.EventDict) -> tuple[tuple[str], dict[str, Any]]:
+def _as_entry(_logger: object, _method: str, event: structlog.typing.EventDict) -> tuple[tuple[str], dict[str, Any]]:
     """Split an event into its sentence and the fields of the entry."""
     level = event.pop("level", "info")
     words = [one_line(str(event.pop("event", "")), MAX_SENTENCE)]
     fields = {key: value for key, value in event.items() if key.isupper()}
-    # structlog's bound logger passes what was not asked for as lower-case keys; they are for people, not fields.
+    # Other keys, such as structlog's own `exception`, are for people and no fields of the entry.
     words += [f"{key}={_printable_lines(str(value))}" for key, value in event.items() if not key.isupper()]
     fields.setdefault("PRIORITY", _PRIORITIES.get(level, 6))
     return (" ".join(words),), fields
 
 
 def _printable_lines(text: str) -> str:
-    """Keep the lines of a traceback."""
+    """Make a traceback printable, line by line."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
@@ -63,7 +64,8 @@ class _Output:
         self._identifier = identifier
 
     def info(self, sentence: str, **fields: object) -> None:
-        self._write(sentence, {key: one_line(str(value)) for key, value in fields.items() if value is not None})
+        known = {key: value for key, value in fields.items() if value is not None}
+        self._write(sentence, {key: one_line(str(value)) for key, value in known.items()})
 
     debug = warning = error = critical = msg = info
 
@@ -79,4 +81,5 @@ class _Journal(_Output):
 class _Terminal(_Output):
     def _write(self, sentence: str, fields: Mapping[str, str]) -> None:
         about = " ".join(f"{key}={fields[key]}" for key in ("MODEL", "MODEL_VERSION") if key in fields)
-        print(f"{self._identifier}: {sentence}{f' [{about}]' if about else ''}", file=sys.stderr, flush=True)  # noqa: T201 - this is where lines come out
+        end = f" [{about}]" if about else ""
+        print(f"{self._identifier}: {sentence}{end}", file=sys.stderr, flush=True)  # noqa: T201 - this is where lines come out

@@ -1,4 +1,4 @@
-"""How MLflow's client is set up here, and in which plain words its failures are told; it does not import MLflow."""
+"""Sets MLflow's client up, and describes its failures in plain words; importing this does not import MLflow."""
 
 import os
 import re
@@ -17,8 +17,8 @@ AUTH = "mlflow-reconciler"
 WORKSPACE = "X-MLFLOW-WORKSPACE"
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _CA, _CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"
-# Whoever sees the environment sees them, so they are not taken from there; a certificate is always looked at, and which
-# workspace is meant is a setting.
+# Other processes can see the environment, so no credentials are taken from there. Certificates are always checked, and
+# the workspace is a setting.
 _NOT_FROM_THE_ENVIRONMENT = (
     *("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
     *("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_S3_IGNORE_TLS", _CA, _CERTIFICATE),
@@ -58,11 +58,10 @@ def prepare_environment(timeout: int, retries: int) -> None:
 def log_in(
     registry: str, login: Login, *, plain_http: bool = False, workspace: str = "", also: Sign | None = None
 ) -> None:
-    """Have MLflow's client show `login` to the registry and to nobody else; `also` sees each request, too.
+    """Make MLflow's client send `login` to the registry and to no other server; `also` sees each request, too.
 
-    `workspace` is what it is asked for in each request, where it has several; "" is what it takes by itself.
-
-    Raises CredentialError when the way to the registry would give a secret away and `plain_http` does not permit it.
+    `workspace` is named in each request, where the registry has several; "" means its default one. Raises
+    CredentialError when others could read a secret on its way to the registry and `plain_http` does not permit that.
     """
     secret = bool(login.authorization)
     if secret and is_readable_on_the_way(registry) and not plain_http:
@@ -99,7 +98,7 @@ def log_in(
 
 
 def log_out() -> None:
-    """Show nothing of the registry's login any more, nor trust its authority, before another host is spoken to."""
+    """Send nothing of the registry's login any more, and do not trust its authority, for requests to other servers."""
     _signs[AUTH] = lambda request: request
     for variable in (_CA, _CERTIFICATE):
         os.environ.pop(variable, None)
@@ -117,7 +116,7 @@ _WORDS = (
         r"ALERT_(CERTIFICATE|UNKNOWN_CA|BAD_CERTIFICATE|DECRYPT_ERROR|HANDSHAKE_FAILURE)",
         "it does not accept this host's client certificate, or there is none",
     ),
-    # With TLS 1.3 its word about the certificate may be lost, because we speak before it has looked.
+    # With TLS 1.3 its alert about the certificate may be lost: the request is sent before the server has looked.
     (r"UNEXPECTED_EOF|EOF occurred", "it broke off the TLS handshake; it may want another client certificate"),
     (r"SSLError|WRONG_VERSION_NUMBER", "it does not speak TLS as expected"),
     (r"No space left on device", "no space left on device"),
@@ -134,14 +133,15 @@ _STATUS = re.compile(
 )
 
 
-def explain(error: BaseException) -> str:
-    """Say in a few plain words what MLflow's client ran into: never a traceback, an answer's body or a secret."""
+def describe_failure(error: BaseException) -> str:
+    """Describe a failure of MLflow's client in a few plain words: never a traceback, an answer's body or a secret."""
     text = " ".join(f"{type(cause).__name__}: {cause}" for cause in causes(error))[:20_000]
     status = _STATUS.search(text)
     if status:
         code = next(filter(None, status.groups()))
         return f"{_CODES[code]} (HTTP {code})" if code in _CODES else f"it answered HTTP {code}"
-    if hasattr(error, "json") and hasattr(error, "error_code"):  # MLflow's own refusal, in its own words
+    is_mlflows_own = hasattr(error, "json") and hasattr(error, "error_code")  # MlflowException, without importing it
+    if is_mlflows_own:
         return one_line(str(error), 200)
     for pattern, words in _WORDS:
         if re.search(pattern, text):

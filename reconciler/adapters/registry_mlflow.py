@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from reconciler.adapters.credentials import CredentialError, registry_login
-from reconciler.adapters.mlflow_client import causes, explain, log_in, prepare_environment
+from reconciler.adapters.mlflow_client import causes, describe_failure, log_in, prepare_environment
 from reconciler.adapters.registry_answers import LISTS, is_odd
 from reconciler.core.registry.reading import Model, RegistryReading, Version
 from reconciler.core.registry.version_queries import MAX_ROWS, Question, agree, needs, questions
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from mlflow.utils.rest_utils import MlflowHostCreds
     from requests import PreparedRequest, Response
 
+Place = tuple[str, int]
+"""The name and the number of a model version."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_PAGES = 1000
 MODELS_A_PAGE = 1000
 VERSIONS_A_PAGE = MAX_ROWS
-MAX_TOLD = 1000
-"""Versions with a tag of this host's that are looked at in one go."""
+MAX_TAGGED = 1000
+"""Versions with a tag of this host that are read at once."""
 NO_WORKSPACES = "it has no workspaces; leave registry.workspace empty, or have it started with --enable-workspaces"
 
 
@@ -36,7 +38,7 @@ class OddAnswerError(Exception):
 
 
 class _OverdueError(BaseException):
-    """The deadline has passed. Not an Exception, so that no layer below mistakes it for one failed try of several."""
+    """The deadline has passed. Not an Exception: a layer below would take it for one failed try of several."""
 
 
 class MlflowRegistry:
@@ -45,7 +47,7 @@ class MlflowRegistry:
     def __init__(self, uri: str, timeout: int, *, plain_http: bool = False, workspace: str = "") -> None:
         """Prepare to talk to `uri`; a reading, and each report, takes at most `timeout` seconds.
 
-        `plain_http`: credentials may be sent in plain text. One that cannot be used is each reading's reason to fail.
+        `plain_http`: credentials may be sent in plain text. Credentials that cannot be used make each reading fail.
         `workspace`: the one that is meant, where the server has several.
         """
         prepare_environment(timeout=timeout, retries=0)
@@ -66,7 +68,7 @@ class MlflowRegistry:
 
         How many requests that takes depends on how many models the selectors match, not on how many versions there are.
         """
-        with self._told_plainly():
+        with self._in_plain_words():
             if self._workspace:
                 self._check_that_it_has_workspaces()
             reading, paged = self._read_once(selectors, choose)
@@ -77,52 +79,54 @@ class MlflowRegistry:
                 self._check_that_it_is_mlflow()
             return reading
 
-    def told(self, key: str) -> tuple[Version, ...]:
-        """Find the versions that bear a tag, the latest changed first and not all if there are very many.
+    def tagged_versions(self, key: str) -> tuple[Version, ...]:
+        """Find the versions with a tag of this key, the latest changed first; of very many only the first ones.
 
         Raises RegistryError. `key` has letters, digits and `_-.` only.
         """
-        with self._told_plainly():
-            found = self._client.search_model_versions(f"tags.`{key}` LIKE '%'", max_results=MAX_TOLD)
+        with self._in_plain_words():
+            found = self._client.search_model_versions(f"tags.`{key}` LIKE '%'", max_results=MAX_TAGGED)
             return tuple(map(_version, found))
 
     def report(self, name: str, version: int, key: str, value: str) -> None:
         """Set a tag on a model version; raises RegistryError."""
-        with self._told_plainly():
+        with self._in_plain_words():
             self._client.set_model_version_tag(name, str(version), key, value)
 
     def _read_once(self, selectors: Sequence[str], choose: Choose) -> tuple[RegistryReading, bool]:
+        """Read once; return the reading, and whether an answer had several pages, so that it may be no snapshot."""
         found, paged = _all_pages(
             lambda token: self._client.search_registered_models(max_results=MODELS_A_PAGE, page_token=token)
         )
         models = tuple(map(_model, found))
-        versions = {(one.name, one.version): one for model in found for one in map(_version, model.latest_versions)}
-        if not all(one.stage for one in versions.values()) and any(one.startswith("stage:") for one in selectors):
-            raise OddAnswerError("it knows no stages; use selectors such as alias:champion")
+        latest = _by_place(_version(version) for model in found for version in model.latest_versions)
+        _refuse_unknown_stages(latest.values(), selectors)
+        needed = needs(models, latest.values(), selectors, choose)
         highest = {model.name: max(model.latest, default=0) for model in models}
-        needed = needs(models, versions.values(), selectors, choose)
-        answered: dict[tuple[str, int], Version] = {}
+        answered: dict[Place, Version] = {}
         for question in questions(needed, highest):
-            answer, more = self._ask(question)
-            paged = paged or more
-            answered |= {(one.name, one.version): one for one in answer}
+            versions, has_more_pages = self._ask(question)
+            paged = paged or has_more_pages
+            answered |= _by_place(versions)
         for need in needed:
             if (need.name, need.high) not in answered:
                 raise OddAnswerError(f"it names version {need.high} of {need.name!r} but does not list it")
-        if not all(agree(versions.get(place, one), one) for place, one in answered.items()):
-            raise OddAnswerError("it changed while it was read")
-        return RegistryReading(models, tuple((answered | versions).values())), paged
+        for place, version in answered.items():
+            if not agree(latest.get(place, version), version):
+                raise OddAnswerError("it changed while it was read")
+        # `latest` wins: it has the stages of the same answer as the models.
+        return RegistryReading(models, tuple((answered | latest).values())), paged
 
     def _ask(self, question: Question) -> tuple[list[Version], bool]:
         names = ",".join(f"'{name}'" for name in question.names)  # deployable ones, in which nothing needs quoting
-        wanted = f"name IN ({names}) AND version_number >= {question.low} AND version_number <= {question.high}"
-        answer, more = _all_pages(
-            lambda token: self._client.search_model_versions(wanted, max_results=VERSIONS_A_PAGE, page_token=token)
+        condition = f"name IN ({names}) AND version_number >= {question.low} AND version_number <= {question.high}"
+        answer, has_more_pages = _all_pages(
+            lambda token: self._client.search_model_versions(condition, max_results=VERSIONS_A_PAGE, page_token=token)
         )
-        return [_version(found) for found in answer], more
+        return [_version(found) for found in answer], has_more_pages
 
     def _check_that_it_has_workspaces(self) -> None:
-        # One that knows none would ignore the name and show other models.
+        # A server without workspaces would ignore the name and show other models.
         from mlflow.utils.server_info import SERVER_INFO_WORKSPACES_ENABLED, fetch_server_info
 
         info = fetch_server_info(self._credentials())
@@ -135,16 +139,17 @@ class MlflowRegistry:
         return get_default_host_creds(self._uri)  # type: ignore[no-untyped-call,no-any-return]  # MLflow gives it no types
 
     def _check_that_it_is_mlflow(self) -> None:
-        # Any web server can say `{}`, which is how MLflow says that it has no models, and then everything would go.
+        # Any web server can answer `{}`. So does an MLflow without models, and then every deployment would be removed.
         from mlflow.utils.rest_utils import http_request
 
         credentials = self._credentials()
         answer = http_request(credentials, "/version", "GET")  # type: ignore[no-untyped-call]  # the same
-        if answer.status_code != 200 or not re.fullmatch(r"\d+\.\d+[\w.+-]{0,40}", answer.text.strip()):
+        names_its_version = re.fullmatch(r"\d+\.\d+[\w.+-]{0,40}", answer.text.strip())
+        if answer.status_code != 200 or not names_its_version:
             raise OddAnswerError("it has no models and does not say that it is MLflow")
 
     @contextmanager
-    def _told_plainly(self) -> Iterator[None]:
+    def _in_plain_words(self) -> Iterator[None]:
         if self._why_not:
             raise RegistryError(self._why_not)
         try:
@@ -154,8 +159,19 @@ class MlflowRegistry:
             signal.setitimer(signal.ITIMER_REAL, 0)  # it may have struck while the deadline was being taken back
             raise RegistryError(f"no complete answer within {self._timeout} s") from None
         except Exception as error:  # MLflow's client raises anything
-            odd = next((cause for cause in causes(error) if isinstance(cause, OddAnswerError)), None)
-            raise RegistryError(str(odd) if odd else explain(error)) from error
+            odd = [cause for cause in causes(error) if isinstance(cause, OddAnswerError)]
+            raise RegistryError(str(odd[0]) if odd else describe_failure(error)) from error
+
+
+def _by_place(versions: Iterable[Version]) -> dict[Place, Version]:
+    return {(version.name, version.version): version for version in versions}
+
+
+def _refuse_unknown_stages(versions: Iterable[Version], selectors: Sequence[str]) -> None:
+    """Raise OddAnswerError when a selector names a stage and the server knows none: nothing would be selected."""
+    asks_for_a_stage = any(selector.startswith("stage:") for selector in selectors)
+    if asks_for_a_stage and not all(version.stage for version in versions):
+        raise OddAnswerError("it knows no stages; use selectors such as alias:champion")
 
 
 def _all_pages(search: Callable[[str | None], "PagedList[Any]"]) -> tuple[list[Any], bool]:
@@ -193,7 +209,8 @@ def _version(found: Any) -> Version:
 
 def _number(version: object) -> int:
     text = str(version)
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10):
+    is_number = text.isascii() and text.isdecimal()
+    if not is_number or len(text) > 10:
         raise OddAnswerError("it names a version that is not a number")
     return int(text)
 
@@ -216,7 +233,7 @@ def _deadline(seconds: float) -> Iterator[None]:
 
 
 def _guarded(request: "PreparedRequest") -> "PreparedRequest":
-    """Have every answer looked at before MLflow's client does."""
+    """Check every answer before MLflow's client reads it."""
     request.register_hook("response", _check_answer)  # type: ignore[no-untyped-call]  # its stubs do not type it
     return request
 
@@ -226,7 +243,8 @@ def _check_answer(answer: "Response", **_options: object) -> "Response":
     body = _bounded(answer.iter_content(64 * 1024))
     answer._content = body  # what requests would have read itself, without a limit, as soon as this returns
     path = urlsplit(answer.url).path
-    if path.endswith(tuple(LISTS)) and answer.status_code == 200:
+    is_search = path.endswith(tuple(LISTS))
+    if is_search and answer.status_code == 200:
         try:
             odd = is_odd(path, json.loads(body))
         except ValueError:

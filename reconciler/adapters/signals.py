@@ -1,4 +1,4 @@
-"""What systemd tells by itself: that a job ended, that a unit changed. Nobody can make that more than is bearable."""
+"""Listens to systemd's signals: a job ended, a unit changed. No unit can send so many that they do harm."""
 
 import re
 import threading
@@ -17,17 +17,17 @@ KEPT_JOBS = 1000
 TOO_MANY_IN_ALL = 5000
 """Changes of all units of the host within `SPAN`."""
 SILENCE = 10
-"""Seconds for which changes are not listened to after there were too many, but looked for once a second."""
+"""Seconds without signals after there were too many; the units are looked at once a second instead."""
 NOW_AND_THEN = 0.2
-"""Seconds after which a wait looks again by itself."""
+"""Seconds after which a wait looks again without a signal."""
 _ESCAPED = re.compile(r"_([0-9a-f]{2})")
 
 
 class Signals:
-    """Listens in a thread of its own, which waits for nobody: what it does not take in time is queued in our memory.
+    """Listens in a thread of its own, which never waits: signals that it does not take in time fill our memory.
 
-    A model changes its unit as often as it likes, by a line of status for instance, and each change is a signal of some
-    kilobytes. So they are counted; when there are too many, the bus is asked for none of them any more.
+    A model can change its unit as often as it likes, by a status line for instance, and each change is a signal of some
+    kilobytes. So the changes are counted; when there are too many, the bus is asked to send none of them for a while.
     """
 
     def __init__(self, connection: Gio.DBusConnection) -> None:
@@ -54,26 +54,28 @@ class Signals:
         self._loop.quit()
 
     def take_result(self, job: str) -> str | None:
-        """Give the result of a job that ended, once; it may have been told before its start returned."""
+        """Return the result of a job that ended, once; its signal may come before the call that started it returns."""
         return self._finished.pop(job, None)
 
     def wait_for(self, done: Callable[[], bool], patience: float) -> bool:
-        """Wait until `done`, which is asked after each signal and now and then; False after `patience` seconds."""
+        """Wait until `done()`, which is called after each signal and now and then. False after `patience` seconds."""
         end = time.monotonic() + patience
         while True:
+            # Cleared before it looks: a signal that comes meanwhile makes it look again.
             self._stirred.clear()
             if done():
                 return True
-            if (left := end - time.monotonic()) <= 0:
+            left = end - time.monotonic()
+            if left <= 0:
                 return False
             self._stirred.wait(min(left, NOW_AND_THEN))
 
     def floods(self, unit: str) -> bool:
-        """Tell whether a unit changed too often; until it was killed, or is listened to again."""
+        """Whether a unit changed too often, until it is killed or its signals are listened to again."""
         return unit in self._floods
 
     def was_killed(self, unit: str) -> None:
-        """Take note that what flooded has ended."""
+        """Forget that a unit flooded: its processes were killed."""
         self._floods.discard(unit)
 
     def _subscribe(self, interface: str, name: str, arg0: str | None, called: Callable[..., None]) -> int:
@@ -104,11 +106,12 @@ class Signals:
             self.wake()
 
     def _on_change(self, _bus: Gio.DBusConnection, _sender: str, path: str, *_rest: object) -> None:
-        """Count first, and unpack nothing: this has to be quicker than whoever floods."""
+        """Count before anything else, and unpack nothing: this has to be quicker than a unit that floods."""
         now = time.monotonic()
         if now > self._span_ends:
             self._begin_to_count()
             self._span_ends = now + SPAN
+        # Paths of units that are not ours are counted as well: any of them can flood the connection.
         self._counts[path] += 1
         self._in_all += 1
         unit = path.rpartition("/")[2]
@@ -126,7 +129,7 @@ class Signals:
         self._in_all = 0
 
     def _be_silent(self) -> None:
-        """Ask for no changes for a while. What is queued of them is dropped with the subscription."""
+        """Ask for no changes for a while. Queued ones are dropped with the subscription."""
         if self._changes is None:
             return
         self._connection.signal_unsubscribe(self._changes)
@@ -135,13 +138,14 @@ class Signals:
         GLib.timeout_add_seconds(1, self._look)
 
     def _look(self) -> bool:
-        """Have everything looked at instead; False when changes are listened to again."""
+        """Wake the reconciler to look by itself, once a second; False when changes are listened to again."""
         self._silent_for += 1
-        if over := self._silent_for >= SILENCE:
+        is_over = self._silent_for >= SILENCE
+        if is_over:
             self._listen()
         self._stirred.set()
         self.wake()
-        return not over
+        return not is_over
 
 
 def unit_named(escaped: str) -> str:

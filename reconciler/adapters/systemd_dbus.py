@@ -1,4 +1,4 @@
-"""systemd over the system D-Bus. The traps that are avoided here were measured; each is named where it matters."""
+"""systemd over the system D-Bus. Its traps were found by measuring; each is named where it is avoided."""
 
 import signal
 from collections.abc import Callable, Mapping
@@ -20,11 +20,11 @@ _NO_SUCH_PROCESS = "org.freedesktop.systemd1.NoSuchProcess"
 _IO = "org.freedesktop.DBus.Error.IOError"
 _BUSY = "org.freedesktop.systemd1.UnitBusy"
 _BEGAN = 4
-"""Where in systemd's word on a command the moment stands at which it was started, in microseconds; 0 after a reload."""
+"""Index of the start of a command in ExecStartPre=, in microseconds of the monotonic clock; 0 after a reload."""
 _FOR_EVER = 2**64 - 1
 """Microseconds: systemd's infinity."""
 _DEADLINES = {"activating": "TimeoutStartUSec", "deactivating": "TimeoutStopUSec", "reloading": ""}
-"""By state, the property that says how long it may last."""
+"""By state, the property that says how long it may last; "" where systemd has no such limit."""
 A_MOMENT = 2.0
 """Seconds that a removal may hold up a pass."""
 
@@ -56,88 +56,109 @@ class SystemdOverDbus:
         found = {}
         for row in self._call("ListUnitsByPatterns", [], list(names.UNIT_GLOBS)):
             name, _, load, active, sub, _, path, _, job, _ = row
-            if names.is_ours(name):
-                unit = self._unit(name, load, _with_job(active, job), sub, path)
-                unit = self._with_deadline(unit, active, path) if active in _DEADLINES else unit
-                found[name] = replace(unit, floods=True) if self._signals.floods(name) else unit
+            if not names.is_ours(name):
+                continue
+            unit = self._unit(name, load, _with_job(active, job), sub, path)
+            if active in _DEADLINES:
+                unit = self._with_deadline(unit, active, path)
+            if self._signals.floods(name):
+                unit = replace(unit, floods=True)
+            found[name] = unit
         return found
 
     def _with_deadline(self, unit: Unit, active: str, path: str) -> Unit:
-        """Since when a server is in a state that should pass, and how long its unit gives it for that."""
+        """Add since when a server is in a state that should pass, and how many seconds its unit allows for that."""
         if names.parse_server(unit.name) is None or unit.sub == "auto-restart":
             return unit
-        changed, key = self._moment(path, "StateChangeTimestampMonotonic"), _DEADLINES[active]
+        changed = self._moment(path, "StateChangeTimestampMonotonic")
+        key = _DEADLINES[active]
         allowed = self._property(path, "Service", key) if key else _FOR_EVER
         since = unit.since or self._moment(path, "ActiveEnterTimestampMonotonic")
         due = 0.0 if allowed == _FOR_EVER else allowed / 1e6
         return replace(unit, ever_active=since > 0, since=since, changed=changed, allowed=due)
 
     def _unit(self, name: str, load: str, active: str, sub: str, path: str) -> Unit:
+        """Read of a unit what the planner needs in its state: each property costs a call."""
         plain = Unit(name, load, active, sub)
-        if active == "active" and sub == "running" and names.parse_server(name):
-            return Unit(
-                name,
-                load,
-                active,
-                sub,
-                status_text=self._property(path, "Service", "StatusText"),
-                restarts=self._property(path, "Service", "NRestarts"),
-                ever_active=True,
-                since=self._moment(path, "ActiveEnterTimestampMonotonic"),
-            )
-        if active == "inactive" and names.parse_server(name):
-            since = self._moment(path, "ActiveEnterTimestampMonotonic")
-            return Unit(name, load, active, sub, ever_active=since > 0, since=since)
-        kind = "Service" if name.endswith(".service") else "Socket" if name.endswith(".socket") else None
-        if kind is None or active in ("inactive", "deactivating") or (active == "active" and sub != "exited"):
+        if names.parse_server(name):
+            if active == "active" and sub == "running":
+                return self._running_server(plain, path)
+            if active == "inactive":
+                since = self._moment(path, "ActiveEnterTimestampMonotonic")
+                return replace(plain, ever_active=since > 0, since=since)
+        is_stopped = active in ("inactive", "deactivating")
+        is_up = active == "active" and sub != "exited"
+        if is_stopped or is_up:
             return plain
-        set_up, exit_status = self._exit(name, path, sub) if kind == "Service" else (None, 0)
-        return Unit(
-            name,
-            load,
-            active,
-            sub,
-            result=self._property(path, kind, "Result"),
-            status_text=self._property(path, kind, "StatusText") if kind == "Service" else "",
+        if name.endswith(".service"):
+            return self._ended_service(plain, path)
+        if name.endswith(".socket"):
+            return self._with_end(plain, path, "Socket")
+        return plain
+
+    def _running_server(self, plain: Unit, path: str) -> Unit:
+        return replace(
+            plain,
+            status_text=self._property(path, "Service", "StatusText"),
+            restarts=self._property(path, "Service", "NRestarts"),
+            ever_active=True,
+            since=self._moment(path, "ActiveEnterTimestampMonotonic"),
+        )
+
+    def _ended_service(self, plain: Unit, path: str) -> Unit:
+        """Read how a service failed, or what a step reported that is done: such a unit stays active, as "exited"."""
+        set_up, exit_status = self._exit(plain.name, path, plain.sub)
+        return replace(
+            self._with_end(plain, path, "Service"),
+            status_text=self._property(path, "Service", "StatusText"),
             exit_status=exit_status,
             set_up=set_up,
-            restarts=self._property(path, kind, "NRestarts") if kind == "Service" else 0,
-            ever_active=(since := self._moment(path, "ActiveEnterTimestampMonotonic")) > 0,
+            restarts=self._property(path, "Service", "NRestarts"),
+        )
+
+    def _with_end(self, plain: Unit, path: str, interface: str) -> Unit:
+        since = self._moment(path, "ActiveEnterTimestampMonotonic")
+        return replace(
+            plain,
+            result=self._property(path, interface, "Result"),
+            ever_active=since > 0,
             invocation=bytes(self._property(path, "Unit", "InvocationID")).hex(),
             since=since,
-            ended=self._moment(path, "InactiveEnterTimestampMonotonic") if active == "failed" else 0.0,
+            ended=self._moment(path, "InactiveEnterTimestampMonotonic") if plain.active == "failed" else 0.0,
         )
 
     def _exit(self, name: str, path: str, sub: str) -> tuple[bool | None, int]:
-        """Whether a server's program was begun, where something runs before it, and the status that tells how it ended.
+        """Return whether a server's main program was started, and the exit status that says how the server ended.
 
-        By the moments, which outlive a reload of the unit files; how the commands before it ended does not.
+        The first is None where nothing runs before the program. It is told from time stamps: these survive a reload of
+        the unit files, the results of the commands before the program do not.
         """
         before = self._property(path, "Service", "ExecStartPre") if names.parse_server(name) else ()
         main = self._property(path, "Service", "ExecMainStatus")
         if not before:
             return None, main
-        begun = self._property(path, "Service", "ExecMainStartTimestampMonotonic") / 1e6
-        tried = self._moment(path, "InactiveExitTimestampMonotonic")
-        if sub == "auto-restart":  # which systemd counts as the start that it waits for
-            tried = before[0][_BEGAN] / 1e6
-        if not tried:
+        main_began = self._property(path, "Service", "ExecMainStartTimestampMonotonic") / 1e6
+        unit_began = self._moment(path, "InactiveExitTimestampMonotonic")
+        if sub == "auto-restart":  # systemd sets that time stamp anew for the start that it waits for
+            unit_began = before[0][_BEGAN] / 1e6
+        if not unit_began:
             return None, main
-        if begun >= tried:
+        if main_began >= unit_began:
             return True, main
-        return False, next((status for *_, code, status in before if code and status), 0)
+        failed = [status for *_, code, status in before if code and status]
+        return False, failed[0] if failed else 0
 
     def _moment(self, path: str, name: str) -> float:
         """Read a time stamp of CLOCK_MONOTONIC, in seconds; systemd gives microseconds."""
         return float(self._property(path, "Unit", name)) / 1e6
 
     def status_text(self, unit: str) -> str:
-        """Read what a service last said of itself."""
+        """Read the last status line of a service."""
         path = self._call("LoadUnit", unit)
         return str(self._property(path, "Service", "StatusText"))
 
     def reload(self) -> None:
-        """Have the unit files read again."""
+        """Make systemd read the unit files again."""
         self._call("Reload")
 
     def start(self, unit: str) -> None:
@@ -165,30 +186,31 @@ class SystemdOverDbus:
 
     def _signal(self, unit: str, number: int, followed: Callable[[Unit], bool], patience: float) -> None:
         path = self._call("LoadUnit", unit)
-        # One that has ended meanwhile is nobody to tell anything.
+        # A server that has ended meanwhile needs no signal.
         self._call("KillUnit", unit, "main", number, ignore=(_NO_SUCH_UNIT, _NOT_LOADED, _NO_SUCH_PROCESS))
 
         def done() -> bool:
             active = self._property(path, "Unit", "ActiveState")
             text = self._property(path, "Service", "StatusText")
-            # One that says it reloads has not followed, and goes on answering.
-            return active not in ("active", "reloading") or followed(Unit(unit, active=active, status_text=text))
+            has_ended = active not in ("active", "reloading")
+            # A server that says it reloads has not followed, and goes on answering.
+            return has_ended or followed(Unit(unit, active=active, status_text=text))
 
         if not self._signals.wait_for(done, patience):
             self.stop(unit)
 
     def kill(self, unit: str) -> None:
-        """Have SIGKILL sent to every process of the unit: no deadline of systemd's is waited for."""
-        # systemd says so, too, when the control group goes with the first process that it kills.
+        """Send SIGKILL to every process of the unit, without waiting for any deadline of systemd."""
+        # An I/O error is what systemd answers when the control group goes with the first process that it kills.
         self._call("KillUnit", unit, "all", signal.SIGKILL, ignore=(_NO_SUCH_UNIT, _NOT_LOADED, _NO_SUCH_PROCESS, _IO))
         self._signals.was_killed(unit)
 
     def enable(self, unit: str) -> None:
-        """Have a boot start the unit."""
+        """Make a boot start the unit."""
         self._call("EnableUnitFiles", [unit], False, True)
 
     def disable(self, unit: str) -> None:
-        """Have a boot not start the unit."""
+        """Make a boot not start the unit."""
         self._call("DisableUnitFiles", [unit], False)
 
     def reset_failed(self, unit: str) -> None:
@@ -196,15 +218,17 @@ class SystemdOverDbus:
         self._call("ResetFailedUnit", unit, ignore=(_NO_SUCH_UNIT, _NOT_LOADED))
 
     def clean(self, unit: str) -> None:
-        """Remove a stopped unit's directories; systemd does it in the background, a moment is waited for it."""
+        """Remove a stopped unit's directories; systemd does it in the background, and this waits for a moment."""
         # A removal that failed leaves the unit failed, and a failed one counts as busy.
         self.reset_failed(unit)
-        # Of a server only its cache is its own: what it serves belongs to the steps.
-        self._call("CleanUnit", unit, ["cache"] if names.parse_server(unit) else ["state", "runtime"])
+        # Of a server only its cache is its own: the release that it serves belongs to the steps.
+        kinds = ["cache"] if names.parse_server(unit) else ["state", "runtime"]
+        self._call("CleanUnit", unit, kinds)
         path = self._call("LoadUnit", unit)
         if not self._signals.wait_for(lambda: self._property(path, "Unit", "SubState") != "cleaning", A_MOMENT):
             raise SystemdBusyError(f"systemd is still removing the directories of {unit}")
-        if (result := self._property(path, "Service", "CleanResult")) != "success":
+        result = self._property(path, "Service", "CleanResult")
+        if result != "success":
             raise SystemdError(f"cannot clean {unit}: systemd says {result!r}; see journalctl -u {unit}")
 
     def _wait_for_job(self, unit: str, job: str) -> str:
@@ -254,7 +278,7 @@ class SystemdOverDbus:
 
 
 def _with_job(active: str, job: str) -> str:
-    """A unit's state with what is queued for it: a job that was accepted may not have begun."""
+    """Return a unit's state as of the job that is queued for it: an accepted job may not have begun."""
     if job in ("start", "restart") and active in ("inactive", "failed"):
         return "activating"
     if job == "stop" and active in ("active", "activating"):

@@ -1,4 +1,4 @@
-"""The registry agent: reads the registry again and again, and keeps the snapshot file in step with it."""
+"""The registry agent: reads the registry at intervals, and keeps the snapshot file in step with it."""
 
 import errno
 import os
@@ -32,47 +32,49 @@ from reconciler.settings.model import RegistrySettings, Settings
 
 REGISTRY_FILE = Path(paths.REGISTRY_FILE)
 JITTER = 0.1
-"""Share of the poll interval by which each poll is moved, so that many hosts do not ask at the same moment."""
+"""Share of the poll interval by which each poll is moved at random, so that many hosts do not ask at once."""
 MENDED_BY_A_START = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS}
-"""What writing ends with when somebody removed or changed our directory: systemd makes it when it starts us."""
+"""Errors of a write after somebody removed or changed our directory: systemd makes it anew when it starts us."""
 
 log = structlog.get_logger()
 
 
 class Agent:
-    """One reading after the other; the file changes only when a complete reading asks for something else."""
+    """Polls one registry. Invariant: the file changes only when a complete reading selects something else."""
 
     def __init__(self, settings: Settings, registry_file: Path, reporter: Reporter, registry: Registry) -> None:
-        """Go on from what `registry_file` holds already."""
+        """Go on from what `registry_file` holds already: a restart announces nothing twice."""
         self._settings = settings
         self._file = registry_file
         self._reporter = reporter
         self._registry = registry
         self._failures = 0
         self._content = _read_own(registry_file)
-        self._written = self._told = _parse(self._content)
+        self._written = self._announced = _parse(self._content)
 
     def use(self, settings: Settings, registry: Registry) -> None:
-        """Take new settings, and a registry that was made from them."""
+        """Go by new settings from now on, and by a registry that was made from them."""
         self._settings, self._registry = settings, registry
 
     def poll(self) -> None:
-        """Read the registry once and write what it selects; whatever goes wrong leaves the file untouched."""
+        """Read the registry once and write what it selects. A failure leaves the file as it is."""
         settings = self._settings.registry
         try:
             reading = self._registry.read(settings.selectors, settings.choose)
             snapshot = select(reading, _source(settings), datetime.now(UTC))
             self._write(snapshot)
         except (RegistryError, InconsistentReadingError, ValidationError, OSError) as error:
-            self._failed(error)
+            self._note_failure(error)
             return
-        self._succeeded(reading, snapshot)
+        self._note_success(reading, snapshot)
         if settings.report:
             self._reporter.report(reading, self._registry)
 
     def _write(self, snapshot: Snapshot) -> None:
-        # Its content is compared too: somebody with more rights may have changed the file.
-        if self._written is not None and self._written.same_selection(snapshot):
+        """Write the file if it says something else, or only confirm it with a new time stamp."""
+        selects_the_same = self._written is not None and self._written.same_selection(snapshot)
+        if selects_the_same:
+            # Its content is compared too: somebody with more rights may have changed the file.
             if _read_own(self._file) == self._content:
                 os.utime(self._file)
                 return
@@ -80,28 +82,35 @@ class Agent:
         content = snapshot.model_dump_json(by_alias=True, indent=1).encode()
         if len(content) > MAX_SNAPSHOT_BYTES:
             raise InconsistentReadingError("it selects more than the snapshot may hold")
-        # Told first: whoever acts on the file tells the rest of the story, and may be faster than we are.
-        for change in changes(self._told, snapshot):
+        # Logged before the file is written: the reconciler acts on it at once, and its lines should come after these.
+        for change in changes(self._announced, snapshot):
             log.info(change.sentence, MODEL=change.name, MODEL_VERSION=change.version)
-        self._told, self._written = snapshot, None
+        # None until the write has worked, so that a failed one is repeated even if the selection stays the same.
+        self._announced, self._written = snapshot, None
         replace_file(self._file, content, 0o644)
         self._content, self._written = content, snapshot
 
-    def _failed(self, error: Exception) -> None:
-        why = one_line(str(error), 200) if not isinstance(error, ValidationError) else "its answer makes no snapshot"
-        if isinstance(error, OSError):
-            line = f"cannot write {self._file}: {error.strerror}"
-        else:
-            line = status_lines.cannot_read_registry(self._settings.registry.uri, why)
+    def _note_failure(self, error: Exception) -> None:
+        """Log the first failure in a row, and show each in the status. A lost directory ends the process."""
+        line = self._describe_failure(error)
         if self._failures == 0:
             log.warning(f"{line}; what is deployed stays as it is")
         self._failures += 1
         notify(STATUS=f"{line} (try {self._failures}); what is deployed stays as it is")
         if isinstance(error, OSError) and error.errno in MENDED_BY_A_START:
-            log.warning(f"the directory of {self._file} is not what it was, so this ends and systemd starts it again")
+            log.warning(
+                f"cannot use the directory of {self._file}; the agent ends, and systemd starts it with a new one"
+            )
             sys.exit(1)
 
-    def _succeeded(self, reading: RegistryReading, snapshot: Snapshot) -> None:
+    def _describe_failure(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            return f"cannot write {self._file}: {error.strerror}"
+        is_odd_answer = isinstance(error, ValidationError)  # whose own text would quote the answer
+        why = "its answer makes no snapshot" if is_odd_answer else one_line(str(error), 200)
+        return status_lines.cannot_read_registry(self._settings.registry.uri, why)
+
+    def _note_success(self, reading: RegistryReading, snapshot: Snapshot) -> None:
         if self._failures:
             tries = "1 failed try" if self._failures == 1 else f"{self._failures} failed tries"
             log.info(f"reads the registry at {self._settings.registry.uri} again after {tries}")
@@ -110,31 +119,32 @@ class Agent:
         notify(STATUS=f"read {count} at {self._settings.registry.uri}, {len(snapshot.models)} selected")
 
 
-def run(
+def run_agent(
     settings: Settings, config: Path | None = None, *, registry_file: Path = REGISTRY_FILE, status: Path = STATUS_FILE
 ) -> None:
-    """Run until SIGTERM; SIGHUP has the settings read again from `config`. Ends the process."""
+    """Run until SIGTERM, which ends the process. SIGHUP makes it read the settings again from `config`."""
     configure("registry-agent")
     # SimpleQueue, because its put() may be called from a signal handler that interrupts its get().
     wakes: queue.SimpleQueue[str] = queue.SimpleQueue()
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _end_at_once)
+    signal.signal(signal.SIGINT, _end_at_once)
     signal.signal(signal.SIGHUP, lambda _number, _frame: wakes.put("reload"))
     notify(READY="1", STATUS=f"reading the registry at {settings.registry.uri}")
     scheduler = BackgroundScheduler(timezone=UTC)
     scheduler.start()
     _schedule(scheduler, settings, wakes)
-    # MLflow takes seconds to import; systemd has heard of us by now.
-    agent = Agent(settings, registry_file, Reporter(status), _registry(settings))
-    read = _stamp(config)
+    # After READY: MLflow takes seconds to import.
+    agent = Agent(settings, registry_file, Reporter(status), _connect(settings))
+    stamp = _stamp(config)
     while True:
         agent.poll()
         woken = _await(wakes, 2.0 * settings.registry.poll_interval, time.monotonic)
-        changed = "reload" in woken or _stamp(config) != read
+        changed = "reload" in woken or _stamp(config) != stamp
         if changed:
-            read = _stamp(config)
+            stamp = _stamp(config)
             settings = _reloaded(settings, config)
-            agent.use(settings, _registry(settings))
+            agent.use(settings, _connect(settings))
+        # Without a wake for two intervals the scheduler is behind a clock that jumped back: it starts anew.
         if changed or "poll" not in woken:
             _schedule(scheduler, settings, wakes)
 
@@ -148,7 +158,7 @@ def _source(registry: RegistrySettings) -> Source:
     )
 
 
-def _registry(settings: Settings) -> Registry:
+def _connect(settings: Settings) -> Registry:
     from reconciler.adapters.registry_mlflow import MlflowRegistry
 
     registry = settings.registry
@@ -189,7 +199,7 @@ def _await(wakes: "queue.SimpleQueue[str]", patience: float, monotonic: Callable
 
 
 def _stamp(config: Path | None) -> tuple[tuple[str, int, int], ...]:
-    """Tell one state of the settings' files from another, so that a change is noticed at the next poll."""
+    """Return something that differs once a settings file has changed; the next poll compares it."""
     try:
         return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_ino) for file in settings_files(config))
     except (OSError, SettingsError):
@@ -206,15 +216,15 @@ def _reloaded(settings: Settings, config: Path | None) -> Settings:
     return new
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    # In the middle of anything: the file is replaced atomically, and a request in flight is nobody's loss.
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    # Even in the middle of a poll: the file is replaced atomically, and nothing depends on a request under way.
     notify(STOPPING="1", STATUS="stopped")
     sys.stderr.flush()
     os._exit(0)
 
 
 def _read_own(path: Path) -> bytes | None:
-    """Read what this or an earlier run wrote; None when the reconciler would not take it as ours."""
+    """Read what this or an earlier run wrote; None when the reconciler would not accept the file."""
     try:
         return read_foreign_file(path, os.getuid(), MAX_SNAPSHOT_BYTES).content
     except UnacceptableFileError:

@@ -1,5 +1,7 @@
 """Carries out one action of a plan."""
 
+from collections.abc import Callable
+
 from reconciler.apply.render import Renderer
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.planner import actions as act
@@ -9,53 +11,65 @@ from reconciler.ports.systemd import Systemd
 
 
 class Executor:
-    """Knows for each kind of action who does it."""
+    """Knows for each kind of action which file, call of systemd or record of the ledger it changes."""
 
     def __init__(self, systemd: Systemd, files: UnitFiles, renderer: Renderer, ledger: LedgerFile) -> None:
-        """Act through `systemd`, on `files`, with what `renderer` makes; `ledger` is what is remembered."""
+        """Act through `systemd`, on `files` and on `ledger`; `renderer` makes the texts of units."""
         self._systemd = systemd
         self._files = files
         self._renderer = renderer
         self._ledger = ledger
         self.patience = 5.0
-        """Seconds that a server may take to step aside or to come back."""
+        """Seconds that a server may take to go into standby, or to come back from it."""
 
     def execute(self, action: Action) -> None:
-        """Do it. Raises SystemdError, RenderError or OSError; what succeeded is judged by observing again."""
+        """Carry out an action. Raises SystemdError, RenderError or OSError; the next pass observes what came of it."""
         match action:
-            case act.Render(unit=unit):
-                self._files.write(unit, self._renderer.render(action))
-            case act.RestoreFile(unit=unit):
-                self._files.install(unit)
-            case act.RemoveDropIns(unit=unit):
-                self._files.remove_drop_ins(unit)
-            case act.Remove(unit=unit):
-                self._files.remove(unit)
-            case act.Reload():
-                self._systemd.reload()
-            case act.Start(unit=unit) if unit.endswith(".socket"):
-                self._systemd.start_and_wait(unit)
-            case act.Start(unit=unit):
-                self._systemd.start(unit)
-            case act.Stop(unit=unit):
-                self._systemd.stop(unit)
-            case act.Kill(unit=unit):
-                self._systemd.kill(unit)
+            case act.Render() | act.RestoreFile() | act.RemoveDropIns() | act.Remove():
+                self._change_file(action)
+            case act.Note() | act.ShowPin():
+                self._remember(action)
             case act.StandBy(unit=unit):
                 self._systemd.stand_by(unit, self.patience)
             case act.Resume(unit=unit):
                 self._systemd.resume(unit, self.patience)
+            case act.Start(unit=unit) if unit.endswith(".socket"):
+                self._systemd.start_and_wait(unit)  # a port that is taken shows only in the job's result
+            case act.Reload():
+                self._systemd.reload()
+            case _:
+                self._method_for(action)(action.unit)
+
+    def _change_file(self, action: Action) -> None:
+        match action:
+            case act.Render():
+                self._files.write(action.unit, self._renderer.render(action))
+            case act.RestoreFile():
+                self._files.install(action.unit)
+            case act.RemoveDropIns():
+                self._files.remove_drop_ins(action.unit)
+            case act.Remove():
+                self._files.remove(action.unit)
+
+    def _remember(self, action: act.Note | act.ShowPin) -> None:
+        match action:
             case act.Note():
                 self._ledger.write(action.change(self._ledger.ledger))
             case act.ShowPin(pin=pin):
                 self._ledger.show_pin(pin)
-            case act.Enable(unit=unit):
-                self._systemd.enable(unit)
-            case act.Disable(unit=unit):
-                self._systemd.disable(unit)
-            case act.ResetFailed(unit=unit):
-                self._systemd.reset_failed(unit)
-            case act.Clean(unit=unit):
-                self._systemd.clean(unit)
-            case _:
-                raise TypeError(f"cannot carry out {action!r}: it is no action of a plan")
+
+    def _method_for(self, action: Action) -> Callable[[str], None]:
+        """Return the call of systemd that an action names, for one unit."""
+        calls: dict[type[Action], Callable[[str], None]] = {
+            act.Start: self._systemd.start,
+            act.Stop: self._systemd.stop,
+            act.Kill: self._systemd.kill,
+            act.Enable: self._systemd.enable,
+            act.Disable: self._systemd.disable,
+            act.ResetFailed: self._systemd.reset_failed,
+            act.Clean: self._systemd.clean,
+        }
+        call = calls.get(type(action))
+        if call is None:
+            raise TypeError(f"cannot carry out {action!r}: it is no action of a plan")
+        return call

@@ -22,7 +22,7 @@ VERIFY_TIMEOUT = 30
 
 
 class RenderError(Exception):
-    """A unit that cannot be rendered or that systemd would not take; the message begins with `cannot`."""
+    """A unit cannot be rendered, or systemd would not accept it; the message begins with `cannot`."""
 
 
 class Verifier(Protocol):
@@ -33,14 +33,14 @@ class Verifier(Protocol):
 
 
 class Renderer:
-    """Templates of the product, with the host's own in front of them."""
+    """Renders units. A template of the host's own replaces the product's template of the same name."""
 
     def __init__(self, directories: Sequence[Path], verify: Verifier) -> None:
         """Look templates up in `directories`, first match wins."""
         self._verify = verify
         self._own = directories[:-1]
         self._seen: frozenset[Path] = frozenset()
-        self._environment = Environment(
+        self._templates = Environment(
             loader=FileSystemLoader(directories),
             undefined=StrictUndefined,
             autoescape=False,  # noqa: S701 - units are not HTML; the next line is to them what escaping is to HTML
@@ -49,42 +49,50 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(quote=quote, argument=quote_argument, sentence=quote_sentence)
+        self._templates.filters.update(quote=quote, argument=quote_argument, sentence=quote_sentence)
 
     def render(self, action: Render) -> str:
-        """Render, mark as ours, verify. Raises RenderError."""
+        """Render a unit, add the section that marks it as ours, and verify it. Raises RenderError."""
         try:
             self._notice_new_templates()
-            body = self._environment.get_template(action.template).render(action.values)
-        except Exception as error:
-            # A value that no unit can carry is not the template's fault, and the error says what to do.
-            mend = "" if isinstance(error, QuotingError) else "; mend the template"
-            why = one_line(str(error))
-            raise RenderError(
-                f"cannot render {action.unit} from {action.template}{_line(error)}: {why}{mend}"
-            ) from error
+            body = self._templates.get_template(action.template).render(action.values)
+        except Exception as error:  # a template may raise anything
+            raise RenderError(_why_not_rendered(action, error)) from error
         text = f"{body.rstrip()}\n\n{mark(action.facts)}"
         self._verify(action.unit, text)
         return text
 
     def _notice_new_templates(self) -> None:
-        """Jinja reads a changed template again, but goes on with one that another now stands in front of."""
+        """Forget all templates when the host got or lost one of its own.
+
+        Jinja reads a changed template again, but does not notice a new one that replaces a shipped one.
+        """
         there = frozenset(path for directory in self._own for path in directory.rglob("*"))
-        if there != self._seen and self._environment.cache is not None:
-            self._environment.cache.clear()
+        has_changed = there != self._seen
+        if has_changed and self._templates.cache is not None:
+            self._templates.cache.clear()
         self._seen = there
 
 
-def _line(error: Exception) -> str:
-    """Say on which line of a template it went wrong, as far as Jinja knows."""
-    if line := getattr(error, "lineno", None):
-        return f":{line}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".j2")]
+def _why_not_rendered(action: Render, error: Exception) -> str:
+    # A value that no unit can carry is not the template's fault, and the error says what to do.
+    remedy = "" if isinstance(error, QuotingError) else "; mend the template"
+    place = f"{action.template}{_line_number(error)}"
+    return f"cannot render {action.unit} from {place}: {one_line(str(error))}{remedy}"
+
+
+def _line_number(error: Exception) -> str:
+    """Return `:LINE`, the line of the template that raised an error, as far as Jinja knows; else ""."""
+    number = getattr(error, "lineno", None)  # of an error in the template's syntax
+    if number:
+        return f":{number}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename.endswith(".j2")]
     return f":{lines[-1]}" if lines else ""
 
 
 def mark(facts: UnitFacts) -> str:
-    """Write the section that says whose unit this is and what it was rendered from."""
+    """Write the section that marks a unit as ours and keeps the facts that it was rendered from."""
     lines = [
         SECTION,
         "# Written by mlflow-reconciler, which undoes what is changed here. It is changed in /etc/mlflow-reconciler:",
@@ -94,16 +102,16 @@ def mark(facts: UnitFacts) -> str:
 
 
 def facts_of(text: str) -> UnitFacts | None:
-    """Read the facts back; None when the unit is not ours."""
+    """Read the facts back from a unit's text; None when the unit is not ours."""
     _, found, section = text.partition(f"\n{SECTION}\n")
     if not found:
         return None
     pairs = (line.partition("=") for line in section.splitlines() if "=" in line and not line.startswith("#"))
-    return read_facts({key: value for key, _, value in pairs})
+    return read_facts({key: value for key, _separator, value in pairs})
 
 
 def verify_with_systemd(unit: str, text: str) -> None:
-    """Run systemd-analyze verify; it exits 0 for unknown keys and types, so any word about the unit is a complaint."""
+    """Run systemd-analyze verify. Raises RenderError with its complaints, or when it cannot be run."""
     try:
         _verify_with_systemd(unit, text)
     except OSError as error:
@@ -111,13 +119,18 @@ def verify_with_systemd(unit: str, text: str) -> None:
         raise RenderError(f"cannot verify {unit}: {where}{in_words(error)}") from error
 
 
+def _write_stand_ins(directory: Path, socket: str) -> None:
+    """Write the services of a socket: systemd complains if they are missing, and they may be rendered later."""
+    for service in _SERVICE_OF_SOCKET.findall(socket):
+        (directory / service).write_text("[Service]\nExecStart=/bin/true\n")
+
+
 def _verify_with_systemd(unit: str, text: str) -> None:
     with tempfile.TemporaryDirectory(prefix="verify-") as directory:
         path = Path(directory) / unit
         path.write_text(text, encoding="utf-8")
-        for service in _SERVICE_OF_SOCKET.findall(text) if unit.endswith(".socket") else ():
-            # A socket without its service is a complaint, and the service may be rendered after it.
-            (Path(directory) / service).write_text("[Service]\nExecStart=/bin/true\n")
+        if unit.endswith(".socket"):
+            _write_stand_ins(Path(directory), text)
         command = ["systemd-analyze", "verify", "--man=no", "--generators=no", "--recursive-errors=no", str(path)]
         try:
             done = subprocess.run(  # noqa: S603 - a fixed program, a file of ours
@@ -125,7 +138,9 @@ def _verify_with_systemd(unit: str, text: str) -> None:
             )
         except subprocess.TimeoutExpired as error:
             raise RenderError(f"cannot verify {unit}: {error}") from error
-    complaints = [line for line in (done.stderr + done.stdout).splitlines() if directory in line or unit in line]
+    # It exits with 0 for unknown keys and types, so any line about the unit is a complaint.
+    lines = (done.stderr + done.stdout).splitlines()
+    complaints = [line for line in lines if directory in line or unit in line]
     if complaints or done.returncode:
         words = " ".join(complaints or (done.stderr or done.stdout).split("\n")).replace(f"{directory}/", "")
         raise RenderError(f"cannot use {unit} as rendered: {one_line(words, 500)}; mend the template")

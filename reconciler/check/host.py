@@ -1,4 +1,4 @@
-"""Looks over what the product finds on its host: packages, users, directories, programs, files."""
+"""Looks over what the product needs of its host: packages, users, directories, programs, files."""
 
 import grp
 import importlib.util
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reconciler.core.state.release import Parameters
 from reconciler.core.units import paths
-from reconciler.settings.model import DeploySettings, Settings
+from reconciler.settings.model import DeploySettings, PolicySettings, Settings
 from reconciler.steps.root_owned import why_not_roots
 
 SYSUSERS = "/etc/sysusers.d/mlflow-reconciler.conf"
@@ -37,21 +37,21 @@ INSTALL_AGAIN = "run ./dev install again"
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong, and what mends it."""
+    """One fault, and the command or the change that mends it."""
 
     what: str
     mend: str
 
 
 def modules() -> Iterator[Finding]:
-    """What Debian packages bring into the product's environment; without it hardly anything can be looked at."""
+    """Find missing modules of Debian packages; without them hardly anything else can be looked at."""
     for module, package in DEBIAN_PACKAGES.items():
         if importlib.util.find_spec(module) is None:
             yield Finding(f"the Python module {module} is missing", f"apt-get install {package}")
 
 
 def users(settings: Settings) -> Iterator[Finding]:
-    """The users that sysusers makes, and the group that may open unix sockets."""
+    """Find missing users of the product, and a missing group for unix sockets."""
     for user in (paths.AGENT_USER, paths.DEPLOY_USER, paths.FILES_USER):
         if not exists(user):
             yield Finding(f"there is no user {user}", f"systemd-sysusers {SYSUSERS}")
@@ -59,36 +59,37 @@ def users(settings: Settings) -> Iterator[Finding]:
     try:
         grp.getgrnam(group)
     except KeyError:
-        usual = group == DeploySettings.model_fields["socket_group"].default
-        mend = f"systemd-sysusers {SYSUSERS}" if usual else f"groupadd --system {group}"
+        is_default = group == DeploySettings.model_fields["socket_group"].default
+        mend = f"systemd-sysusers {SYSUSERS}" if is_default else f"groupadd --system {group}"
         yield Finding(f"there is no group {group} (deploy.socket_group)", mend)
 
 
 def directories(_settings: Settings) -> Iterator[Finding]:
-    """The directories that tmpfiles makes."""
+    """Find directories of tmpfiles that are missing, or have another owner or mode."""
     for name, (owner, group, mode) in DIRECTORIES.items():
-        if not (exists(owner) and exists(group)):
+        if not (exists(owner) and exists(group)):  # each user has a group of the same name
             continue  # the missing user is a finding of its own
-        wanted = f"it should be a directory of {owner}:{group} with mode {mode:04o}"
+        should = f"it should be a directory of {owner}:{group} with mode {mode:04o}"
         mend = f"systemd-tmpfiles --create {TMPFILES}"
         try:
             about = os.lstat(name)
         except FileNotFoundError:
-            yield Finding(f"{name} is missing; {wanted}", mend)
+            yield Finding(f"{name} is missing; {should}", mend)
             continue
         has = about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode)
         if not stat.S_ISDIR(about.st_mode):
-            yield Finding(f"{name} is not a directory; {wanted}", f"rm {name} && {mend}")
+            yield Finding(f"{name} is not a directory; {should}", f"rm {name} && {mend}")
         elif has != (pwd.getpwnam(owner).pw_uid, pwd.getpwnam(group).pw_gid, mode):
-            yield Finding(f"{name} belongs to {has[0]}:{has[1]} with mode {has[2]:04o}; {wanted}", mend)
+            yield Finding(f"{name} belongs to {has[0]}:{has[1]} with mode {has[2]:04o}; {should}", mend)
 
 
 def programs(settings: Settings) -> Iterator[Finding]:
-    """What units and steps run."""
+    """Find programs of units and steps that are missing, or that others than root can change."""
     if settings.fetch.verify_command:
         program = settings.fetch.verify_command[0]
-        if refused := why_not_roots(program):
-            why, mend = refused
+        fault = why_not_roots(program)
+        if fault:
+            why, mend = fault
             yield Finding(f"the signature check {program} {why}", mend)
     launchers = (paths.SERVER_LAUNCHER, paths.STEP_LAUNCHER, paths.TEMP_LAUNCHER, paths.CHECKER)
     for program in (*launchers, f"{paths.PRODUCT_VENV}/bin/uv"):
@@ -97,29 +98,37 @@ def programs(settings: Settings) -> Iterator[Finding]:
 
 
 def openings(settings: Settings) -> list[str]:
-    """What the settings open beyond what a model gets by itself: nothing wrong, but somebody should know."""
-    deploy, rules = settings.deploy, settings.policy
-    usual = Parameters(network=deploy.network, devices=deploy.devices, cache=deploy.cache).opened
-    opened = [f"every model has {usual} (deploy.network, deploy.devices, deploy.cache)"] if usual else []
-    if not deploy.address.is_loopback or deploy.peers:
+    """List what the settings open beyond what a model gets by itself: no fault, but somebody should know."""
+    return [*_opened_to_all(settings.deploy), *_opened_by_tags(settings.policy)]
+
+
+def _opened_to_all(deploy: DeploySettings) -> Iterator[str]:
+    every_model = Parameters(network=deploy.network, devices=deploy.devices, cache=deploy.cache).opened
+    if every_model:
+        yield f"every model has {every_model} (deploy.network, deploy.devices, deploy.cache)"
+    listens_to_others = not deploy.address.is_loopback or deploy.peers
+    if listens_to_others:
         speakers = ", ".join(deploy.peers) or "this host only"
-        opened.append(f"deployments listen at {deploy.address} for {speakers} (deploy.address, deploy.peers)")
-    if int(deploy.socket_mode, 8) & 0o002:
-        opened.append("everybody on this host may open the unix sockets (deploy.socket_mode)")
+        yield f"deployments listen at {deploy.address} for {speakers} (deploy.address, deploy.peers)"
+    others_may_open_sockets = int(deploy.socket_mode, 8) & 0o002
+    if others_may_open_sockets:
+        yield "everybody on this host may open the unix sockets (deploy.socket_mode)"
+
+
+def _opened_by_tags(rules: PolicySettings) -> Iterator[str]:
     by_tag = {"network": rules.networks, "devices": rules.devices, "cache": ("a directory to write to",)}
-    opened += [
-        f"a tag deploy.{key} may open to a model: {' '.join(what)} (policy.tags)"
-        for key, what in by_tag.items()
-        if key in rules.tags and what
-    ]
-    return opened
+    for key, what in by_tag.items():
+        is_allowed = key in rules.tags
+        if is_allowed and what:
+            yield f"a tag deploy.{key} may open to a model: {' '.join(what)} (policy.tags)"
 
 
 def files_of_settings(files: tuple[Path, ...]) -> Iterator[Finding]:
-    """The agent, which is not root, reads the settings too."""
+    """Find settings that the agent, which is not root, cannot read."""
     if not exists(paths.AGENT_USER) or not files:
         return
     directory = files[0].parent
+    # From the top: a closed directory closes everything below it.
     for path in (directory, directory / "config.d", *files):
         if path.exists() and not may(paths.AGENT_USER, "-r", path):
             yield Finding(f"{path} cannot be read by {paths.AGENT_USER}", f"chmod a+rX {path}")
@@ -127,7 +136,7 @@ def files_of_settings(files: tuple[Path, ...]) -> Iterator[Finding]:
 
 
 def credentials(_settings: Settings) -> Iterator[Finding]:
-    """systemd hands them out as root, so nobody else needs to read them."""
+    """Find credentials that everybody can read: systemd hands them out as root, so nobody else needs to."""
     for store in CREDENTIAL_STORES:
         for name in CREDENTIALS:
             path = Path(store, name)
@@ -144,13 +153,14 @@ def exists(user: str) -> bool:
     return True
 
 
-def may(user: str, what: str, path: Path) -> bool:
-    """Ask the kernel, as that user (who must exist): modes of the path, of its parents and access lists all count."""
+def may(user: str, option: str, path: Path) -> bool:
+    """Whether `test` with this option succeeds as that user, who must exist.
+
+    The kernel decides: modes of the path and of its parents, and access lists, all count.
+    """
     about = pwd.getpwnam(user)
-    command = ["test", what, str(path)]
-    return (
-        subprocess.run(  # noqa: S603 - fixed words
-            command, user=about.pw_uid, group=about.pw_gid, extra_groups=[], timeout=30, check=False
-        ).returncode
-        == 0
+    command = ["test", option, str(path)]
+    done = subprocess.run(  # noqa: S603 - fixed words
+        command, user=about.pw_uid, group=about.pw_gid, extra_groups=[], timeout=30, check=False
     )
+    return done.returncode == 0

@@ -19,21 +19,21 @@ from reconciler.settings.model import Settings
 AGENT, RECONCILER = "mlflow-registry-agent.service", "mlflow-reconciler.service"
 SHOWN = ("LoadState", "ActiveState", "SubState", "NRestarts", "UnitFileState", "NeedDaemonReload", "MainPID")
 
-__all__ = ["Finding", "findings"]
-
 
 def findings(config: Path | None) -> list[Finding]:
-    """Look at everything; missing modules and wrong settings end the look, because most of the rest depends on them.
+    """Look at everything. Missing modules and wrong settings end the look: most of the rest depends on them.
 
-    What needs those modules is imported where it is used, so that their absence can be told.
+    Code that needs those modules is imported where it is used, so that their absence becomes a finding.
     """
-    if missing := list(host.modules()):
+    missing = list(host.modules())
+    if missing:
         return missing
     try:
         settings = load(config)
         files = settings_files(config)
     except SettingsError as error:
         return [Finding(str(error), "change what the sentence names, then run reconciler check again")]
+    # Users first: later looks run as them, and leave a missing user to the first.
     looks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         host.users,
         host.directories,
@@ -44,14 +44,14 @@ def findings(config: Path | None) -> list[Finding]:
         _templates,
         _foreign_units,
         _services,
-        _registry,
-        _held,
+        _registry_findings,
+        _held_deployments,
     )
     return [*host.files_of_settings(files), *(finding for look in looks for finding in look(settings))]
 
 
-def opened(config: Path | None) -> list[str]:
-    """Tell what the settings open beyond what models get by themselves; nothing of settings that cannot be used."""
+def openings(config: Path | None) -> list[str]:
+    """List what the settings open beyond what models get by themselves; [] when the settings cannot be used."""
     try:
         return host.openings(load(config))
     except SettingsError:
@@ -59,11 +59,11 @@ def opened(config: Path | None) -> list[str]:
 
 
 def _templates(settings: Settings) -> Iterator[Finding]:
-    """Render every template with an example; a file of the host's own may be what is wrong."""
+    """Render every template with an example: a template of the host's own may be wrong."""
     from reconciler.daemon import wiring
 
     if list(host.programs(settings)):
-        return  # findings of their own, and systemd refuses units whose program it cannot see
+        return  # findings of their own, and systemd refuses units without their program
     example = Release("example", 1, "models:/example/1", Parameters(runtime=settings.deploy.runtime))
     steps, environment, place = step_settings(settings), "0" * 32, listening(settings)
     renderer = wiring.renderer()
@@ -97,35 +97,45 @@ def _foreign_units(_settings: Settings) -> Iterator[Finding]:
 
 
 def _services(_settings: Settings) -> Iterator[Finding]:
+    """Find what keeps the agent and the reconciler from running, now and after a boot."""
     for service in (AGENT, RECONCILER):
         shown = _show(service)
-        load, state = shown["LoadState"], shown["ActiveState"]
-        start = f"systemctl enable --now {service}"
-        if load == "masked":
-            yield Finding(f"{service} is masked", f"systemctl unmask {service} && {start}")
-        elif load == "not-found":
-            yield Finding(f"{service} is not installed", INSTALL_AGAIN)
-        elif state == "inactive":
-            yield Finding(f"{service} is inactive", start)
-        elif state != "active" and (shown["SubState"] != "start" or shown["NRestarts"] != "0"):
-            yield Finding(
-                f"{service} does not stay up; see journalctl -u {service} for the reason",
-                f"mend the reason, then systemctl restart {service}",
-            )
-        elif shown["UnitFileState"] != "enabled":
-            yield Finding(f"{service} would not start at boot", f"systemctl enable {service}")
+        fault = _fault_of(service, shown)
+        if fault is not None:
+            yield fault
         if shown["NeedDaemonReload"] == "yes":
             yield Finding(
-                f"the unit of {service} was changed and systemd goes by the old one",
+                f"the unit of {service} was changed and systemd still uses the old one",
                 f"systemctl daemon-reload && systemctl restart {service}",
             )
+
+
+def _fault_of(service: str, shown: dict[str, str]) -> Finding | None:
+    """Return the first fault of a service, of which the later ones are consequences."""
+    load, state = shown["LoadState"], shown["ActiveState"]
+    start = f"systemctl enable --now {service}"
+    if load == "masked":
+        return Finding(f"{service} is masked", f"systemctl unmask {service} && {start}")
+    if load == "not-found":
+        return Finding(f"{service} is not installed", INSTALL_AGAIN)
+    if state == "inactive":
+        return Finding(f"{service} is inactive", start)
+    is_in_its_first_start = shown["SubState"] == "start" and shown["NRestarts"] == "0"
+    if state != "active" and not is_in_its_first_start:
+        return Finding(
+            f"{service} does not stay up; see journalctl -u {service} for the reason",
+            f"mend the reason, then systemctl restart {service}",
+        )
+    if shown["UnitFileState"] != "enabled":
+        return Finding(f"{service} would not start at boot", f"systemctl enable {service}")
+    return None
 
 
 def _space(settings: Settings) -> Iterator[Finding]:
     return space.space(settings, int(_show(RECONCILER)["MainPID"] or 0))
 
 
-def _registry(settings: Settings) -> Iterator[Finding]:
+def _registry_findings(settings: Settings) -> Iterator[Finding]:
     from reconciler.daemon import wiring
 
     if any(_show(service)["ActiveState"] != "active" for service in (AGENT, RECONCILER)):
@@ -138,7 +148,9 @@ def _registry(settings: Settings) -> Iterator[Finding]:
     problem = wiring.snapshots().read(keep=False).problem
     if registry.reachable and not problem:
         return
-    if problem and not status_lines.is_about_the_registry(registry.message):
+    # A snapshot that cannot be used is the consequence where the registry itself cannot be read.
+    is_the_agents_fault = problem and not status_lines.is_about_the_registry(registry.message)
+    if is_the_agents_fault:
         yield Finding(problem, f"systemctl restart {AGENT}")
     else:
         yield Finding(
@@ -147,19 +159,20 @@ def _registry(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _held(_settings: Settings) -> Iterator[Finding]:
-    """Deployments that wait for a person: changed settings may be why, and nobody may have looked."""
+def _held_deployments(_settings: Settings) -> Iterator[Finding]:
+    """Find deployments that wait for a person: changed settings may be the reason, and nobody may have looked."""
     try:
-        waiting = [one.name for one in read_status().deployments if one.state is State.HELD]
+        deployments = read_status().deployments
     except NoStatusError:
         return  # a finding of its own
-    if waiting:
-        what = f"held back until a person confirms it: {', '.join(waiting)}"
-        yield Finding(what, "reconciler apply says why, and what to type")
+    held = [deployment.name for deployment in deployments if deployment.state is State.HELD]
+    if held:
+        what = f"held back until a person confirms it: {', '.join(held)}"
+        yield Finding(what, "reconciler apply lists the reasons and the commands")
 
 
 def _show(service: str) -> dict[str, str]:
-    """Read what systemd shows of a service; an empty word for what it does not."""
+    """Read properties of a service from systemd; "" for one that it does not show."""
     command = ["systemctl", "show", f"--property={','.join(SHOWN)}", service]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - fixed words
     pairs = (line.partition("=") for line in done.stdout.splitlines())

@@ -1,4 +1,4 @@
-"""Looks over who can change what root runs and goes by, and whether those who run it can read it."""
+"""Looks over who can change what root runs and goes by, and whether the users who run it can read it."""
 
 import os
 import shlex
@@ -29,7 +29,7 @@ ENTRANCES = (
     *(paths.CHECKER, paths.TEMP_LAUNCHER, f"{paths.PRODUCT_VENV}/bin/python", f"{paths.PRODUCT_VENV}/bin/uv"),
     *(SETTINGS, SYSUSERS, TMPFILES, *UNIT_DIRECTORIES, paths.STATE_DIRECTORY, paths.RUN_DIRECTORY),
 )
-"""Looked at with what they lead to and with every directory on the way."""
+"""Paths that are looked at with their targets, if they are links, and with every directory on the way."""
 OURS = ("mlflow-*", "mlflow.slice*", "model-*", "model.slice*")
 """Units and their drop-in directories."""
 
@@ -37,36 +37,51 @@ Seen = tuple[str, os.stat_result]
 
 
 def modes(_settings: Settings) -> Iterator[Finding]:
-    """What others than root can change, and what is hidden from those who run it.
-
-    Of the program the first path is enough: installing again mends all of it. It is made anew then, because what others
-    could change may have been changed.
-    """
+    """Find what others than root can change, and what is hidden from the users who run it."""
     program = list(_program())
-    opened = [*_entrances(), *(path for path, status in (*program, *_goes_by()) if is_open(status))]
-    mended = [path for path in dict.fromkeys(opened) if not _is_programs(path)]
-    if len(mended) < len(set(opened)):
-        path = next(path for path in opened if _is_programs(path))
-        yield Finding(f"{path} can be changed by others than root", INSTALL_AGAIN)
-    for path in mended:
-        name = shlex.quote(path)
-        yield Finding(f"{path} can be changed by others than root", f"chown root {name} && chmod go-w {name}")
+    yield from _changeable(program)
     yield from _closed()
+    yield from _hidden(program)
+    yield from _cache()
+
+
+def _changeable(program: list[Seen]) -> Iterator[Finding]:
+    """Find what others than root can change: of the program the first path only, of all else every path.
+
+    Installing again mends the whole program. It makes it anew: what others could change may have been changed.
+    """
+    found = list(_entrances())
+    found += [path for path, status in (*program, *_goes_by()) if is_open(status)]
+    found = list(dict.fromkeys(found))  # an entrance may be part of the program
+    of_the_program = [path for path in found if _is_programs(path)]
+    if of_the_program:
+        yield Finding(f"{of_the_program[0]} can be changed by others than root", INSTALL_AGAIN)
+    for path in found:
+        if not _is_programs(path):
+            name = shlex.quote(path)
+            yield Finding(f"{path} can be changed by others than root", f"chown root {name} && chmod go-w {name}")
+
+
+def _hidden(program: list[Seen]) -> Iterator[Finding]:
+    """Find the first path of the program that those who run it cannot read."""
     hidden = next((path for path, status in program if _is_hidden(status)), None)
     if hidden:
         why = f"{hidden} is hidden from others than root, and {paths.AGENT_USER}, steps and models need it"
         yield Finding(why, INSTALL_AGAIN)
-    yield from _cache()
 
 
 def _entrances() -> Iterator[str]:
-    for place in ENTRANCES:
-        if os.path.exists(place) and (path := others_can_change(place)):  # noqa: PTH110 - a name, like the others here
+    """Give, for each entrance, the first path on the way to it that others can change."""
+    for entrance in ENTRANCES:
+        if not os.path.exists(entrance):  # noqa: PTH110 - a name, like the others here
+            continue  # what is missing is a finding of another look
+        path = others_can_change(entrance)
+        if path:
             yield path
 
 
 def _program() -> Iterator[Seen]:
-    """What of the program is in use; former versions are not run any more."""
+    """Give the paths of the program that are in use; former versions are not run any more."""
     top = paths.PRODUCT
     for directory in (top, f"{top}/versions", f"{top}/environments"):
         yield from _below(directory, deep=False)
@@ -75,7 +90,7 @@ def _program() -> Iterator[Seen]:
 
 
 def _goes_by() -> Iterator[Seen]:
-    """Settings, templates, units with their drop-ins, credentials."""
+    """Give the paths of what root goes by: settings, templates, units with their drop-ins, credentials."""
     yield from _below(SETTINGS)
     for directory in UNIT_DIRECTORIES:
         for pattern in OURS:
@@ -88,7 +103,7 @@ def _goes_by() -> Iterator[Seen]:
 
 
 def _below(top: str, *, deep: bool = True) -> Iterator[Seen]:
-    """Give a path and what is in it; what is missing, or goes away meanwhile, is nobody's to change."""
+    """Give a path and what is in it, with `deep` all of it. Nobody can change what is missing or has gone meanwhile."""
     try:
         status = os.lstat(top)
         yield top, status
@@ -110,25 +125,28 @@ def _is_programs(path: str) -> bool:
 
 
 def _is_hidden(status: os.stat_result) -> bool:
-    """Others read everything, and run what root runs."""
+    """Whether others than root cannot read a path, or cannot run what root runs."""
     if stat.S_ISLNK(status.st_mode):
-        return False
-    runs = bool(status.st_mode & 0o100)
-    return not status.st_mode & 0o004 or (runs and not status.st_mode & 0o001)
+        return False  # its own mode means nothing
+    others_read = bool(status.st_mode & 0o004)
+    root_runs = bool(status.st_mode & 0o100)
+    others_run = bool(status.st_mode & 0o001)
+    return not others_read or (root_runs and not others_run)
 
 
 def _closed() -> Iterator[Finding]:
-    """Whether those who run the program get to it."""
+    """Find the first user who runs the program and does not get to its directory."""
     above = Path(paths.PRODUCT).parent
+    from_the_root = [*reversed(above.parents), above]
     for user in (paths.AGENT_USER, paths.DEPLOY_USER, NOBODY):
         if exists(user) and not may(user, "-x", above):
-            closed = next(one for one in reversed([above, *above.parents]) if not may(user, "-x", one))
+            closed = next(directory for directory in from_the_root if not may(user, "-x", directory))
             yield Finding(f"{closed} is closed to {user}, who needs what is in {paths.PRODUCT}", f"chmod a+x {closed}")
             return
 
 
 def _cache() -> Iterator[Finding]:
-    """Whoever gets to the locks in it can hold them, and with them an install."""
+    """Find a cache of packages that others can enter: they could hold its locks, and with them an install."""
     try:
         mode = stat.S_IMODE(os.lstat(PACKAGE_CACHE).st_mode)
     except FileNotFoundError:

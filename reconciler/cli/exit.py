@@ -8,16 +8,16 @@ import typer
 
 FAILED = 1
 MISUSED = 2
-"""What was typed cannot be meant."""
+"""The command line itself is wrong: the same command can never work."""
 
 
 def refuse(message: str, code: int) -> NoReturn:
-    """End the command."""
+    """Print why the command cannot be done, and end it with exit code `code`."""
     sys.stderr.write(f"{message}\n")
     raise typer.Exit(code)
 
 
 def need_root(what: str, why: str = "it looks at what only root may see") -> None:
-    """End the command unless root runs it."""
+    """End the command unless root runs it. `what` follows "cannot"."""
     if os.geteuid() != 0:
         refuse(f"cannot {what}: {why}; run it with sudo", FAILED)

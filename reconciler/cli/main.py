@@ -1,4 +1,4 @@
-"""The command: agent, run, plan, status, check; operator_commands.py has those with which people ask something.
+"""The command `reconciler`: agent, run, plan, status, check. operator_commands.py has the requests of operators.
 
 Each imports what it needs when it is called: the agent no D-Bus, the reconciler no MLflow, `status` neither.
 """
@@ -27,13 +27,16 @@ app = typer.Typer(
 )
 app.add_typer(operator_commands.app)
 
-Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings instead of the host's.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Read the settings from this file instead of the host's."),
+]
 
 
 @app.command()
 def agent(config: Config = None) -> None:
-    """Read the registry again and again and write the snapshot. Runs unprivileged as mlflow-registry-agent.service."""
-    from reconciler.agent.poll import run as run_agent
+    """Read the registry at intervals and write the snapshot. Runs unprivileged as mlflow-registry-agent.service."""
+    from reconciler.agent.poll import run_agent
 
     run_agent(_settings(config), config)
 
@@ -52,7 +55,7 @@ def run(
     from reconciler.adapters.journal import configure
     from reconciler.daemon import wiring
     from reconciler.daemon.loop import Loop
-    from reconciler.files.request_inbox import REQUESTS, Requests
+    from reconciler.files.request_inbox import REQUESTS, RequestInbox
     from reconciler.ports.systemd import SystemdError
 
     need_root("run")
@@ -62,13 +65,15 @@ def run(
         reconciler = wiring.reconciler(settings, _hook(after_action))
     except SystemdError as error:
         refuse(f"{error}; see whether systemd and dbus run on this host", 1)
+    # Leftovers of a reconciler that was killed, before the first pass looks at anything.
     reconciler.files.sweep()
-    Requests().prepare()
+    RequestInbox().prepare()
     events = FileEvents()
     loop = Loop(reconciler, lambda: load(config), events.refresh)
 
     def lost() -> None:
-        get_logger().warning("the connection to D-Bus is closed, so this ends and systemd starts it again")
+        # Its signals would be missed from here on; a new process gets a new connection.
+        get_logger().warning("the connection to D-Bus is closed, so the reconciler ends and systemd starts it again")
         loop.stop()
 
     events.on_replacement(Path(paths.REGISTRY_FILE).parent, loop.wake)
@@ -77,6 +82,7 @@ def run(
     events.on_change(Path(paths.UNIT_DIRECTORY), loop.wake, recursive=True)
     events.on_replacement(REQUESTS, loop.wake)
     reconciler.systemd.watch(loop.wake, lost)
+    # Without events the timer still runs a pass every reconcile.interval seconds.
     try:
         events.start()
     except OSError as error:
@@ -87,9 +93,9 @@ def run(
 
 @app.command()
 def plan(config: Config = None, as_json: Json = False) -> None:
-    """Show what would be done next, and change nothing. Exits 2 when there is something to do, or still being done.
+    """Show the actions of the next pass and change nothing. Exits 2 if there are any, or if a unit is under way.
 
-    What failed and waits for its next try is shown as if the try were due.
+    An action that failed and waits for its next try is shown as if the try were due.
     """
     from reconciler.cli import output
     from reconciler.daemon import wiring
@@ -99,7 +105,8 @@ def plan(config: Config = None, as_json: Json = False) -> None:
     settings = _settings(config)
     try:
         reconciler = wiring.reconciler(settings)
-        reconciler.memory = reconciler.memory.without_reload()
+        # Only the daemon knows whether systemd has read the unit files: otherwise each plan would begin with a reload.
+        reconciler.notes.memory = reconciler.notes.memory.without_reload()
         seen = reconciler.observe()
         decided = reconciler.decide(reconciler.snapshots.read(keep=False), seen)
     except (SystemdError, OSError) as error:
@@ -110,7 +117,7 @@ def plan(config: Config = None, as_json: Json = False) -> None:
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Show where each deployment stands."""
+    """Show the state of each deployment."""
     from reconciler.cli import output
     from reconciler.files.status_file import NoStatusError, read_status
 
@@ -123,13 +130,13 @@ def status(as_json: Json = False) -> None:
 
 @app.command()
 def check(config: Config = None, as_json: Json = False) -> None:
-    """Find what is wrong with this installation and say how to mend it. Exits 1 when there is something."""
-    from reconciler.check.installation import findings, opened
+    """Find faults of this installation and show how to mend each. Exits 1 if there are any."""
+    from reconciler.check.installation import findings, openings
     from reconciler.cli import output
 
     need_root("check")
     found = findings(config)
-    output.findings(found, opened(config), as_json)
+    output.findings(found, openings(config), as_json)
     raise typer.Exit(1 if found else 0)
 
 
@@ -145,6 +152,6 @@ def _hook(program: str) -> Callable[[int, Action], None]:
         return lambda _number, _action: None
 
     def run_program(number: int, action: Action) -> None:
-        subprocess.run([program, str(number), str(action)], check=True)  # noqa: S603 - named by whoever runs the daemon
+        subprocess.run([program, str(number), str(action)], check=True)  # noqa: S603 - named by root, who runs the daemon
 
     return run_program

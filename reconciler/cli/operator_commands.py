@@ -1,6 +1,6 @@
-"""The commands of people who look after deployments: they ask something of the reconciler, or look back.
+"""The commands of operators: they send a request to the reconciler, or show what happened.
 
-Each imports what it needs when it is called.
+Each imports what it needs when it is called: `reconciler status` should not wait for what other commands import.
 """
 
 import json
@@ -9,68 +9,68 @@ import pwd
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from reconciler.cli.exit import FAILED, MISUSED, need_root, refuse
-from reconciler.cli.times import MomentError, after, moment
+from reconciler.cli.times import MomentError, moment_after, parse_moment
 from reconciler.core.operators.requests import MAX_WHO, MAX_WHY, Request, Verb
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import MAX_VERSION, why_not_deployable
 
 app = typer.Typer()
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Of a deployment, as reconciler status shows it.")]
-Json = Annotated[bool, typer.Option("--json", help="Print data for programs.")]
-Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for whoever looks at it later.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment, as reconciler status shows it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for people who look at it later.")]
 
 
 @app.command()
 def suspend(
     name: Name,
     why: Why = "",
-    span: Annotated[str, typer.Option("--for", metavar="SPAN", help="How long, such as 30m, 2h or 1d.")] = "",
+    span: Annotated[str, typer.Option("--for", metavar="SPAN", help="How long: 30m, 2h or 1d.")] = "",
     until: Annotated[str, typer.Option("--until", metavar="MOMENT", help="Until when: 2026-11-30T18:00.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Leave a deployment alone, whatever happens to it or in the registry, until it is resumed."""
-    _check_name(Verb.SUSPEND, name)
+    """Suspend a deployment: the reconciler changes and repairs nothing of it until the suspension ends."""
+    _check_name(Verb.SUSPEND.words, name)
     if span and until:
-        refuse(f"cannot suspend {name}: it was said for how long and until when; say one of them", MISUSED)
+        refuse(f"cannot suspend {name}: both --for and --until are given; give one of them", MISUSED)
     try:
-        end = after(span, datetime.now(UTC)) if span else moment(until) if until else None
+        end = _end_of_suspension(span, until)
     except MomentError as error:
         refuse(f"cannot suspend {name}: {error}; see reconciler suspend --help", MISUSED)
-    _ask(Request(verb=Verb.SUSPEND, name=name, by=_who(), why=one_line(why, MAX_WHY), until=end), as_json)
+    _ask_about(name, Verb.SUSPEND, as_json, why=why, until=end)
 
 
 @app.command()
 def resume(name: Name, as_json: Json = False) -> None:
-    """Look after a suspended deployment again."""
-    _check_name(Verb.RESUME, name)
-    _ask(Request(verb=Verb.RESUME, name=name, by=_who()), as_json)
+    """End the suspension of a deployment."""
+    _ask_about(name, Verb.RESUME, as_json)
 
 
 @app.command()
 def retry(name: Name, as_json: Json = False) -> None:
-    """Try again what failed of a deployment, or what was left to a person."""
-    _check_name(Verb.RETRY, name)
-    _ask(Request(verb=Verb.RETRY, name=name, by=_who()), as_json)
+    """Try again at once what failed for a deployment, also if it is stalled or its release was rejected."""
+    _ask_about(name, Verb.RETRY, as_json)
 
 
 @app.command()
 def rollback(
     name: Name,
     to: Annotated[
-        int | None, typer.Option("--to", metavar="VERSION", min=1, max=MAX_VERSION, help="A version that is kept.")
+        int | None,
+        typer.Option(
+            "--to", metavar="VERSION", min=1, max=MAX_VERSION, help="A version whose release is kept on this host."
+        ),
     ] = None,
     why: Why = "",
     as_json: Json = False,
 ) -> None:
-    """Go back to the release that proved itself before this one, though the registry selects this one."""
-    _check_name(Verb.ROLLBACK, name)
-    _ask(Request(verb=Verb.ROLLBACK, name=name, by=_who(), why=one_line(why, MAX_WHY), version=to), as_json)
+    """Serve the previous good release, even though the registry selects the current one."""
+    _ask_about(name, Verb.ROLLBACK, as_json, why=why, version=to)
 
 
 @app.command()
@@ -80,36 +80,43 @@ def rollout(
         bool,
         typer.Option(
             "--replace-files",
-            help="Take out of service what has the number of another model by now, remove its files, and roll out that "
-            "one; requests are refused meanwhile.",
+            help="Where the registry has another model under a number that this host has files of: stop serving these "
+            "files, remove them, and roll out the other model. Requests are refused meanwhile.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Roll out anew what the registry selects, with the templates and the product of today."""
-    verb = Verb.REPLACE if replace_files else Verb.ROLLOUT
-    _check_name(verb, name)
-    _ask(Request(verb=verb, name=name, by=_who()), as_json)
+    """Roll out the selected version anew, with the current templates and the installed product."""
+    _ask_about(name, Verb.REPLACE if replace_files else Verb.ROLLOUT, as_json)
 
 
 @app.command()
 def apply(
     confirm_prune: Annotated[
-        bool, typer.Option("--confirm-prune", help="Remove the deployments whose removal is held back.")
+        bool, typer.Option("--confirm-prune", help="Remove the deployments whose removal waits for confirmation.")
     ] = False,
     confirm_registry: Annotated[
         bool,
-        typer.Option("--confirm-registry", help="Go by another registry, workspace or selectors than before."),
+        typer.Option("--confirm-registry", help="Accept another registry, workspace or selectors than before."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what is held back, or confirm it. Exits 2 when something is; all else is applied unasked."""
+    """List the changes that wait for confirmation (exit 2 if any), or confirm them.
+
+    All other changes apply automatically.
+    """
+    # One after the other: which removals wait depends on the registry that is confirmed.
     if confirm_prune and confirm_registry:
-        refuse("cannot confirm both at once: confirm the registry first, then see what is still held back", MISUSED)
+        refuse("cannot confirm both at once: confirm the registry first, then list what still waits", MISUSED)
     if confirm_prune or confirm_registry:
         verb = Verb.CONFIRM_PRUNE if confirm_prune else Verb.CONFIRM_REGISTRY
         _ask(Request(verb=verb, by=_who()), as_json)
-        return
+    else:
+        _list_held(as_json)
+
+
+def _list_held(as_json: bool) -> NoReturn:
+    """List the deployments that wait for confirmation, and end the command with 2 if there are any."""
     from reconciler.cli import output
     from reconciler.core.state.status import State
     from reconciler.files.status_file import NoStatusError, read_status
@@ -117,18 +124,19 @@ def apply(
     try:
         deployments = read_status().deployments
     except NoStatusError as error:
-        refuse(f"cannot show what is held back: {error}; see systemctl status mlflow-reconciler", FAILED)
-    held = [one for one in deployments if one.state is State.HELD]
-    output.held(held, as_json)
+        refuse(f"cannot list what waits for confirmation: {error}; see systemctl status mlflow-reconciler", FAILED)
+    held = [deployment for deployment in deployments if deployment.state is State.HELD]
+    output.held_deployments(held, as_json)
     raise typer.Exit(2 if held else 0)
 
 
 @app.command()
 def history(name: Name, as_json: Json = False) -> None:
-    """Show what ran of a deployment and why it ended, also of one that is removed."""
+    """Show which releases of a deployment served, and why each ended; also for a removed deployment."""
     from reconciler.cli import output
     from reconciler.files.history_file import UnusableHistoryError, read_history
 
+    # Before the name is checked: without root the command never works.
     need_root("show the history")
     _check_name("show the history of", name)
     try:
@@ -141,36 +149,56 @@ def history(name: Name, as_json: Json = False) -> None:
 @app.command()
 def logs(
     name: Name,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
-    lines: Annotated[int | None, typer.Option("--lines", "-n", min=0, help="Only so many of the last ones.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep showing new lines.")] = False,
+    lines: Annotated[
+        int | None, typer.Option("--lines", "-n", min=0, help="Show only this many of the latest lines.")
+    ] = None,
 ) -> None:
-    """Show what the journal has about a deployment: of the reconciler, of its releases, of its servers."""
+    """Show the journal of a deployment: lines of the reconciler, of its release steps and of its servers."""
     _check_name("show the log of", name)
     arguments = ["journalctl", "--no-hostname", f"MODEL={name}"]
-    arguments += ["--follow"] if follow else []
-    arguments += [f"--lines={lines}"] if lines is not None else []
-    sys.stdout.flush()
+    if follow:
+        arguments.append("--follow")
+    if lines is not None:
+        arguments.append(f"--lines={lines}")
+    sys.stdout.flush()  # the program that takes this process over knows nothing of our buffer
     try:
         os.execvp("journalctl", arguments)  # noqa: S606, S607 - no shell; the host's own program, the name is checked
     except OSError as error:
         refuse(f"cannot show the log of {name}: journalctl: {error.strerror}; install systemd's journalctl", FAILED)
 
 
+def _end_of_suspension(span: str, until: str) -> datetime | None:
+    """Return when a suspension ends; None when only `resume` ends it. Raises MomentError."""
+    if span:
+        return moment_after(span, datetime.now(UTC))
+    return parse_moment(until) if until else None
+
+
+def _ask_about(
+    name: str, verb: Verb, as_json: bool, *, why: str = "", version: int | None = None, until: datetime | None = None
+) -> None:
+    """Check the name before the reconciler is asked, then ask it about this deployment."""
+    _check_name(verb.words, name)
+    _ask(Request(verb=verb, name=name, by=_who(), why=one_line(why, MAX_WHY), version=version, until=until), as_json)
+
+
 def _ask(request: Request, as_json: bool) -> None:
-    """Ask, and print what the reconciler says."""
+    """Send a request, print the answer, and end with 0 if the reconciler did it, else 1."""
     from reconciler.files.atomic import in_words
-    from reconciler.files.request_client import Asker, NoAnswerError
-    from reconciler.files.request_inbox import Answer
+    from reconciler.files.request_client import NoAnswerError, RequestClient
+    from reconciler.files.request_inbox import RequestAnswer
 
     need_root(request.cannot.removeprefix("cannot "), "only root may ask that of the reconciler")
     try:
-        answer = Asker().ask(f"{time.time_ns()}-{os.getpid()}", request)
+        # Ids are served in their order, so they begin with the time.
+        answer = RequestClient().ask(f"{time.time_ns()}-{os.getpid()}", request)
     except NoAnswerError as error:
         why = f"{request.cannot}: {error}; see systemctl status mlflow-reconciler"
-        answer = Answer(schema=1, ok=False, message=why)
+        answer = RequestAnswer(schema=1, ok=False, message=why)
     except OSError as error:
         why = f"{request.cannot}: {in_words(error)}; see reconciler check"
-        answer = Answer(schema=1, ok=False, message=why)
+        answer = RequestAnswer(schema=1, ok=False, message=why)
     if as_json:
         sys.stdout.write(json.dumps(answer.model_dump(by_alias=True)) + "\n")
     elif answer.ok:
@@ -180,26 +208,24 @@ def _ask(request: Request, as_json: bool) -> None:
     raise typer.Exit(0 if answer.ok else FAILED)
 
 
-def _check_name(what: str, name: str) -> None:
-    """A name that no deployment can have is a mistake in typing."""
-    if why := why_not_deployable(name):
-        words = what.words if isinstance(what, Verb) else what
+def _check_name(words: str, name: str) -> None:
+    """End the command if no deployment can have this name: it was mistyped. `words` follow "cannot"."""
+    why = why_not_deployable(name)
+    if why:
         refuse(f"cannot {words} {one_line(name, 80)}: {why}; reconciler status lists the deployments", MISUSED)
 
 
 def _who() -> str:
-    """Who asks: the person behind sudo, or the one who logged in."""
-    who = os.environ.get("SUDO_USER", "")
-    if not who:
-        try:
-            who = os.getlogin()
-        except OSError:  # no terminal
-            who = _account()
-    return one_line(who, MAX_WHO) or "root"
+    """Name the person who asks: the one behind sudo, else the one who logged in, else this process's account."""
+    return one_line(os.environ.get("SUDO_USER", "") or _login_name(), MAX_WHO) or "root"
 
 
-def _account() -> str:
+def _login_name() -> str:
+    try:
+        return os.getlogin()
+    except OSError:  # no terminal, as under a timer
+        pass
     try:
         return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
+    except KeyError:  # a user of this process only, which no list of users has
         return ""

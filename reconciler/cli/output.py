@@ -13,13 +13,13 @@ from rich.text import Text
 from reconciler.core.state.status import DeploymentStatus, State, Status
 from reconciler.core.text.quote import one_line
 
-if TYPE_CHECKING:  # `status` is asked often, by programs too: it does not wait for what checks and plans import
-    from reconciler.check.installation import Finding
+if TYPE_CHECKING:  # programs ask for `status` often: it does not wait for what checks and plans import
+    from reconciler.check.host import Finding
     from reconciler.core.planner.plan import Plan
     from reconciler.core.state.history import Run
 
 UNFOLDED = 10_000
-"""Columns where no terminal folds: whoever reads a pipe gets one line for each deployment."""
+"""Columns where there is no terminal: a program that reads a pipe gets one line for each deployment."""
 
 MAX_SHOWN = 2000
 """Characters of one sentence."""
@@ -41,6 +41,15 @@ def status(document: Status, as_json: bool) -> None:
         sys.stdout.write(document.model_dump_json(by_alias=True, indent=1) + "\n")
         return
     console = _console()
+    _print_head(console, document)
+    if document.deployments:
+        console.print(_table_of(document.deployments))
+    else:
+        console.print("nothing is deployed")
+
+
+def _print_head(console: Console, document: Status) -> None:
+    """Print when the registry was read, and what is wrong on the whole host."""
     registry = document.registry
     if registry.reachable:
         console.print(Text(f"{one_line(document.host)}: the registry was read {_age(registry.read_at)} ago"))
@@ -48,27 +57,28 @@ def status(document: Status, as_json: bool) -> None:
         console.print(Text(one_line(f"{document.host}: the registry is not reachable; {registry.message}"), "yellow"))
     if document.trouble:
         console.print(Text(one_line(document.trouble, MAX_SHOWN), "red"))
-    if not document.deployments:
-        console.print("nothing is deployed")
-        return
+
+
+def _table_of(deployments: Sequence[DeploymentStatus]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("NAME", "STATE", "WANTED", "ACTIVE", "SINCE", "URL", "MESSAGE"):
+        # Only names and messages may be broken into lines: people copy the rest.
         table.add_column(heading, overflow="fold", no_wrap=heading not in ("NAME", "MESSAGE"))
-    for one in document.deployments:
+    for deployment in deployments:
         table.add_row(
-            Text(one_line(one.name)),
-            Text(one.state, _COLOURS.get(one.state, "")),
-            one.desired_version or "-",
-            one.active_version or "-",
-            _age(one.since),
-            one.url or "-",
-            Text(one_line(one.message)),
+            Text(one_line(deployment.name)),
+            Text(deployment.state, _COLOURS.get(deployment.state, "")),
+            deployment.desired_version or "-",
+            deployment.active_version or "-",
+            _age(deployment.since),
+            deployment.url or "-",
+            Text(one_line(deployment.message)),
         )
-    console.print(table)
+    return table
 
 
 def plan(decided: "Plan", under_way: Sequence[str], as_json: bool) -> None:
-    """Print the actions in their order, and the units that are `under_way`; what follows is decided afterwards."""
+    """Print the actions in their order, and the units that are `under_way`, whose end decides what follows."""
     if as_json:
         actions = [
             {"do": action.verb, "unit": action.unit, "deployment": action.deployment} for action in decided.actions
@@ -79,44 +89,44 @@ def plan(decided: "Plan", under_way: Sequence[str], as_json: bool) -> None:
     for number, action in enumerate(decided.actions, 1):
         sys.stdout.write(f"{number}. {one_line(str(action), MAX_SHOWN)}\n")
     if under_way:
-        sys.stdout.write(f"being done: {', '.join(under_way)}\n")
+        sys.stdout.write(f"under way: {', '.join(under_way)}\n")
     elif not decided.actions:
         sys.stdout.write("nothing to do\n")
 
 
 def history(name: str, runs: "Sequence[Run]", as_json: bool) -> None:
-    """Print what ran of a deployment, the latest last."""
+    """Print the releases of a deployment that served, the latest last."""
     if as_json:
         rows = [run.model_dump(mode="json", exclude={"name"}) for run in runs]
         sys.stdout.write(json.dumps({"schema": 1, "name": name, "runs": rows}, indent=1) + "\n")
         return
     if not runs:
-        sys.stdout.write(f"nothing of {name} ran here as far back as is remembered\n")
+        sys.stdout.write(f"no release of {name} served here, as far back as the history goes\n")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("VERSION", "RELEASE", "BEGAN", "ENDED", "WHY"):
         table.add_column(heading, overflow="fold", no_wrap=heading != "WHY")
     for run in runs:
-        began = _moment(run.began) if run.began else "never served"
-        ended = _moment(run.ended) if run.ended else "serves"
+        began = _local_time(run.began) if run.began else "never served"
+        ended = _local_time(run.ended) if run.ended else "serves"
         table.add_row(str(run.version), run.release, began, ended, Text(one_line(run.why)))
     _console().print(table)
 
 
-def held(deployments: Sequence[DeploymentStatus], as_json: bool) -> None:
-    """Print what is held back; each sentence ends with what to type."""
+def held_deployments(deployments: Sequence[DeploymentStatus], as_json: bool) -> None:
+    """Print the deployments that wait for confirmation; each message ends with the command that confirms it."""
     if as_json:
-        rows = [{"name": one.name, "message": one.message} for one in deployments]
+        rows = [{"name": deployment.name, "message": deployment.message} for deployment in deployments]
         sys.stdout.write(json.dumps({"schema": 1, "held": rows}, indent=1) + "\n")
         return
-    for one in deployments:
-        sys.stdout.write(f"{one_line(one.name)}: {one_line(one.message, MAX_SHOWN)}\n")
+    for deployment in deployments:
+        sys.stdout.write(f"{one_line(deployment.name)}: {one_line(deployment.message, MAX_SHOWN)}\n")
     if not deployments:
-        sys.stdout.write("nothing is held back; what the registry selects is applied without being asked\n")
+        sys.stdout.write("nothing waits for confirmation; all changes apply automatically\n")
 
 
 def findings(found: "Sequence[Finding]", opened: Sequence[str], as_json: bool) -> None:
-    """Print what is wrong and how to mend it, and what the settings open."""
+    """Print each fault with what mends it, and what the settings open to models or to other hosts."""
     if as_json:
         rows = [{"what": finding.what, "mend": finding.mend} for finding in found]
         sys.stdout.write(json.dumps({"schema": 1, "findings": rows, "opened": list(opened)}, indent=1) + "\n")
@@ -130,12 +140,12 @@ def findings(found: "Sequence[Finding]", opened: Sequence[str], as_json: bool) -
 
 
 def _console() -> Console:
-    """Print text as it is: no markup, no emoji, no colours by what it looks like."""
+    """Return a console that prints text as it is: names and messages come from others, so nothing in them is markup."""
     width = None if sys.stdout.isatty() else UNFOLDED
     return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
-def _moment(moment: datetime) -> str:
+def _local_time(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 

@@ -8,25 +8,26 @@ _PART = re.compile(r"\s*([0-9]{1,6})\s*(s|min|m|h|d|w)")
 
 
 class MomentError(ValueError):
-    """What was typed is none; the message says what it should be."""
+    """The typed text is no moment; the message says what it should be."""
 
 
-def after(span: str, now: datetime) -> datetime:
-    """The moment that is so long after `now`."""
-    left, length = span.strip().lower(), timedelta()
+def moment_after(span: str, now: datetime) -> datetime:
+    """Return the moment that is a span of time, such as `1h30m`, after `now`. Raises MomentError."""
+    left = span.strip().lower()
+    length = timedelta()
     try:
         while match := _PART.match(left):
             length += timedelta(**{_UNITS[match[2]]: int(match[1])})
             left = left[match.end() :]
-        if left.strip() or not length:
+        if left.strip() or not length:  # something that is no part of a span, or no time at all
             raise MomentError(f"{span[:40]!r} should be a span of time such as 30m, 2h or 1d")
         return now + length
     except OverflowError:
         raise MomentError(f"{span[:40]!r} is longer than anything will last") from None
 
 
-def moment(text: str) -> datetime:
-    """The moment of a date or a date and time, in this host's time zone unless it names one."""
+def parse_moment(text: str) -> datetime:
+    """Read a date, or a date and time, in this host's time zone unless it names one. Raises MomentError."""
     try:
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError, OSError):

@@ -3,11 +3,12 @@
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 
-WANTED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e01"
+DESIRED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e01"
 REMOVED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e02"
 ACTION_FAILED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e03"
 SNAPSHOT_REFUSED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e04"
 SETTINGS_REFUSED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e05"
+# The ids are those of systemd/mlflow-reconciler.catalog. A line keeps its id for ever: people search for it.
 _STATES = {
     State.PREPARING: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e11",
     State.ROLLING_OUT: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e12",
@@ -23,16 +24,16 @@ _STATES = {
     State.PENDING: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e1c",
 }
 _OF_A_NEW_RELEASE = frozenset({Reason.FAILED_IN_SOAK, Reason.ERRORS_IN_SOAK, Reason.ROLLED_BACK})
-"""Reasons that only a release can have in whose place another one serves."""
+"""Reasons of a release that is not in service: its version is named, yet an earlier release of it serves."""
 
 
 def message_id(state: State) -> str | None:
-    """The id of a line that tells a change of state."""
+    """Return the id of a line that says a change of state."""
     return _STATES.get(state)
 
 
-def sentence(outlook: Outlook) -> str:
-    """Tell a deployment's state in one line."""
+def state_sentence(outlook: Outlook) -> str:
+    """Say a deployment's state in one line."""
     match outlook.state:
         case State.SERVING:
             line = f"version {outlook.active_version} of {outlook.name} is serving at {outlook.url}"

@@ -1,4 +1,4 @@
-"""The daemon: wakes up, has passes run until there is nothing more to do, tells systemd that it is well, and waits."""
+"""The daemon: wakes up, runs passes until nothing is left to do, tells systemd that it is well, and waits."""
 
 import os
 import queue
@@ -21,7 +21,7 @@ from reconciler.settings.model import Settings
 log = structlog.get_logger()
 
 PASSES_IN_A_ROW = 50
-"""More than any sequence of steps needs; beyond it something undoes what is done, so take a breath."""
+"""More than any sequence of steps needs. If more are needed, something undoes the actions: continue more slowly."""
 BREATH = 1.0
 AFTER_A_FAILED_PASS = 5.0
 """Seconds, both."""
@@ -33,34 +33,37 @@ class Loop:
     """Events only wake; a pass reads everything again, so none of them can be missed or come too often."""
 
     def __init__(
-        self, reconciler: Reconciler, load_settings: Callable[[], Settings], look: Callable[[], None] = lambda: None
+        self,
+        reconciler: Reconciler,
+        load_settings: Callable[[], Settings],
+        refresh_watches: Callable[[], None] = lambda: None,
     ) -> None:
         """Run `reconciler`; `load_settings` is called for a reload and may raise SettingsError.
 
-        `look` is called before passes, to be woken by what is there by then.
+        `refresh_watches` is called before passes: directories that were made meanwhile are watched from then on.
         """
         self._reconciler = reconciler
-        self._look = look
+        self._refresh_watches = refresh_watches
         self._load_settings = load_settings
         # SimpleQueue, because its put() may be called from a signal handler that interrupts its get().
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
         self._settings_changed = False
         self._ready = False
-        reconciler.progress = self._still_at_it
+        reconciler.runner.progress = self._notify_progress
 
     def wake(self) -> None:
-        """Have a pass run soon; safe from any thread and from a signal handler."""
+        """Ask for a pass soon; safe from any thread and from a signal handler."""
         if self._wakes.empty():  # one is enough, and thousands would be memory
             self._wakes.put(None)
 
     def stop(self) -> None:
-        """Have it end soon; safe from any thread and from a signal handler."""
+        """Ask for the end of the loop; safe from any thread and from a signal handler."""
         self._stopping = True
         self.wake()
 
     def settings_changed(self) -> None:
-        """Have the settings read again before the next pass."""
+        """Ask for the settings to be read again before the next pass."""
         self._settings_changed = True
         self.wake()
 
@@ -75,11 +78,12 @@ class Loop:
         while not self._stopping:
             if self._take_settings():
                 self._schedule(timer)
-            if lost := _lost_directory():
-                # Ours was mounted at its place, which nothing but a start does again.
+            lost = _lost_directory()
+            if lost:
+                # systemd mounts the unit's own directories when it starts the unit, and never again.
                 log.warning(f"the directory {lost} is gone, so this ends and systemd starts it again")
                 break
-            self._look()
+            self._refresh_watches()
             patience = self._pass_until_done()
             self._wait(patience)
             timer.wakeup()
@@ -99,18 +103,22 @@ class Loop:
             if self._stopping:
                 return 0.0
             if not acted:
-                notify(
-                    STATUS=self._reconciler.publisher.sentence, WATCHDOG="1", **({} if self._ready else {"READY": "1"})
-                )
-                self._ready = True
+                self._notify_done()
                 return self._patience()
-            self._still_at_it()
+            self._notify_progress()
         log.warning("passes still find something to do; going on more slowly")
         return BREATH
 
-    def _still_at_it(self) -> None:
-        """Tell systemd that there is progress: a pass over many models may take long, the first one too."""
-        notify(WATCHDOG="1", **({} if self._ready else {"EXTEND_TIMEOUT_USEC": str(FIRST_PASS_STEP_USEC)}))
+    def _notify_done(self) -> None:
+        """Notify systemd that a pass found nothing left to do: the first time, that is when the service is ready."""
+        ready = {} if self._ready else {"READY": "1"}
+        notify(STATUS=self._reconciler.publisher.sentence, WATCHDOG="1", **ready)
+        self._ready = True
+
+    def _notify_progress(self) -> None:
+        """Notify systemd of progress: a pass over many models may take long, the first one too."""
+        extended = {} if self._ready else {"EXTEND_TIMEOUT_USEC": str(FIRST_PASS_STEP_USEC)}
+        notify(WATCHDOG="1", **extended)
 
     def _wait(self, patience: float) -> None:
         """Wait for an event; a timer of wall-clock time stalls when the clock jumps back, this one cannot."""
@@ -120,16 +128,19 @@ class Loop:
             self._wakes.get(timeout=patience)
         except queue.Empty:
             return
-        while not self._wakes.empty():
+        while not self._wakes.empty():  # one pass answers all of them
             self._wakes.get()
 
     def _patience(self) -> float:
         """Seconds to wait when nothing happens."""
         longest = float(self._reconciler.settings.reconcile.interval)
-        if (watchdog := int(os.environ.get("WATCHDOG_USEC", "0"))) > 0:
-            longest = min(longest, watchdog / 1e6 / 3)
+        watchdog = int(os.environ.get("WATCHDOG_USEC", "0"))
+        if watchdog > 0:
+            longest = min(longest, watchdog / 1e6 / 3)  # well before systemd would end the process
         deadline = self._reconciler.next_deadline()
-        return longest if deadline is None else max(0.01, min(longest, deadline - time.monotonic()))
+        if deadline is None:
+            return longest
+        return max(0.01, min(longest, deadline - time.monotonic()))  # at least: a due deadline must not spin
 
     def _schedule(self, timer: BackgroundScheduler) -> None:
         interval = self._reconciler.settings.reconcile.interval

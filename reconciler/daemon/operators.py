@@ -1,4 +1,4 @@
-"""The reconciler's dealings with people: carries out what they ask, and remembers for them what ran."""
+"""What the reconciler does for people: it carries out their requests, and records for them what ran."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -14,37 +14,45 @@ from reconciler.core.units.names import ReleaseId
 from reconciler.daemon.publish import StatusPublisher
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
-from reconciler.files.request_inbox import Requests
+from reconciler.files.request_inbox import RequestInbox
+
+_ASKS_FOR_A_RETRY = (Verb.RETRY, Verb.REPLACE)
 
 
 @dataclass
 class OperatorDesk:
-    """What they ask and what is kept for them, on disk."""
+    """The requests of operators, and the history that is kept for them, both on disk."""
 
-    requests: Requests
+    requests: RequestInbox
     history: HistoryFile
 
-    def listen(
-        self, ledger: LedgerFile, facts: Callable[[Ledger], RequestContext], publisher: StatusPublisher, now: datetime
+    def serve_requests(
+        self, ledger: LedgerFile, context: Callable[[Ledger], RequestContext], publisher: StatusPublisher, now: datetime
     ) -> Collection[str]:
-        """Carry out what was asked, and end suspensions whose time is over; gives the names to try again at once."""
+        """End suspensions whose time is over, then carry out what was asked, which changes `ledger`.
+
+        `context` tells what a request depends on, as of a ledger. Returns the deployments to try again at once.
+        """
+        # Before the requests: one of them may be about a deployment whose suspension has just ended.
         expired, resumed = expire(ledger.ledger, now)
         if resumed:
             ledger.write(expired)
-            publisher.tell_resumed(resumed)
+            publisher.log_resumed(resumed)
         retried = []
-        for done in self.requests.serve(ledger, facts, now):
-            publisher.tell_request(done.request.name, done.message)
-            if done.ok and done.request.verb in (Verb.RETRY, Verb.REPLACE) and done.request.name:
-                retried.append(done.request.name)
+        for answered in self.requests.serve(ledger, context, now):
+            request = answered.request
+            publisher.log_request(request.name, answered.message)
+            # A request that was refused changes nothing, not even when something is tried next.
+            if answered.ok and request.verb in _ASKS_FOR_A_RETRY and request.name:
+                retried.append(request.name)
         return retried
 
-    def remember(
+    def record_history(
         self, serving: Mapping[str, ReleaseId | None], outlooks: Collection[Outlook], ledger: Ledger, now: datetime
     ) -> None:
-        """Take note of what runs now and of what was rejected.
+        """Record in the history what runs now and what was rejected. `serving`: by deployment, None where nothing.
 
-        Also of deployments that are only remembered: a release of theirs may be rejected.
+        Also of deployments that only the ledger knows: a release of theirs may be rejected.
         """
         removals = {outlook.name: outlook.message for outlook in outlooks if outlook.state is State.REMOVING}
         sightings = {}

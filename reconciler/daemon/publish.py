@@ -1,4 +1,4 @@
-"""Tells what is going on: the status file for programs, the journal for the story, one sentence for systemctl."""
+"""Publishes what goes on: the status file for programs, lines in the journal, one sentence for systemctl."""
 
 import socket
 from collections.abc import Callable, Collection
@@ -25,67 +25,67 @@ from reconciler.files.untrusted import UnacceptableFileError, read_own_file
 
 log = structlog.get_logger()
 
+_NEEDS_ATTENTION = (State.FAILED, State.DEGRADED, State.STALLED, State.NOT_DEPLOYABLE)
+"""States that are logged as warnings."""
+
 
 class StatusPublisher:
-    """Remembers what was told, so that only changes are told again."""
+    """Remembers the last status, so that the journal gets changes only."""
 
     def __init__(self, path: Path, wall: Callable[[], float], agent_says: Callable[[], str]) -> None:
-        """Publish in `path`; `agent_says` reads the agent's own word on why it cannot read the registry."""
+        """Publish in `path`; `agent_says` reads the agent's status line, for the reason why a snapshot is not fresh."""
         self._path = path
         self._wall = wall
         self.agent_says = agent_says
-        self._told = _read_own(path)
+        self._last = _read_last(path)
         self._unpublished = ""
         """Why the last status is not there for others to read."""
 
     @property
     def sentence(self) -> str:
-        """One human sentence about everything."""
-        if self._told is None:
+        """One sentence for people about everything."""
+        if self._last is None:
             return "nothing is known yet"
-        registry = self._told.registry
+        registry = self._last.registry
         parts = [
-            summary(self._told.deployments),
+            summary(self._last.deployments),
             "" if registry.reachable else registry.message,
-            self._told.trouble,
+            self._last.trouble,
             self._unpublished,
         ]
         return "; ".join(filter(None, parts))
 
-    def tell(
-        self, outlooks: tuple[Outlook, ...], registry: tuple[bool, datetime | None, str], trouble: str = ""
-    ) -> None:
-        """Publish where the deployments stand, and tell the journal what changed.
+    def publish(self, outlooks: tuple[Outlook, ...], registry: RegistryStatus, trouble: str = "") -> None:
+        """Publish where the deployments stand, and log what changed.
 
         `trouble` is what the reconciler itself cannot do. What cannot be published is tried again at the next call.
         """
-        before = {one.name: one for one in self._told.deployments} if self._told else {}
+        before = {deployment.name: deployment for deployment in self._last.deployments} if self._last else {}
         now = datetime.fromtimestamp(self._wall(), UTC)
         deployments = tuple(_with_since(outlook, before.get(outlook.name), now) for outlook in outlooks)
-        reachable, read_at, message = registry
         status = Status(
             schema=1,
             host=socket.gethostname(),
-            registry=RegistryStatus(reachable=reachable, read_at=read_at, message=message),
+            registry=registry,
             trouble=trouble,
             deployments=deployments,
         )
-        for one in deployments:
-            _tell_change(before.get(one.name), one)
-        for name in before.keys() - {one.name for one in deployments}:
-            if before[name].state is not State.NOT_DEPLOYABLE:
-                log.info(f"{name} is removed", MODEL=name, MESSAGE_ID=journal_messages.REMOVED)
-        self._tell_registry(status.registry)
-        if status != self._told or self._unpublished:
-            self._publish(status)
-        self._told = status
+        for deployment in deployments:
+            _log_change(before.get(deployment.name), deployment)
+        for name in before.keys() - {deployment.name for deployment in deployments}:
+            _log_removal(before[name])
+        self._log_registry(status.registry)
+        # Most passes change nothing. A status that could not be written is tried again.
+        if status != self._last or self._unpublished:
+            self._write(status)
+        self._last = status
 
-    def _publish(self, status: Status) -> None:
+    def _write(self, status: Status) -> None:
         try:
             replace_file(self._path, status.model_dump_json(by_alias=True, indent=1).encode() + b"\n", 0o644)
         except OSError as error:
             complaint = f"cannot publish the status: {in_words(error)}"
-            if complaint != self._unpublished:
+            if complaint != self._unpublished:  # a full disk stays full for many passes
                 log.error(  # noqa: TRY400 - the sentence says all; a traceback would say less
                     f"{complaint}; it is tried again"
                 )
@@ -93,17 +93,17 @@ class StatusPublisher:
         else:
             self._unpublished = ""
 
-    def tell_request(self, name: str | None, said: str) -> None:
-        """Put into a deployment's story what a person asked and was told."""
-        log.info(f"asked by a person: {said}", MODEL=name)
+    def log_request(self, name: str | None, answer: str) -> None:
+        """Log what a person asked and was answered."""
+        log.info(f"asked by a person: {answer}", MODEL=name)
 
-    def tell_resumed(self, names_: Collection[str]) -> None:
-        """Put into their stories that suspensions are over."""
-        for name in names_:
+    def log_resumed(self, deployments: Collection[str]) -> None:
+        """Log that the suspensions of these deployments are over."""
+        for name in deployments:
             log.info(f"the suspension of {name} is over", MODEL=name)
 
-    def tell_action(self, action: Action) -> None:
-        """Put an action into its deployment's story."""
+    def log_action(self, action: Action) -> None:
+        """Log an action that worked, in the log of its deployment, its version and its unit."""
         server = names.parse_server(action.unit)
         log.info(
             str(action),
@@ -112,12 +112,12 @@ class StatusPublisher:
             OBJECT_SYSTEMD_UNIT=action.unit or None,
         )
 
-    def tell_delay(self, action: Action, error: Exception) -> None:
-        """Put into a deployment's story that an action takes its time."""
+    def log_delay(self, action: Action, error: Exception) -> None:
+        """Log that systemd still carries an action out; `error` says what it does."""
         log.info(str(error), MODEL=action.deployment or None, OBJECT_SYSTEMD_UNIT=action.unit)
 
-    def tell_failed_action(self, action: Action, error: Exception) -> None:
-        """Put a failed action into its deployment's story."""
+    def log_failed_action(self, action: Action, error: Exception) -> None:
+        """Log a failed action."""
         log.error(
             f"cannot {action}: {in_words(error)}; it is tried again later",
             MODEL=action.deployment or None,
@@ -125,42 +125,55 @@ class StatusPublisher:
             MESSAGE_ID=journal_messages.ACTION_FAILED,
         )
 
-    def _tell_registry(self, registry: RegistryStatus) -> None:
-        before = self._told.registry if self._told else None
-        if before is None or before.reachable != registry.reachable:
-            if registry.reachable:
-                log.info("the registry's snapshot is fresh")
-            else:
-                log.warning(
-                    f"going by the last snapshot: {registry.message}", MESSAGE_ID=journal_messages.SNAPSHOT_REFUSED
-                )
+    def _log_registry(self, registry: RegistryStatus) -> None:
+        is_unchanged = self._last is not None and self._last.registry.reachable == registry.reachable
+        if is_unchanged:
+            return
+        # Only the change is logged: while the registry is away, its message changes with each failed poll.
+        if registry.reachable:
+            log.info("the registry's snapshot is fresh")
+        else:
+            log.warning(f"going by the last snapshot: {registry.message}", MESSAGE_ID=journal_messages.SNAPSHOT_REFUSED)
 
 
 def _with_since(outlook: Outlook, before: DeploymentStatus | None, now: datetime) -> DeploymentStatus:
-    same = before is not None and (before.state, before.desired_version, before.active_version) == (
-        outlook.state,
-        outlook.desired_version,
-        outlook.active_version,
-    )
-    return DeploymentStatus(**outlook.model_dump(), since=before.since if before and same else now)
+    """Add since when a deployment stands as it does. The reason and the message do not count: they change often."""
+    is_unchanged = before is not None and _standing(before) == _standing(outlook)
+    since = before.since if before is not None and is_unchanged else now
+    return DeploymentStatus(**outlook.model_dump(), since=since)
 
 
-def _tell_change(before: DeploymentStatus | None, now: DeploymentStatus) -> None:
-    if now.desired_version and (before is None or before.desired_version != now.desired_version):
+def _standing(outlook: Outlook) -> tuple[State, str | None, str | None]:
+    return outlook.state, outlook.desired_version, outlook.active_version
+
+
+def _log_change(before: DeploymentStatus | None, now: DeploymentStatus) -> None:
+    """Log a newly selected version, and the deployment's state if it reads differently than before."""
+    is_newly_desired = before is None or before.desired_version != now.desired_version
+    if now.desired_version and is_newly_desired:
         line = f"version {now.desired_version} of {now.name} is wanted here"
-        log.info(line, MODEL=now.name, MODEL_VERSION=now.desired_version, MESSAGE_ID=journal_messages.WANTED)
-    if before is None or journal_messages.sentence(before) != journal_messages.sentence(now):
-        bad = now.state in (State.FAILED, State.DEGRADED, State.STALLED, State.NOT_DEPLOYABLE)
-        (log.warning if bad else log.info)(
-            journal_messages.sentence(now),
-            MODEL=now.name,
-            MODEL_VERSION=now.desired_version,
-            MESSAGE_ID=journal_messages.message_id(now.state),
-        )
+        log.info(line, MODEL=now.name, MODEL_VERSION=now.desired_version, MESSAGE_ID=journal_messages.DESIRED)
+    # The sentence is compared and not the status: an address or a reason without words is no news for people.
+    sentence = journal_messages.state_sentence(now)
+    if before is not None and journal_messages.state_sentence(before) == sentence:
+        return
+    write = log.warning if now.state in _NEEDS_ATTENTION else log.info
+    write(
+        sentence,
+        MODEL=now.name,
+        MODEL_VERSION=now.desired_version,
+        MESSAGE_ID=journal_messages.message_id(now.state),
+    )
 
 
-def _read_own(path: Path) -> Status | None:
-    """Go on from what was told before a restart; a file that is not there or not ours tells nothing."""
+def _log_removal(before: DeploymentStatus) -> None:
+    had_nothing_here = before.state is State.NOT_DEPLOYABLE
+    if not had_nothing_here:
+        log.info(f"{before.name} is removed", MODEL=before.name, MESSAGE_ID=journal_messages.REMOVED)
+
+
+def _read_last(path: Path) -> Status | None:
+    """Read the status that was published before a restart; None when the file is missing, not ours, or not valid."""
     try:
         return Status.model_validate_json(read_own_file(path, MAX_STATUS_BYTES))
     except (UnacceptableFileError, ValidationError):

@@ -9,12 +9,15 @@ from reconciler.apply.execute import Executor
 from reconciler.apply.render import Renderer, verify_with_systemd
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.units import paths
-from reconciler.daemon.one_pass import AfterAction, Clock, Reconciler, ignore_action
+from reconciler.daemon.action_runner import ActionRunner, AfterAction, ignore_action
+from reconciler.daemon.clock import Clock
+from reconciler.daemon.notes import Notes
+from reconciler.daemon.one_pass import Reconciler
 from reconciler.daemon.operators import OperatorDesk
 from reconciler.daemon.publish import StatusPublisher
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
-from reconciler.files.request_inbox import Requests
+from reconciler.files.request_inbox import RequestInbox
 from reconciler.files.snapshot_file import Snapshots, agent_user
 from reconciler.files.status_file import STATUS_FILE
 from reconciler.ports.systemd import SystemdError
@@ -46,7 +49,8 @@ def renderer() -> Renderer:
 
 
 def reconciler(settings: Settings, after_action: AfterAction = ignore_action) -> Reconciler:
-    """A reconciler for this host. Raises SystemdError when systemd cannot be reached."""
+    """Make the reconciler of this host; `after_action` is for fault tests. Raises SystemdError without systemd."""
+    # First: nothing else makes sense without it, and its error is the command's answer.
     systemd = SystemdOverDbus(float(settings.reconcile.job_timeout))
     files, ledger = unit_files(), LedgerFile(Path(paths.STATE_DIRECTORY) / "ledger.json")
 
@@ -54,17 +58,19 @@ def reconciler(settings: Settings, after_action: AfterAction = ignore_action) ->
         try:
             return systemd.status_text(AGENT_UNIT)
         except SystemdError as error:
-            return str(error)
+            return str(error)  # it becomes part of the status: no reason to end a pass
+
+    publisher = StatusPublisher(STATUS_FILE, time.time, agent_says)
+    notes = Notes(Clock(time.monotonic, random.random))
 
     return Reconciler(
         systemd=systemd,
         files=files,
-        executor=Executor(systemd, files, renderer(), ledger),
         snapshots=snapshots(),
         ledger=ledger,
-        desk=OperatorDesk(Requests(), HistoryFile()),
-        publisher=StatusPublisher(STATUS_FILE, time.time, agent_says),
-        chance=Clock(time.monotonic, random.random),
+        desk=OperatorDesk(RequestInbox(), HistoryFile()),
+        publisher=publisher,
+        notes=notes,
+        runner=ActionRunner(Executor(systemd, files, renderer(), ledger), publisher, notes, after_action),
         settings=settings,
-        after_action=after_action,
     )

@@ -1,4 +1,4 @@
-"""Files that are either the old or the new one, whatever happens in between."""
+"""Replaces files as a whole: after an interruption there is either the old or the new one."""
 
 import errno
 import os
@@ -15,12 +15,13 @@ _MENDS = {
 
 
 def in_words(error: Exception) -> str:
-    """Say what went wrong, where, and what to do about it; the message of an error that speaks for itself."""
+    """Say what went wrong, where, and what to do about it. Only an OSError needs that: others have a message."""
     if not isinstance(error, OSError):
         return str(error)
     where = f"{error.filename}: " if error.filename else ""
+    why = error.strerror or error
     mend = _MENDS.get(error.errno or 0)
-    return f"{where}{error.strerror or error}{f'; {mend}' if mend else ''}"
+    return f"{where}{why}; {mend}" if mend else f"{where}{why}"
 
 
 def unfinished(path: Path) -> Path:
@@ -42,7 +43,7 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
 
 def _replace_file(path: Path, content: bytes, mode: int) -> None:
     temporary = unfinished(path)
-    clear(temporary)
+    clear(temporary)  # O_EXCL below: nothing that somebody put there is written to
     if is_directory(path):
         put_aside(path)
     try:
@@ -54,13 +55,14 @@ def _replace_file(path: Path, content: bytes, mode: int) -> None:
             os.fsync(descriptor)
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)  # a full disk needs the room
         raise
     sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:
     """Make a change of names in a directory durable."""
+    # A rename is on the disk only when its directory is.
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -79,7 +81,7 @@ def is_directory(path: Path) -> bool:
 
 
 def clear(path: Path) -> None:
-    """Remove whatever is there, if anything is, in a directory of our own. Raises OSError."""
+    """Remove a file, a link or a whole directory, if there is one, in a directory of our own. Raises OSError."""
     if is_directory(path):
         path.chmod(0o700)  # root without capabilities heeds modes, too
         shutil.rmtree(path)

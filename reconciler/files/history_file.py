@@ -21,7 +21,7 @@ class UnusableHistoryError(Exception):
 
 
 def read_history(path: Path = HISTORY_FILE) -> History:
-    """Read what is remembered; nothing where nothing ever ran. Raises UnusableHistoryError."""
+    """Read the history; an empty one where nothing ever ran. Raises UnusableHistoryError."""
     try:
         return History.model_validate_json(read_own_file(path, MAX_HISTORY_BYTES))
     except MissingFileError:
@@ -33,10 +33,10 @@ def read_history(path: Path = HISTORY_FILE) -> History:
 
 
 class HistoryFile:
-    """What ran here, in memory as on disk. Nothing depends on it, so nothing of it ends a pass."""
+    """What ran here. Nothing depends on it, so a failure to read or write it never ends a pass."""
 
     def __init__(self, path: Path = HISTORY_FILE) -> None:
-        """Go on from what `path` holds; what cannot be used is kept aside for people, and the history begins anew."""
+        """Go on from what `path` holds. An unusable file is put aside for people, and the history begins anew."""
         self._path = path
         self._complaint = ""
         try:
@@ -46,20 +46,20 @@ class HistoryFile:
             try:
                 aside = put_aside(path)
             except OSError:
-                aside = path
+                aside = path  # it stays where it is until the next write replaces it
             log.warning(f"cannot use the history: {error}; it begins anew. See {aside}")
         self._on_disk = self.history
 
     def write(self, history: History) -> None:
-        """Replace what is remembered; what could not be written is tried again at the next call."""
+        """Replace the history; if that fails, the next call tries again."""
         self.history = history
-        if history is self._on_disk:
+        if history is self._on_disk:  # most passes change nothing
             return
         try:
             replace_file(self._path, history.model_dump_json(by_alias=True).encode() + b"\n", 0o600)
         except OSError as error:
             complaint = f"cannot keep the history: {in_words(error)}; it is tried again"
-            if complaint != self._complaint:
+            if complaint != self._complaint:  # a full disk stays full for many passes
                 log.warning(complaint)
             self._complaint = complaint
             return

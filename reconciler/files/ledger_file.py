@@ -1,4 +1,4 @@
-"""The ledger on disk: one file of root's, replaced as a whole; its digests each in one for units to read."""
+"""The ledger on disk: one file of root's, replaced as a whole. Units read its digests from a file each."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,11 @@ log = structlog.get_logger()
 
 
 class LedgerFile:
-    """What the reconciler must not forget, in memory as on disk."""
+    """What the reconciler must not forget.
+
+    Invariants: `ledger` is in force at once, on disk as soon as the disk takes it. A digest that units compare with
+    counts only once its file is written (`unwritten`).
+    """
 
     def __init__(self, path: Path) -> None:
         """Go on from what `path` holds; what cannot be used is put aside, for people, once it is replaced."""
@@ -25,7 +29,7 @@ class LedgerFile:
         self._pins = PinFiles(path.with_name("pins"))
         self._usable = True
         self.problem = ""
-        """Why what is in force is not on disk, in a sentence."""
+        """Why the ledger in force is not on disk, in a sentence; "" when it is."""
         self.ledger = self._read()
         self._on_disk = self.ledger
         self._shown = self.ledger.pins()
@@ -36,35 +40,41 @@ class LedgerFile:
         except MissingFileError:
             return Ledger(schema=1)
         except (UnacceptableFileError, ValidationError) as error:
+            # Kept until it is replaced: a person may save something of it.
             self._usable = False
-            why = (
-                str(error)
-                if isinstance(error, UnacceptableFileError)
-                else f"{self._path}: {error.error_count()} errors"
-            )
+            if isinstance(error, UnacceptableFileError):
+                why = str(error)
+            else:
+                why = f"{self._path}: {error.error_count()} errors"
             log.error(  # noqa: TRY400 - the sentence says all; a traceback would say less
-                f"cannot use the ledger: {why}; what failed here may be tried once more"
+                f"cannot use the ledger: {why}; releases that failed here may be tried once more"
             )
             return Ledger(schema=1)
 
     @property
     def unwritten(self) -> frozenset[str]:
-        """The digests that no unit could compare with: nothing may be started that has to."""
-        return frozenset(name for name, pin in self.ledger.pins().items() if self._shown.get(name) != pin)
+        """The digests without a file for units to compare with: nothing that needs one of them may be started."""
+        return frozenset(self._unshown())
+
+    def _unshown(self) -> list[str]:
+        return [name for name, pin in self.ledger.pins().items() if self._shown.get(name) != pin]
 
     def write(self, ledger: Ledger) -> None:
-        """Go by it from now on, and have it outlive the process as soon as the disk takes it."""
+        """Go by `ledger` from now on, and write it to the disk, now or with a later call of `keep`."""
         self.ledger = ledger
         self.keep()
 
     def keep(self) -> None:
-        """Try once more to write what could not be written; while that is so, `problem` says why."""
-        problems = [problem for problem in (self._try(self._show_pins), self._try(self._replace)) if problem]
-        problem = f"cannot write down what must not be forgotten: {problems[0]}" if problems else ""
+        """Write to the disk what is not there yet; while that fails, `problem` says why."""
+        # Both are tried: one may work where the other does not.
+        problem_of_pins = self._try(self._show_pins)
+        problem_of_ledger = self._try(self._replace)
+        why = problem_of_pins or problem_of_ledger
+        problem = f"cannot save the ledger: {why}" if why else ""
         if problem and problem != self.problem:
-            log.error(f"{problem}. It is in force, it is tried again, and a restart of the reconciler would forget it")
+            log.error(f"{problem}. It is in force, it is tried again, and a restart of the reconciler would lose it")
         elif self.problem and not problem:
-            log.info("what must not be forgotten is written down again")
+            log.info("the ledger is saved again")
         self.problem = problem
 
     @staticmethod
@@ -85,22 +95,25 @@ class LedgerFile:
         self._on_disk = self.ledger
 
     def _show_pins(self) -> None:
-        """Write what is new, before it counts. What the ledger never knew stays: it may have been lost."""
+        """Write what is new, before it counts. A file that the ledger never knew stays: the ledger may be lost."""
         pins = self.ledger.pins()
-        for name in [name for name, pin in pins.items() if self._shown.get(name) != pin]:
+        for name in self._unshown():
             self._pins.show(name, pins[name])
             self._shown[name] = pins[name]
+        # A digest goes after the ledger no longer has it: no unit compares with it by then.
         for name in self._shown.keys() - pins.keys():
             self._pins.hide(name)
             del self._shown[name]
 
     def lost_pins(self) -> frozenset[str]:
-        """Find the recorded digests that were written, and that units are no longer shown as they are."""
+        """Find the recorded digests that were written for units and whose files are missing or changed by now."""
         unwritten = self.unwritten
-        return self._pins.lost({name: pin for name, pin in self.ledger.pins().items() if name not in unwritten})
+        written = {name: pin for name, pin in self.ledger.pins().items() if name not in unwritten}
+        return self._pins.lost(written)
 
     def show_pin(self, name: str) -> None:
-        """Show a recorded digest again. Raises OSError."""
-        if (pin := self.ledger.pins().get(name)) is not None:
+        """Write the file of a recorded digest again. Raises OSError."""
+        pin = self.ledger.pins().get(name)
+        if pin is not None:
             self._pins.show(name, pin)
             self._shown[name] = pin

@@ -1,4 +1,4 @@
-"""The recorded digests on disk: one file of root's each, for units to read. What is wrong with them is found."""
+"""The recorded digests on disk, one file of root's each, for units to read; and which of them are lost."""
 
 import os
 import stat
@@ -14,16 +14,16 @@ Stamp = tuple[int, int, int, int]
 
 
 class PinFiles:
-    """A directory that shows what the ledger says. It can be lost as a whole: the ledger is what counts."""
+    """A directory with copies from the ledger. It can be lost as a whole: the ledger is what counts."""
 
     def __init__(self, directory: Path) -> None:
         """Show pins in `directory`, which need not be there yet."""
         self._directory = directory
         self._right: dict[str, tuple[str, Stamp]] = {}
-        """What files were found, or made, to say, and how to tell that they still do without reading them."""
+        """By name, the digest that was read from a file, and the stamp that says whether the file changed since."""
 
     def lost(self, pins: Mapping[str, str]) -> frozenset[str]:
-        """Find those whose file is missing, or is not what it should be. Read is only what changed."""
+        """Find the digests whose file is missing or wrong. A file is read again only if its stamp changed."""
         if not pins:
             return frozenset()
         if not self._is_right():
@@ -31,22 +31,22 @@ class PinFiles:
         return frozenset(name for name, pin in pins.items() if not self._shows(name, pin))
 
     def show(self, name: str, pin: str) -> None:
-        """Write one, whatever is in its place. Raises OSError."""
+        """Write a digest's file, whatever is in its place. Raises OSError."""
         self._prepare()
         path = self._directory / name
         if is_directory(path):
-            clear(path)
+            clear(path)  # nobody needs to look at it, so it is not put aside
         replace_file(path, _content(pin), _FILE_MODE)
 
     def hide(self, name: str) -> None:
-        """Remove one, and with the last one the directory. Raises OSError."""
+        """Remove a digest's file, and with the last file the directory. Raises OSError."""
         self._prepare()
         clear(self._directory / name)
         if not any(self._directory.iterdir()):
             self._directory.rmdir()
 
     def _is_right(self) -> bool:
-        """Whether the directory can be what it should be."""
+        """Whether the directory is ours, with the mode that lets units read and nobody else write."""
         try:
             about = self._directory.lstat()
         except FileNotFoundError:
@@ -57,7 +57,7 @@ class PinFiles:
     def _prepare(self) -> None:
         if self._is_right():
             return
-        if not is_directory(self._directory):
+        if not is_directory(self._directory):  # a link or a file: somebody put it there
             clear(self._directory)
         self._directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
         self._directory.chmod(_DIRECTORY_MODE)
@@ -68,7 +68,7 @@ class PinFiles:
             stamp = _stamp(path.lstat())
             if self._right.get(name) == (pin, stamp):
                 return True
-            content = read_own_file(path, MAX_PIN_BYTES)
+            content = read_own_file(path, MAX_PIN_BYTES)  # only after a change: there are two for each release
         except (OSError, UnacceptableFileError):
             return False
         if content != _content(pin) or stat.S_IMODE(stamp[0]) != _FILE_MODE:

@@ -1,4 +1,4 @@
-"""Asks the reconciler something and waits for its answer; request_inbox.py, the other side, says how files pass."""
+"""Sends a request to the reconciler and waits for its answer; request_inbox.py says how the files pass."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from reconciler.core.operators.requests import Request
 from reconciler.files.atomic import replace_file
-from reconciler.files.request_inbox import MAX_BYTES, REQUESTS, Answer
+from reconciler.files.request_inbox import MAX_BYTES, REQUESTS, RequestAnswer
 from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 
 PAUSE = 0.05
@@ -17,12 +17,12 @@ PAUSE = 0.05
 
 
 class NoAnswerError(Exception):
-    """Nobody answered; the message says what became of the request."""
+    """The reconciler did not answer; the message says what became of the request."""
 
 
 @dataclass(frozen=True)
-class Asker:
-    """The command's side."""
+class RequestClient:
+    """The command's side: writes one request at a time into the reconciler's directory."""
 
     directory: Path = REQUESTS
     owner: int = 0
@@ -31,8 +31,12 @@ class Asker:
     monotonic: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
 
-    def ask(self, identity: str, request: Request) -> Answer:
-        """Put a request where the reconciler finds it, and wait for what it says. Raises NoAnswerError and OSError."""
+    def ask(self, identity: str, request: Request) -> RequestAnswer:
+        """Write a request and wait for its answer. Raises NoAnswerError and OSError.
+
+        `identity` is unique, in lower-case letters, digits and dashes; requests are served in the order of theirs.
+        """
+        # systemd makes the parent when it starts the reconciler.
         if not self.directory.parent.is_dir():
             raise NoAnswerError("the reconciler does not run")
         self.directory.mkdir(mode=0o700, exist_ok=True)
@@ -41,23 +45,25 @@ class Asker:
         try:
             replace_file(asked, request.model_dump_json(by_alias=True).encode(), 0o600)
             answer = self._wait(asked.with_suffix(".answer"))
-            if answer is None and (taken := not _take_back(asked)):
+            if answer is None:
+                taken = not _take_back(asked)
+            if taken:  # it is being carried out, so its answer is worth another wait
                 answer = self._wait(asked.with_suffix(".answer"))
         except BaseException:
-            _take_back(asked)  # whoever gives up must not be surprised by it later
+            _take_back(asked)  # a person who gave up must not be surprised by it later
             raise
-        if answer is None and taken:
+        if answer is not None:
+            return answer
+        if taken:
             raise NoAnswerError("the reconciler took the request and does not say what became of it")
-        if answer is None:
-            raise NoAnswerError("the reconciler does not answer")
-        return answer
+        raise NoAnswerError("the reconciler does not answer")
 
-    def _wait(self, path: Path) -> Answer | None:
+    def _wait(self, path: Path) -> RequestAnswer | None:
         ends = self.monotonic() + self.deadline
         while True:
             try:
-                answer = Answer.model_validate_json(read_foreign_file(path, self.owner, MAX_BYTES).content)
-            except (UnacceptableFileError, ValidationError):
+                answer = RequestAnswer.model_validate_json(read_foreign_file(path, self.owner, MAX_BYTES).content)
+            except (UnacceptableFileError, ValidationError):  # not there yet, or not from the reconciler
                 if self.monotonic() >= ends:
                     return None
                 self.pause(PAUSE)
@@ -67,7 +73,7 @@ class Asker:
 
 
 def _take_back(asked: Path) -> bool:
-    """Tell whether the request was still there to be taken back."""
+    """Take a request back; return False when the reconciler took it before."""
     try:
         asked.unlink()
     except FileNotFoundError:

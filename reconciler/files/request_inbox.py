@@ -1,8 +1,8 @@
-"""Requests of people: one file each, which the command writes (request_client.py) and the reconciler takes and answers.
+"""Requests of people: one file each. The command writes them (request_client.py), the reconciler answers them.
 
-In a directory of root's, `<id>.json` is a request, `<id>.taken` one that is being carried out, `<id>.answer` what
-became of it. Taking is a rename, so a request is either taken back by who wrote it or carried out, never both, never
-twice: the answer to one that a killed reconciler had taken is that nobody knows whether it was carried out.
+In a directory of root's, `<id>.json` is a request, `<id>.taken` one that is being carried out, `<id>.answer` its
+answer. Invariant: a request is either taken back by its writer or carried out, never both, never twice, because taking
+is a rename. If a reconciler was killed after it took a request, the answer is that nobody knows what became of it.
 """
 
 import re
@@ -33,13 +33,13 @@ REQUESTS = Path(paths.RUN_DIRECTORY) / "requests"
 MAX_BYTES = 16 * 1024
 MAX_ANSWER = 4000
 STALE = 120.0
-"""Seconds after which nobody waits for a request any more, so that it must not be carried out."""
+"""Seconds after which nobody waits for a request any more. To carry it out then would surprise people."""
 ABANDONED = 3600.0
-"""Seconds after which what nobody fetched is removed."""
+"""Seconds after which an answer that nobody fetched is removed."""
 _ID = re.compile(r"[0-9a-z-]{1,64}")
 
 
-class Answer(StrictModel):
+class RequestAnswer(StrictModel):
     """What became of a request."""
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -48,7 +48,7 @@ class Answer(StrictModel):
 
 
 @dataclass(frozen=True)
-class Done:
+class AnsweredRequest:
     """A request that was answered, for the journal."""
 
     request: Request
@@ -56,8 +56,8 @@ class Done:
     message: str
 
 
-class Requests:
-    """The reconciler's side."""
+class RequestInbox:
+    """The reconciler's side: takes requests from a directory, and answers each of them once."""
 
     def __init__(self, directory: Path = REQUESTS, owner: int = 0) -> None:
         """Take requests that user `owner` put into `directory`."""
@@ -65,7 +65,7 @@ class Requests:
         self._owner = owner
 
     def prepare(self) -> None:
-        """Make the directory, and answer what a reconciler before this one took and did not answer."""
+        """Make the directory, and answer the requests that an earlier reconciler took and did not answer."""
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -76,61 +76,78 @@ class Requests:
                 self.answer(path.stem, False, f"cannot tell what the reconciler did: {unknown}")
             _remove(path)
 
-    def serve(self, ledger: LedgerFile, facts: Callable[[Ledger], RequestContext], now: datetime) -> tuple[Done, ...]:
-        """Carry out what is asked, one after the other, and answer; `facts` are asked for anew each time."""
-        done = []
+    def serve(
+        self, ledger: LedgerFile, context: Callable[[Ledger], RequestContext], now: datetime
+    ) -> tuple[AnsweredRequest, ...]:
+        """Carry out the requests one after the other, and answer each; return them with their answers.
+
+        `context` is called anew for each request: the one before may have changed the ledger that it depends on.
+        """
+        answered: list[AnsweredRequest] = []
         for identity, request in self.pending(now.timestamp()):
             try:
-                changed, message = carry_out(ledger.ledger, request, facts(ledger.ledger), now)
+                changed, message = carry_out(ledger.ledger, request, context(ledger.ledger), now)
             except RefusedRequestError as error:
-                done.append(Done(request, False, str(error)))
+                answer = AnsweredRequest(request, False, str(error))
             else:
                 ledger.write(changed)
-                until = f"; until that is mended, a restart of the reconciler forgets it: {ledger.problem}"
-                done.append(Done(request, True, message + (until if ledger.problem else "")))
-            self.answer(identity, done[-1].ok, done[-1].message)
+                # The change is in force, even where the disk does not take it.
+                if ledger.problem:
+                    message += f"; until that is mended, a restart of the reconciler forgets it: {ledger.problem}"
+                answer = AnsweredRequest(request, True, message)
+            self.answer(identity, answer.ok, answer.message)
+            answered.append(answer)
         self.sweep(now.timestamp())
-        return tuple(done)
+        return tuple(answered)
 
     def pending(self, now: float) -> Iterator[tuple[str, Request]]:
-        """Take the requests, the oldest first; what is none, or was asked too long ago, is answered here.
+        """Take the requests, the oldest first. A file that is no request, or an old one, is answered here.
 
-        `now` is in seconds since the epoch. Each is taken when it is asked for, and is to be answered before the next.
+        `now` is in seconds since the epoch. A request is taken when the caller asks for the next one, which must be
+        answered before the caller asks again.
         """
         for path in self._list(".json"):
-            taken = path.with_suffix(".taken")
-            try:
-                path.rename(taken)
-            except FileNotFoundError:
-                continue  # it was taken back
-            except OSError as error:
-                log.warning(f"cannot take the request {path}: {error.strerror}")
-                continue
-            try:
-                file = read_foreign_file(taken, self._owner, MAX_BYTES)
-                request = Request.model_validate_json(file.content)
-            except (UnacceptableFileError, ValidationError) as error:
-                why = str(error) if isinstance(error, UnacceptableFileError) else error.errors()[0]["msg"]
-                log.warning(f"cannot carry out the request {path}: {why}")
-                self.answer(path.stem, False, f"cannot carry out the request: {why}; ask with the reconciler command")
-                continue
-            if now - file.touched > STALE:
-                self.answer(path.stem, False, "cannot carry out the request: it is too old; ask again")
-                continue
-            yield path.stem, request
+            request = self._take(path, now)
+            if request is not None:
+                yield path.stem, request
+
+    def _take(self, path: Path, now: float) -> Request | None:
+        """Take one request; None when it was taken back, or is answered already because it cannot be carried out."""
+        taken = path.with_suffix(".taken")
+        try:
+            path.rename(taken)
+        except FileNotFoundError:
+            return None  # its writer took it back
+        except OSError as error:
+            log.warning(f"cannot take the request {path}: {error.strerror}")
+            return None
+        try:
+            file = read_foreign_file(taken, self._owner, MAX_BYTES)
+            request = Request.model_validate_json(file.content)
+        except (UnacceptableFileError, ValidationError) as error:
+            why = str(error) if isinstance(error, UnacceptableFileError) else error.errors()[0]["msg"]
+            log.warning(f"cannot carry out the request {path}: {why}")
+            self.answer(path.stem, False, f"cannot carry out the request: {why}; ask with the reconciler command")
+            return None
+        if now - file.touched > STALE:
+            self.answer(path.stem, False, "cannot carry out the request: it is too old; ask again")
+            return None
+        return request
 
     def answer(self, identity: str, ok: bool, message: str) -> None:
-        """Say what became of a request. Where that cannot be written, nobody is told, and it is not done twice."""
+        """Answer a request. Even when the answer cannot be written, the request is not carried out twice."""
         try:
-            content = Answer(schema=1, ok=ok, message=one_line(message, MAX_ANSWER)).model_dump_json(by_alias=True)
-            replace_file(self._directory / f"{identity}.answer", content.encode(), 0o600)
+            answer = RequestAnswer(schema=1, ok=ok, message=one_line(message, MAX_ANSWER))
+            content = answer.model_dump_json(by_alias=True).encode()
+            replace_file(self._directory / f"{identity}.answer", content, 0o600)
         except OSError as error:
             log.warning(f"cannot answer a request: {in_words(error)}; the answer is: {message}")
+        # Last: as long as it is there, a new reconciler answers that nobody knows.
         _remove(self._directory / f"{identity}.taken")
 
     def sweep(self, now: float) -> None:
-        """Remove answers that nobody fetched, and what interrupted writes left. `now` is in seconds since the epoch."""
-        for path in self._entries():
+        """Remove answers that nobody fetched, and leftovers of interrupted writes. `now`: seconds since the epoch."""
+        for path in self._entries():  # of every kind: a leftover of any name would stay until the next boot
             try:
                 old = now - path.lstat().st_mtime > ABANDONED
             except FileNotFoundError:
@@ -139,7 +156,7 @@ class Requests:
                 _remove(path)
 
     def _list(self, suffix: str) -> list[Path]:
-        """The files of one kind, in the order in which they were asked, as their names say."""
+        """List the files of one kind in the order of their names, which begin with the time of the request."""
         found = []
         for path in self._entries():
             if path.suffix == suffix and _ID.fullmatch(path.stem):
@@ -160,7 +177,7 @@ class Requests:
 
 
 def _remove(path: Path) -> None:
-    """Remove whatever is there; a request should be a file, but anything can be put in its place."""
+    """Remove a request; it should be a file, but anything can be put in its place."""
     try:
         clear(path)
     except OSError as error:

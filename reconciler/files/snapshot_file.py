@@ -1,4 +1,4 @@
-"""Where the wanted comes from: the agent's file, and the last one of it that was accepted."""
+"""Reads the snapshot of the registry: the agent's file, or the last content of it that was accepted."""
 
 import json
 import pwd
@@ -18,18 +18,19 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The snapshot to go by, and how it stands with the agent's file."""
+class SnapshotReading:
+    """The snapshot to go by, and the state of the agent's file."""
 
     snapshot: Snapshot | None
-    """None when none was ever accepted: then nothing is wanted or unwanted."""
+    """None when none was ever accepted: then nothing is desired, and nothing is removed for that."""
     touched: float | None
     """When the agent last confirmed its file, seconds since the epoch; None when there is no acceptable file."""
     problem: str = ""
+    """Why the agent's file, or its copy for the next boot, cannot be used, in a sentence; "" when they can."""
 
 
 class Snapshots:
-    """Accepts what the agent wrote if it is acceptable, and goes by the last accepted one otherwise."""
+    """Reads the agent's file. Invariant: a file that cannot be accepted leaves the last accepted one in force."""
 
     def __init__(self, source: Path, kept: Path, owner: Callable[[], int]) -> None:
         """Read `source` if user `owner()` owns it, and keep what was accepted in `kept`."""
@@ -42,30 +43,31 @@ class Snapshots:
         self._usable = True
         self._parsed: tuple[bytes, Snapshot] | None = None
 
-    def read(self, keep: bool = True) -> Reading:
-        """Read the agent's file; `keep` makes what is accepted outlive a reboot."""
+    def read(self, keep: bool = True) -> SnapshotReading:
+        """Read the agent's file; with `keep`, an accepted snapshot outlives a reboot. Raises nothing."""
         last = self._last_accepted()
         try:
             file = read_foreign_file(self._source, self._owner(), MAX_SNAPSHOT_BYTES)
             snapshot = self._parse(file.content)
         except UnacceptableFileError as error:
-            return Reading(last, None, f"cannot use the agent's snapshot: {error}")
+            return SnapshotReading(last, None, f"cannot use the agent's snapshot: {error}")
         self._accepted = snapshot
-        problem = self._keep(snapshot) if keep and snapshot != self._on_disk else ""
-        return Reading(snapshot, file.touched, problem)
+        must_keep = keep and snapshot != self._on_disk
+        problem = self._keep(snapshot) if must_keep else ""
+        return SnapshotReading(snapshot, file.touched, problem)
 
     def _parse(self, content: bytes) -> Snapshot:
-        """Read what the agent wrote; most of the time it is what was read the last time."""
+        """Parse the agent's file. Most passes find it unchanged, so the last result is kept."""
         if self._parsed is None or self._parsed[0] != content:
             self._parsed = content, _parse(content, self._source)
         return self._parsed[1]
 
     def _keep(self, snapshot: Snapshot) -> str:
-        """Have the snapshot outlive a reboot. A full disk is no reason not to go by it now: it may ask for removals."""
+        """Keep the snapshot for the next boot; return why not. It counts nevertheless: it may ask for removals."""
         if self._on_disk is not None and self._on_disk.same_selection(snapshot):
             return ""
         try:
-            if not self._usable:
+            if not self._usable:  # a person may want to see what the unusable file said
                 put_aside(self._kept)
                 self._usable = True
             replace_file(self._kept, snapshot.model_dump_json(by_alias=True).encode(), 0o600)
@@ -76,6 +78,7 @@ class Snapshots:
 
     def _last_accepted(self) -> Snapshot | None:
         if not self._loaded:
+            # Only once: from then on this process knows what it accepted last.
             self._loaded = True
             try:
                 content = read_own_file(self._kept, MAX_SNAPSHOT_BYTES)

@@ -1,4 +1,4 @@
-"""The published status, as whoever did not write it reads it."""
+"""Reads the published status; the agent and the command are other users than its writer."""
 
 from pathlib import Path
 
@@ -16,8 +16,9 @@ class NoStatusError(Exception):
 
 
 def read_status(path: Path = STATUS_FILE) -> Status:
-    """Read what the reconciler published."""
+    """Read what the reconciler published. Raises NoStatusError."""
     try:
+        # Root writes it; anything else in its place is none of the reconciler's words.
         return Status.model_validate_json(read_foreign_file(path, 0, MAX_STATUS_BYTES).content)
     except UnacceptableFileError as error:
         raise NoStatusError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Reads only what is a plain file of the expected owner and size: what somebody less trusted wrote, and what we did."""
+"""Reads files only if they are plain, of the expected owner and size: those of less trusted users, and our own."""
 
 import os
 import stat
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 class UnacceptableFileError(Exception):
-    """A file that is not what it should be; the message says what is wrong with it."""
+    """A file is not as expected; the message says what is wrong with it."""
 
 
 class MissingFileError(UnacceptableFileError):
-    """There is none."""
+    """There is no such file."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ def read_foreign_file(path: Path, owner: int, limit: int) -> ForeignFile:
     """
     descriptor = _open(path)
     try:
+        # All checks are of the open file: its name may lead to another one by now.
         about = _checked(path, descriptor, owner, limit)
         if about.st_mode & 0o022:
             raise UnacceptableFileError(f"{path}: others may write to it")

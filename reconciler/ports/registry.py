@@ -8,18 +8,18 @@ from reconciler.core.state.snapshot import Choose
 
 
 class RegistryError(Exception):
-    """There is no reading: the message says why in plain words, without addresses and secrets."""
+    """The registry could not be read; the message says why in plain words, without addresses and secrets."""
 
 
 class Registry(Protocol):
-    """A registry that can be read as a whole and told how its models fare here."""
+    """A registry that can be read as a whole, and whose versions this host can tag."""
 
     def read(self, selectors: Sequence[str], choose: Choose) -> RegistryReading:
-        """Read all models and the versions that a choice can depend on; raises RegistryError, never returns a part."""
+        """Read all models and the versions that a choice can depend on. Never returns a part; raises RegistryError."""
         ...
 
-    def told(self, key: str) -> tuple[Version, ...]:
-        """Find the versions that bear a tag; raises RegistryError."""
+    def tagged_versions(self, key: str) -> tuple[Version, ...]:
+        """Find the versions with a tag of this key; raises RegistryError."""
         ...
 
     def report(self, name: str, version: int, key: str, value: str) -> None:

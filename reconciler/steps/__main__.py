@@ -14,7 +14,7 @@ if any, in $CREDENTIALS_DIRECTORY/registry.*, those of artifact stores in artifa
 (…/environments/<digest>), where uv's cache lasts as long as the build; the index's credentials are index.*. Empty
 --index-url and --find-links mean none. docs/credentials.md has the names.
 
-Whatever programs a step started have ended when it is done, and what they left behind, too.
+When a step is done, all programs that it started have ended, and all that those left behind.
 """
 
 import argparse
@@ -29,26 +29,26 @@ from reconciler.core.text.urls import origin
 from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.steps import subprocesses
 from reconciler.steps.check_files import read_pin
-from reconciler.steps.step_report import StepError, fail, report
+from reconciler.steps.step_report import StepError, fail, report_status
 
 EX_TEMPFAIL = 75
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one step and end with 0 (done), 1 (cannot, and the status says why), 75 (interrupted, goes on next time)."""
+    """Run one step. Exit codes: 0 done, 1 cannot (the status says why), 75 interrupted (the next start goes on)."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
-    # What the kernel sends to who holds a lease, for a moment, on a file that somebody opens.
+    signal.signal(signal.SIGTERM, _stop_at_once)
+    signal.signal(signal.SIGINT, _stop_at_once)
+    # The kernel sends it while this process holds a lease, for a moment, on a file that somebody opens.
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     os.umask(0o022)  # the server reads the result as another user
     try:
         subprocesses.adopt()
         done = _STEPS[options.step](options)
-        # The unit stays when this process ends well, and what is in it would stay with it.
+        # The unit stays active when this process ends well, and processes in it would stay, too.
         subprocesses.end_all()
-        report(done)
+        report_status(done)
     except StepError as failed:
         fail(str(failed))
     except OSError as error:
@@ -56,27 +56,27 @@ def main(arguments: list[str] | None = None) -> None:
             fail(f"cannot {options.step}: no space left on this host's disk; make room on the host")
         where = f"{error.filename}: " if error.filename else ""
         fail(f"cannot {options.step}: {where}{error.strerror or error}; see this unit's journal")
-    except Exception as error:  # noqa: BLE001 - whatever a registry or a package came up with, people get a sentence
+    except Exception as error:  # noqa: BLE001 - a registry or a package can cause any error, and people get a sentence
         traceback.print_exc()
         fail(f"cannot {options.step}: {type(error).__name__}: {error}; see this unit's journal")
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
-    # Whatever is half done does not count, so there is nothing to tidy up, and threads of a download need no farewell.
-    # The kernel's own word (SIGKILL to the rest of the unit) ends a running uv.
-    report(f"stopped by {signal.Signals(number).name} before it was done; the next start goes on")
+def _stop_at_once(number: int, _frame: FrameType | None) -> None:
+    # Half-done work does not count, so there is nothing to tidy up, and threads of a download may end anywhere.
+    # systemd sends SIGKILL to the rest of the unit, such as a running uv.
+    report_status(f"stopped by {signal.Signals(number).name} before it was done; the next start goes on")
     os._exit(EX_TEMPFAIL)
 
 
 def _fetch(options: argparse.Namespace) -> str:
-    from reconciler.steps.download import Wanted
+    from reconciler.steps.download import FetchOrder
     from reconciler.steps.fetch import fetch
     from reconciler.steps.limits import Limits
 
     registry = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not registry.startswith(("http://", "https://")):
         raise StepError("cannot fetch: MLFLOW_TRACKING_URI names no http(s) registry; start this step through its unit")
-    wanted = Wanted(
+    order = FetchOrder(
         name=options.name,
         version=options.version,
         source=options.source,
@@ -93,11 +93,11 @@ def _fetch(options: argparse.Namespace) -> str:
         workspace=options.workspace,
         require_hashes=options.require_hashes,
     )
-    return fetch(_state_directory(), wanted, _pin(options.pin))
+    return fetch(_state_directory(), order, _pin(options.pin))
 
 
 def _build(options: argparse.Namespace) -> str:
-    from reconciler.steps.build import Ordered, build
+    from reconciler.steps.build import BuildOrder, build
     from reconciler.steps.uv import Sources
 
     sources = Sources(
@@ -106,7 +106,7 @@ def _build(options: argparse.Namespace) -> str:
         offline=options.offline,
         allow_source=options.allow_source,
     )
-    order = Ordered(
+    order = BuildOrder(
         digest=options.digest,
         sources=sources,
         keep_free=options.keep_free,

@@ -1,4 +1,4 @@
-"""Build: make the environment that a model asks for, from wheels, complete or not at all, shared by its digest."""
+"""Build: makes the environment that a model needs, complete or not at all. Models with the same needs share it."""
 
 import os
 import shutil
@@ -12,20 +12,21 @@ from reconciler.steps import environment_record, hashed_requirements, install, i
 from reconciler.steps import manifest as manifests
 from reconciler.steps.environment_record import COMPLETE, VENV
 from reconciler.steps.intact import Fresh
+from reconciler.steps.manifest import Environment
 from reconciler.steps.requirements import environment_digest, server_digest, server_package, server_sources
 from reconciler.steps.sole_access import shut_out
-from reconciler.steps.step_report import StepError, say
+from reconciler.steps.step_report import StepError, print_line
 from reconciler.steps.subprocesses import Room
 
 NEW, OLD = f"{VENV}.new", f"{VENV}.old"
-"""What is being made, and what it replaces."""
+"""The environment that is being made, and the one that it replaces."""
 _WORKERS = 4
 """Processes that compile at once, at most; each takes some hundred megabytes where a package has large files."""
 
 
 @dataclass(frozen=True)
-class Ordered:
-    """What the unit asks for."""
+class BuildOrder:
+    """What the unit of the step asks for."""
 
     digest: str
     sources: uv.Sources
@@ -36,17 +37,61 @@ class Ordered:
     require_hashes: bool = False
 
 
-def build(environment: Path, release: Path, order: Ordered) -> str:
-    """Make `environment` complete for a fetched release; return what was done as a line for the status.
+def build(environment_dir: Path, release_dir: Path, order: BuildOrder) -> str:
+    """Make `environment_dir` complete for a fetched release; return a line for the status.
 
-    A complete one is left alone, a half one is begun anew.
+    A complete environment is left alone, an incomplete one is begun anew. Invariant: an environment that was in use
+    stays until the new one is ready, since a server may still run in it.
     """
+    wanted = _wanted(release_dir, order)
+    if (environment_dir / VENV).is_dir():
+        shut_out(environment_dir / VENV)
+    why = environment_record.why_incomplete(environment_dir, order.digest, order.pinned)
+    if why is None:
+        content = environment_record.content(environment_dir / VENV)[1]
+        return status_lines.built(f"environment {order.digest} is complete", content)
+    print_line(f"building environment {order.digest}, which {why}")
+    # The record goes first: without it nothing else counts.
+    tree.remove(environment_dir / COMPLETE)
+    _tidy(environment_dir)
+    # After tidying: leftovers of an interrupted build may be what fills the disk.
+    free = tree.free_bytes(environment_dir)
+    if free < order.keep_free:
+        raise StepError(
+            f"cannot build the environment: {human_size(free)} are free on this host and "
+            f"{human_size(order.keep_free)} stay free; make room on the host"
+        )
+    sync_directory(environment_dir)
+    room = Room(environment_dir, order.keep_free)
+    login = uv.index_login(order.sources)
     try:
-        wanted = manifests.read(release).environment
+        python = uv.find_python(wanted.python, room)
+        fresh = install.make(environment_dir / NEW, python, room)
+        install.install(fresh, wanted, python, order.sources, login, room)
+        # From here on nothing is started but the host's own Python, which reads what is there and runs none of it.
+        intact.refuse_changes(fresh)
+        server = _add_server(fresh)
+        _compile(fresh, python, room)
+        packages = _packages(fresh)
+        shut_out(environment_dir / NEW)
+        _take_the_place(environment_dir)
+    finally:  # a failed build must not take the room that the next try needs
+        _tidy(environment_dir)
+    tree.sync_below(environment_dir)
+    complete = environment_record.record(environment_dir, order.digest, python, packages, server)
+    made_of = f"Python {wanted.python}, {len(packages)} packages, {complete.entries} files"
+    return status_lines.built(f"built environment {order.digest}: {made_of}", complete.content)
+
+
+def _wanted(release_dir: Path, order: BuildOrder) -> Environment:
+    """Return what a release needs; raises StepError where that is not what was ordered, or has no hashes."""
+    try:
+        wanted = manifests.read(release_dir).environment
     except FileNotFoundError as error:
         raise StepError(
-            f"cannot build the environment: {release} was not fetched completely; fetch it again"
+            f"cannot build the environment: {release_dir} was not fetched completely; fetch it again"
         ) from error
+    # The manifest belongs to the user of the step: its digest must follow from what it lists.
     expected = environment_digest(wanted.python, wanted.requirements, wanted.modelserver, wanted.pins)
     if order.digest != wanted.digest or order.digest != expected:
         raise StepError(
@@ -58,60 +103,25 @@ def build(environment: Path, release: Path, order: Ordered) -> str:
                 "cannot build the environment: the model was fetched before hashes were asked for; fetch it again"
             )
         hashed_requirements.refuse_unhashed(wanted.requirements)
-    if (environment / VENV).is_dir():
-        shut_out(environment / VENV)
-    why = environment_record.why_incomplete(environment, order.digest, order.pinned)
-    if why is None:
-        content = environment_record.content(environment / VENV)[1]
-        return status_lines.built(f"environment {order.digest} is complete", content)
-    say(f"building environment {order.digest}, which {why}")
-    # The record goes first: without it nothing else counts. What is there is not touched before there is better: if
-    # somebody damaged it, a server may still run in it.
-    tree.remove(environment / COMPLETE)
-    _tidy(environment)
-    free = tree.free_bytes(environment)
-    if free < order.keep_free:
-        raise StepError(
-            f"cannot build the environment: {human_size(free)} are free on this host and "
-            f"{human_size(order.keep_free)} stay free; make room on the host"
-        )
-    sync_directory(environment)
-    room, login = Room(environment, order.keep_free), uv.index_login(order.sources)
-    try:
-        python = uv.find_python(wanted.python, room)
-        fresh = install.make(environment / NEW, python, room)
-        install.install(fresh, wanted, python, order.sources, login, room)
-        # From here on nothing is started but the host's own Python, which reads what is there and runs none of it.
-        intact.refuse_changes(fresh)
-        server = _add_server(fresh)
-        _compile(fresh, python, room)
-        packages = _packages(fresh)
-        shut_out(environment / NEW)
-        _take_the_place(environment)
-    finally:  # what failed must not take the room that the next try needs
-        _tidy(environment)
-    tree.sync_below(environment)
-    complete = environment_record.record(environment, order.digest, python, packages, server)
-    made_of = f"Python {wanted.python}, {len(packages)} packages, {complete.entries} files"
-    return status_lines.built(f"built environment {order.digest}: {made_of}", complete.content)
+    return wanted
 
 
-def _take_the_place(environment: Path) -> None:
-    if (environment / VENV).exists():
-        (environment / VENV).rename(environment / OLD)
-    (environment / NEW).rename(environment / VENV)
-    tree.remove(environment / OLD)
+def _take_the_place(environment_dir: Path) -> None:
+    if (environment_dir / VENV).exists():
+        (environment_dir / VENV).rename(environment_dir / OLD)
+    (environment_dir / NEW).rename(environment_dir / VENV)
+    tree.remove(environment_dir / OLD)
 
 
-def _tidy(environment: Path) -> None:
+def _tidy(environment_dir: Path) -> None:
     """Remove everything but the environment that is or was in use, and its record."""
-    for path in environment.iterdir():
+    for path in environment_dir.iterdir():
         if path.name not in (VENV, COMPLETE):
             tree.remove(path)
 
 
 def _add_server(fresh: Fresh) -> str:
-    """Copy the installed model server into the environment; return its digest."""
+    """Copy the installed model server into the environment; return the digest of the copy."""
     package, target = server_package(), fresh.packages / "modelserver"
     if target.exists():
         raise StepError("cannot build the environment: a package of the model brings its own 'modelserver'; rename it")
@@ -124,19 +134,21 @@ def _add_server(fresh: Fresh) -> str:
 def _compile(fresh: Fresh, python: str, room: Room) -> None:
     """Compile the sources to bytecode with the host's own interpreter.
 
-    The environment's would begin with whatever pyvenv.cfg names as Python's library. -S: with `site` loaded, .pth files
-    would run. -f: bytecode that a package brings gives way to what its sources say.
+    The environment's interpreter would begin with the library that pyvenv.cfg names. -S: with `site` loaded, .pth files
+    would run. -f: bytecode that a package brings is replaced by that of its sources.
     """
     workers = min(_WORKERS, len(os.sched_getaffinity(0)))
     command = [python, "-I", "-S", "-m", "compileall", "-q", "-f", "-j", str(workers)]
     command += ["-s", str(fresh.venv), str(fresh.venv / "lib")]
     done = subprocesses.run(command, room=room, environment={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
     if done.returncode != 0:  # templates and examples in packages need not be Python; they are never imported
-        say(f"some files were not compiled to bytecode: {done.stdout.strip().splitlines()[-1:] or done.stderr[-200:]}")
+        print_line(
+            f"some files were not compiled to bytecode: {done.stdout.strip().splitlines()[-1:] or done.stderr[-200:]}"
+        )
 
 
 def _packages(fresh: Fresh) -> tuple[str, ...]:
-    """Name what was installed, from its own records: to ask uv could start the interpreter and with it foreign code."""
+    """Name the installed packages, from their own records: uv could start the interpreter and with it foreign code."""
     records = fresh.packages.glob("*.dist-info")
     pairs = (record.name.removesuffix(".dist-info").partition("-") for record in records if record.is_dir())
     return tuple(sorted(f"{name.replace('_', '-').lower()}=={version}" for name, _, version in pairs))

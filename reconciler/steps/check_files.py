@@ -17,11 +17,11 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 EX_CONFIG = 78
 CHANGED = "cannot serve these files: "
-"""How the check begins to say no."""
+"""How the check begins to say no; the reconciler knows the line by it."""
 MAX_DEPTH = 200
 """Directories below one another; Python itself gives up at about a thousand."""
 
@@ -35,7 +35,10 @@ class OddFileError(Exception):
 
 
 def walk(root: str, *, links: bool) -> Iterator[tuple[str, os.stat_result]]:
-    """List files, and links if these may be there, below a directory, which is no link either."""
+    """List the files below a directory, by relative path, and links where `links` allows them.
+
+    Raises OddFileError for anything else, also when `root` itself is no directory; OSError.
+    """
     if not stat.S_ISDIR(os.lstat(root).st_mode):
         raise OddFileError(os.path.basename(root), "not a directory")
     yield from _walk(root, "", links)
@@ -49,11 +52,13 @@ def _walk(root: str, prefix: str, links: bool) -> Iterator[tuple[str, os.stat_re
                 if path.count("/") > MAX_DEPTH:
                     raise OddFileError(f"{path[:40]}…", "below too many directories")
                 yield from _walk(root, f"{path}/", links)
-            elif stat.S_ISREG(status.st_mode) or (links and stat.S_ISLNK(status.st_mode)):
-                yield path, status
-            else:
-                is_link = stat.S_ISLNK(status.st_mode)
-                raise OddFileError(path, "a symbolic link" if is_link else "neither a file nor a directory")
+                continue
+            is_link = stat.S_ISLNK(status.st_mode)
+            if is_link and not links:
+                raise OddFileError(path, "a symbolic link")
+            if not is_link and not stat.S_ISREG(status.st_mode):
+                raise OddFileError(path, "neither a file nor a directory")
+            yield path, status
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
@@ -65,23 +70,23 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def line(size: int, sha256: str) -> str:
-    """What counts of one file."""
+def listing_line(size: int, sha256: str) -> str:
+    """Return what a listing has of one file: its size in bytes and its SHA-256."""
     return f"{size} {sha256}"
 
 
 def listing(root: str, *, links: bool = False) -> dict[str, str]:
-    """What counts of each file below a directory, bytecode too: it is what Python runs."""
+    """Map each file below a directory to its line, bytecode too: that is what Python runs."""
     found = {}
     for path, status in walk(root, links=links):
         whole = os.path.join(root, path)
         is_link = stat.S_ISLNK(status.st_mode)
-        found[path] = f"-> {os.readlink(whole)}" if is_link else line(status.st_size, sha256_of(whole))
+        found[path] = f"-> {os.readlink(whole)}" if is_link else listing_line(status.st_size, sha256_of(whole))
     return found
 
 
 def digest(lines: Mapping[str, str]) -> str:
-    """One digest over all of a listing."""
+    """Return one digest, in hex, over the paths and lines of a listing."""
     whole = hashlib.sha256()
     for path in sorted(lines):
         whole.update(f"{path}\0{lines[path]}\0".encode(errors="surrogateescape"))
@@ -97,10 +102,10 @@ def read_pin(path: str) -> str | None:
         return None
 
 
-def why_not(root: str, pin: str, what: str, *, links: bool) -> str | None:
-    """Say what is wrong with a directory; None when it is the one that was recorded."""
+def why_changed(root: str, pin: str, what: str, *, links: bool) -> str | None:
+    """Say what is wrong with a directory; None when it is as root recorded it in the file `pin`."""
     recorded = read_pin(pin)
-    if not recorded:
+    if not recorded:  # an empty file would otherwise match nothing, and look like a change of the files
         return f"nothing is recorded of {what} to compare with"
     try:
         found = digest(listing(root, links=links))
@@ -118,25 +123,37 @@ def main() -> None:
     parser.add_argument("--environment-files", nargs=2, metavar=("PIN", "VENV"))
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
-    # The server's, which it takes up again: to stand by, or to answer. Without a handler they would kill the process.
+    # The server's own signals, to stand by or to answer, wait until it has handlers: without any they end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGUSR2))
-    why = why_not(options.model_files[1], options.model_files[0], "the model's directory", links=False)
-    if why is None and options.environment_files:
-        pin, venv = options.environment_files
-        why = why_not(venv, pin, "the environment", links=True)
+    why = _why_not_these(options.model_files, options.environment_files)
     if why is None:
         os.execv(options.command[0], options.command)  # noqa: S606 - the unit's own command, without a shell
-    said = "".join(one if one.isprintable() else "?" for one in f"{CHANGED}{why}; they are verified and made anew")
-    sys.stderr.write(f"{said}\n")
-    _notify(said)
+    sentence = f"{CHANGED}{why}; they are verified and made anew"
+    line = "".join(letter if letter.isprintable() else "?" for letter in sentence)  # a file's name may be anything
+    sys.stderr.write(f"{line}\n")
+    _notify(line)
     sys.exit(EX_CONFIG)
 
 
-def _notify(said: str) -> None:
+def _why_not_these(model_files: Sequence[str], environment_files: Sequence[str] | None) -> str | None:
+    """Say which directory changed since root recorded it; None when the server may start. Each is a pin and a path."""
+    pin, model = model_files
+    why = why_changed(model, pin, "the model's directory", links=False)
+    if why is None and environment_files:
+        pin, venv = environment_files
+        why = why_changed(venv, pin, "the environment", links=True)
+    return why
+
+
+def _notify(line: str) -> None:
+    """Tell systemd a status, without the product's own code: this program runs in the server's sandbox."""
     address = os.environ.get("NOTIFY_SOCKET", "")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-            notify.sendto(f"STATUS={said}".encode(), f"\0{address[1:]}" if address[0] == "@" else address)
+    if not address:
+        return
+    is_abstract = address.startswith("@")
+    target = f"\0{address[1:]}" if is_abstract else address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+        notify.sendto(f"STATUS={line}".encode(), target)
 
 
 if __name__ == "__main__":

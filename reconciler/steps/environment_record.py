@@ -32,41 +32,57 @@ class Complete(StrictModel):
     """Digest over the path, size and content of every file (link: its target), bytecode too."""
 
 
-def why_incomplete(environment: Path, wanted: str, pinned: str | None = None) -> str | None:
-    """Say what keeps an environment from being used; None when it is complete and as it was built.
+def why_incomplete(environment_dir: Path, expected_digest: str, pinned: str | None = None) -> str | None:
+    """Say why an environment cannot be used; None when it is complete and as it was built.
 
-    `pinned` is what root recorded of it: the record beside it belongs to whoever could change both.
+    `pinned` is the digest that root recorded of it: the record beside it belongs to a user who could change both.
     """
-    if why := why_not_alone(environment):
+    why = why_not_alone(environment_dir)
+    if why:
         return why
     try:
-        with (environment / COMPLETE).open("rb") as stream:
+        # A longer file is cut off, and so is no JSON any more.
+        with (environment_dir / COMPLETE).open("rb") as stream:
             record = Complete.model_validate_json(stream.read(MAX_RECORD_BYTES))
     except FileNotFoundError:
         return "was not built completely"
     except ValidationError:
         return "has a record that this product did not write"
-    if record.digest != wanted:
+    # Somebody may have moved another environment to this place.
+    if record.digest != expected_digest:
         return f"is another one ({record.digest})"
-    if not (environment / VENV / "bin" / "python").exists():
+    if not (environment_dir / VENV / "bin" / "python").exists():
         return f"has lost its interpreter {record.python}"
+    # Last, because it reads every file.
     try:
-        found = content(environment / VENV)
+        found = content(environment_dir / VENV)
     except OddFileError as odd:
         return f"is not what was built: {odd}"
-    if found != (record.entries, record.content) or pinned not in (None, record.content):
+    is_as_recorded = found == (record.entries, record.content)
+    is_as_pinned = pinned in (None, record.content)
+    if not is_as_recorded or not is_as_pinned:
         return "is not what was built: files were added, removed or changed"
     return None
 
 
-def record(environment: Path, wanted: str, python: str, packages: tuple[str, ...], server: str) -> Complete:
-    """Write the record durably; from here on the environment counts as complete."""
-    entries, listing = content(environment / VENV)
+def record(environment_dir: Path, identity: str, python: str, packages: tuple[str, ...], server: str) -> Complete:
+    """Write the record durably; from here on the environment counts as complete.
+
+    `identity`: the digest of what was asked for. `server`: the digest of the model server in it.
+    """
+    entries, content_digest = content(environment_dir / VENV)
     complete = Complete(
-        digest=wanted, python=python, packages=packages, modelserver=server, entries=entries, content=listing
+        digest=identity,
+        python=python,
+        packages=packages,
+        modelserver=server,
+        entries=entries,
+        content=content_digest,
     )
     replace_file(
-        environment / COMPLETE, json.dumps(complete.model_dump(mode="json", by_alias=True), indent=1).encode(), 0o644
+        environment_dir / COMPLETE,
+        json.dumps(complete.model_dump(mode="json", by_alias=True), indent=1).encode(),
+        0o644,
     )
     return complete
 

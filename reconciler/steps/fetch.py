@@ -8,78 +8,108 @@ from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.files.atomic import sync_directory, unfinished
 from reconciler.steps import manifest as manifests
 from reconciler.steps import tree
-from reconciler.steps.download import Wanted, download
+from reconciler.steps.download import FetchOrder, download
 from reconciler.steps.manifest import MANIFEST, MODEL, FileRecord, Manifest
 from reconciler.steps.requirements import read_environment
 from reconciler.steps.sole_access import why_not_alone
-from reconciler.steps.step_report import StepError, say
+from reconciler.steps.step_report import StepError, print_line
 
 INCOMING = ".incoming"
 
 
-def fetch(release: Path, want: Wanted, pinned: str | None = None) -> str:
-    """Make `release` hold the model version with its manifest; return what was done as a line for the status.
+def fetch(release_dir: Path, order: FetchOrder, pinned: str | None = None) -> str:
+    """Make `release_dir` hold the model version with its manifest; return a line for the status.
 
-    `pinned` is what root recorded when the version was first fetched: other files are not taken.
-    Repeating it is free, and interrupting it at any point leaves nothing that counts as fetched.
+    `pinned` is the digest that root recorded when the version was first fetched: other files are not accepted.
+    Invariant: an interruption at any point leaves nothing that counts as fetched. A repetition downloads nothing.
     """
-    present = _present(release, want, pinned)
-    if present is None:
-        before = _recorded(release, pinned)
-        _forget(release)
-        present = _describe(want, download(release / INCOMING, want), release / INCOMING)
-        if pinned not in (None, present.pin):
-            tree.remove(release / INCOMING)
-            raise StepError(
-                f"cannot use version {want.version} of {want.name}: the artifact store has other files than when it "
-                f"was first fetched here{_difference(before, present)}; register a new version, this one stays refused"
-            )
-        tree.sync_below(release)
-        (release / INCOMING).rename(release / MODEL)
-        sync_directory(release)
-        manifests.write(release, present)
-    elif (present.environment.digest == HOST_ENVIRONMENT, present.environment.pins is not None) != (
-        want.environment == HOST_ENVIRONMENT,
-        want.require_hashes,
-    ):
+    manifest = _present(release_dir, order, pinned)
+    if manifest is None:
+        manifest = _fetch_anew(release_dir, order, pinned)
+    elif not _has_ordered_environment(manifest, order):
         # Same bytes, another way to run them: nothing to download.
-        environment = read_environment(release / MODEL, want.environment, require_hashes=want.require_hashes)
-        present = present.model_copy(update={"environment": environment})
-        manifests.write(release, present)
-    words = f"fetched {len(present.files)} files, {human_size(present.size)}"
-    return status_lines.fetched(words, present.pin, present.environment.digest)
+        environment = read_environment(release_dir / MODEL, order.environment, require_hashes=order.require_hashes)
+        manifest = manifest.model_copy(update={"environment": environment})
+        manifests.write(release_dir, manifest)
+    words = f"fetched {len(manifest.files)} files, {human_size(manifest.size)}"
+    return status_lines.fetched(words, manifest.pin, manifest.environment.digest)
 
 
-def _present(release: Path, want: Wanted, pinned: str | None) -> Manifest | None:
+def _fetch_anew(release_dir: Path, order: FetchOrder, pinned: str | None) -> Manifest:
+    """Download the version, and write its manifest last: that is what makes it count as fetched."""
+    before = _recorded(release_dir, pinned)
+    _forget(release_dir)
+    sizes = download(release_dir / INCOMING, order)
+    manifest = _new_manifest(order, sizes, release_dir / INCOMING)
+    # A version is its files: a registry, or a store, that gives others later is not believed.
+    if pinned not in (None, manifest.pin):
+        tree.remove(release_dir / INCOMING)
+        raise StepError(
+            f"cannot use version {order.version} of {order.name}: the artifact store has other files than when it "
+            f"was first fetched here{_difference(before, manifest)}; register a new version, this one stays refused"
+        )
+    # The files are durable before they get their name, and the name before the manifest says that they are there.
+    tree.sync_below(release_dir)
+    (release_dir / INCOMING).rename(release_dir / MODEL)
+    sync_directory(release_dir)
+    manifests.write(release_dir, manifest)
+    return manifest
+
+
+def _has_ordered_environment(manifest: Manifest, order: FetchOrder) -> bool:
+    environment = manifest.environment
+    is_same_kind = (environment.digest == HOST_ENVIRONMENT) == (order.environment == HOST_ENVIRONMENT)
+    has_same_hashes = (environment.pins is not None) == order.require_hashes
+    return is_same_kind and has_same_hashes
+
+
+def _present(release_dir: Path, order: FetchOrder, pinned: str | None) -> Manifest | None:
     """Return the manifest when this version is there already, with every file as it was fetched."""
     try:
-        if why := why_not_alone(release):
-            say(f"fetching again: the release {why}")
+        why = why_not_alone(release_dir)
+        if why:
+            print_line(f"fetching again: the release {why}")
             return None
-        found = manifests.read(release)
-        same = (found.name, found.version, found.source) == (want.name, want.version, want.source)
-        sizes = {path: record.size for path, record in found.files.items()}
-        if not same or tree.regular_files(release / MODEL) != sizes:
+        manifest = manifests.read(release_dir)
+        if not _is_of(manifest, order) or not _has_its_sizes(manifest, release_dir / MODEL):
             return None
-        digests = {path: record.sha256 for path, record in found.files.items()}
-        changed = [path for path, digest in digests.items() if tree.sha256_of(release / MODEL / path) != digest]
+        changed = _first_changed(manifest, release_dir / MODEL)
         if changed:
-            say(f"fetching again: {changed[0]} is not what was fetched")
-        return None if changed or pinned not in (None, found.pin) else found
+            print_line(f"fetching again: {changed} is not what was fetched")
+            return None
+        # Root's record counts more than a manifest that belongs to the user of the step.
+        return manifest if pinned in (None, manifest.pin) else None
     except FileNotFoundError:
         return None
     except StepError as damaged:
-        say(f"fetching again: {damaged}")
+        print_line(f"fetching again: {damaged}")
         return None
 
 
-def _recorded(release: Path, pinned: str | None) -> Manifest | None:
-    """The manifest of the first fetch, if it is still here."""
+def _is_of(manifest: Manifest, order: FetchOrder) -> bool:
+    """Whether a manifest is of the ordered version: a registry that was set up anew gives its number to another one."""
+    return (manifest.name, manifest.version, manifest.source) == (order.name, order.version, order.source)
+
+
+def _has_its_sizes(manifest: Manifest, model: Path) -> bool:
+    sizes = {path: record.size for path, record in manifest.files.items()}
+    return tree.regular_files(model) == sizes
+
+
+def _first_changed(manifest: Manifest, model: Path) -> str | None:
+    for path, record in manifest.files.items():
+        if tree.sha256_of(model / path) != record.sha256:
+            return path
+    return None
+
+
+def _recorded(release_dir: Path, pinned: str | None) -> Manifest | None:
+    """Return the manifest of the first fetch, if it is still here, to name a file that differs now."""
     try:
-        found = manifests.read(release)
+        manifest = manifests.read(release_dir)
     except (FileNotFoundError, StepError):
         return None
-    return found if found.pin == pinned else None
+    return manifest if manifest.pin == pinned else None
 
 
 def _difference(before: Manifest | None, now: Manifest) -> str:
@@ -87,22 +117,23 @@ def _difference(before: Manifest | None, now: Manifest) -> str:
     if before is None:
         return ""
     paths = before.files.keys() | now.files.keys()
-    return f" ({min(path for path in paths if before.files.get(path) != now.files.get(path))})"
+    differing = [path for path in paths if before.files.get(path) != now.files.get(path)]
+    return f" ({min(differing)})"
 
 
-def _forget(release: Path) -> None:
+def _forget(release_dir: Path) -> None:
     # The manifest goes first: without it nothing else counts.
     for leftover in (MANIFEST, unfinished(Path(MANIFEST)), MODEL, INCOMING):
-        tree.remove(release / leftover)
-    sync_directory(release)
+        tree.remove(release_dir / leftover)
+    sync_directory(release_dir)
 
 
-def _describe(want: Wanted, sizes: dict[str, int], model: Path) -> Manifest:
+def _new_manifest(order: FetchOrder, sizes: dict[str, int], model: Path) -> Manifest:
     records = {path: FileRecord(sha256=tree.sha256_of(model / path), size=size) for path, size in sizes.items()}
     return Manifest(
-        name=want.name,
-        version=want.version,
-        source=want.source,
+        name=order.name,
+        version=order.version,
+        source=order.source,
         files=records,
-        environment=read_environment(model, want.environment, require_hashes=want.require_hashes),
+        environment=read_environment(model, order.environment, require_hashes=order.require_hashes),
     )

@@ -14,29 +14,31 @@ _HASH = re.compile(r"\s--hash=(sha256:[0-9a-f]{64})(?=\s|$)")
 
 
 def logical_lines(text: str) -> list[str]:
-    """Join what a backslash continues, and leave out comments and empty lines."""
+    """Split a requirements file into its lines: continued ones joined, without comments and empty lines."""
     joined = re.sub(r"[ \t]*\\\r?\n[ \t]*", " ", text)
     lines = [line.strip() for line in re.sub(r"(^|\s)#.*", "", joined, flags=re.MULTILINE).splitlines()]
     return [line for line in lines if line]
 
 
 def hashed(line: str) -> tuple[str, tuple[str, ...]]:
-    """Take a requirement and its hashes apart."""
+    """Split a line into its requirement and its hashes, which are sorted and without repetition."""
     return _HASH.sub("", line).strip(), tuple(sorted(set(_HASH.findall(line))))
 
 
-def canonical(line: str) -> str:
-    """Write a requirement so that the order of its hashes makes no difference.
+def with_sorted_hashes(line: str) -> str:
+    """Write a requirement so that the order of its hashes makes no difference to the environment's digest.
 
-    Raises StepError where a hash would count for nothing: one version has files, a range of them has not.
+    Raises StepError if the requirement has hashes and does not name one version: a range has no fixed files.
     """
     requirement, hashes = hashed(line)
-    if hashes and (not _names_one_version(requirement) or len(hashes) > MAX_HASHES):
+    if not hashes:
+        return requirement
+    if not _names_one_version(requirement) or len(hashes) > MAX_HASHES:
         raise StepError(
             f"cannot use the model's requirement {requirement[:120]!r}: hashes (at most {MAX_HASHES}) go with one "
             "version, such as name==1.2.3; log the model again with it"
         )
-    return " ".join([requirement, *(f"--hash={one}" for one in hashes)])
+    return " ".join([requirement, *(f"--hash={digest}" for digest in hashes)])
 
 
 def refuse_unhashed(requirements: tuple[str, ...]) -> None:
@@ -57,22 +59,35 @@ def server_pins(package: Path) -> Path:
 
 
 def server_needs(requirements: tuple[str, ...], package: Path) -> tuple[list[str], list[str]]:
-    """Return what is to be installed for the server beside the model's own, and the hashes that may be needed for that.
+    """Return the lines to install for the server beside the model's own, and the lines with hashes of their needs.
 
-    What the model lists itself it gets in its own version. Raises StepError when that one does not do for the server.
+    A package that the model lists itself is installed in the model's version. Raises StepError when the server cannot
+    use that version.
     """
+    # A line with a marker may not apply here, so the server brings that package itself.
     own = {_name(line): line for line in requirements if ";" not in line}
-    direct = {}
-    for line in logical_lines((package / "requirements.txt").read_text()):
-        name, need = _name(line), Requirement(line)
-        direct[name] = need
-        if name in own and not need.specifier.contains(_version(own[name]), prereleases=True):
-            raise StepError(
-                f"cannot build the environment: the model's requirements contradict what the server itself needs "
-                f"({need}): they have {hashed(own[name])[0]}; log the model with another version"
-            )
-    known = [line for line in logical_lines(server_pins(package).read_text()) if _name(line) not in own]
-    return [line for line in known if _name(line) in direct], [line for line in known if _name(line) not in direct]
+    direct = {_name(line): Requirement(line) for line in logical_lines((package / "requirements.txt").read_text())}
+    for name, need in direct.items():
+        if name in own:
+            _refuse_contradiction(need, own[name])
+    to_install: list[str] = []
+    hashes_only: list[str] = []
+    # The lock lists more than is needed beside most models: uv takes from the second list only what it needs.
+    for line in logical_lines(server_pins(package).read_text()):
+        name = _name(line)
+        if name in own:
+            continue
+        (to_install if name in direct else hashes_only).append(line)
+    return to_install, hashes_only
+
+
+def _refuse_contradiction(need: Requirement, own: str) -> None:
+    """Raise StepError when the version that the model lists itself does not do for the server."""
+    if not need.specifier.contains(_version(own), prereleases=True):
+        raise StepError(
+            f"cannot build the environment: the model's requirements contradict what the server itself needs "
+            f"({need}): they have {hashed(own)[0]}; log the model with another version"
+        )
 
 
 def _names_one_version(requirement: str) -> bool:
@@ -80,7 +95,11 @@ def _names_one_version(requirement: str) -> bool:
         specifiers = [*Requirement(requirement).specifier]
     except InvalidRequirement:
         return False
-    return len(specifiers) == 1 and specifiers[0].operator in ("==", "===") and "*" not in specifiers[0].version
+    if len(specifiers) != 1:
+        return False
+    specifier = specifiers[0]
+    is_equality = specifier.operator in ("==", "===")
+    return is_equality and "*" not in specifier.version
 
 
 def _name(line: str) -> str:

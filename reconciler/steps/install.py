@@ -1,4 +1,4 @@
-"""Install: have uv make an empty environment and put packages into it, and say whose requirements stand in the way."""
+"""Installs packages into a new environment with uv, and says whose requirements contradict each other."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def make(venv: Path, python: str, room: Room) -> Fresh:
     try:
         uv.run("venv", "--no-project", "--relocatable", "--python", python, str(venv), room=room)
     except uv.UvError as error:
-        raise uv.explain(error, "the model's requirements", uv.Sources()) from error
+        raise uv.as_step_error(error, "the model's requirements", uv.Sources()) from error
     return intact.look_at(venv)
 
 
@@ -44,7 +44,7 @@ def install(fresh: Fresh, wanted: Environment, python: str, sources: uv.Sources,
     except uv.UvError as error:
         if uv.is_conflict(error):
             _blame_the_server(error, python, server, sources, login, room)
-        raise uv.explain(error, "the model's requirements", sources) from error
+        raise uv.as_step_error(error, "the model's requirements", sources) from error
 
 
 def _blame_the_server(

@@ -1,4 +1,4 @@
-"""What makes an environment one stays as uv made it, whatever files the packages in it bring."""
+"""Refuses packages that change the environment itself: the interpreter, its configuration, its library."""
 
 import os
 import re
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.steps.check_files import OddFileError, line, listing, sha256_of, walk
+from reconciler.steps.check_files import OddFileError, listing, listing_line, sha256_of, walk
 from reconciler.steps.step_report import StepError
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 _PYTHON = re.compile(r"bin/(python[0-9.]*t?|pyvenv\.cfg)|pyvenv\.cfg")
-"""Where Python itself, and whoever starts it, looks when it starts."""
+"""Files that decide which Python starts, and with which library."""
 
 
 @dataclass(frozen=True)
@@ -21,24 +21,24 @@ class Fresh:
 
     venv: Path
     made: Mapping[str, str]
-    """What counts of each file and link that is there."""
+    """By path, the line of each file and link that is there, as a listing has it."""
     library: str
     """The directory in which Python would look for its own library, as a relative path such as `lib/python3.11`."""
 
     @property
     def packages(self) -> Path:
-        """Where packages are put."""
+        """The directory of packages in the environment."""
         return self.venv / self.library / "site-packages"
 
 
 def look_at(venv: Path) -> Fresh:
-    """Note what uv made."""
+    """Note what uv made, before anything is installed."""
     library = next((venv / "lib").glob("python3.*"))
     return Fresh(venv, listing(str(venv), links=True), str(library.relative_to(venv)))
 
 
 def refuse_changes(fresh: Fresh) -> None:
-    """Raise StepError when something that was installed is not beside but in place of what makes the environment.
+    """Raise StepError when a package replaced or changed a part of the environment itself.
 
     No file is opened but those that uv made. Packages may bring `.pth` files, `sitecustomize.py` and bytecode: these
     run where an interpreter starts with the environment, which is in the server's sandbox and nowhere else.
@@ -50,27 +50,31 @@ def refuse_changes(fresh: Fresh) -> None:
             f"cannot build the environment: {odd}; log the model without the package that brings it"
         ) from odd
     for path, status in there.items():
-        if path not in fresh.made and (why := _why_not(path, status, fresh.library)):
+        why = _why_not_beside(path, status, fresh.library) if path not in fresh.made else None
+        if why:
             raise _refused(fresh, path, why)
+    # The record of a package could claim anything, so the files themselves are compared.
     for path, made in fresh.made.items():
-        if path not in there or _line(fresh.venv / path, there[path]) != made:
+        if path not in there or _made_line(fresh.venv / path, there[path]) != made:
             raise _refused(fresh, path, "belongs to the environment itself")
     if not fresh.packages.is_dir():
         raise _refused(fresh, fresh.library, "has to be a directory")
 
 
-def _line(path: Path, status: os.stat_result) -> str:
-    """What counts of one file or link, as in a listing."""
-    return f"-> {path.readlink()}" if stat.S_ISLNK(status.st_mode) else line(status.st_size, sha256_of(path))
+def _made_line(path: Path, status: os.stat_result) -> str:
+    """Return the line of one file or link, as a listing has it."""
+    return f"-> {path.readlink()}" if stat.S_ISLNK(status.st_mode) else listing_line(status.st_size, sha256_of(path))
 
 
-def _why_not(path: str, status: os.stat_result, library: str) -> str | None:
-    """Say why a package may not bring this; None when it may."""
+def _why_not_beside(path: str, status: os.stat_result, library: str) -> str | None:
+    """Say why a package may not bring a file at this path; None when it may."""
     if stat.S_ISLNK(status.st_mode):
         return "is a link"
     if _PYTHON.fullmatch(path):
         return "says which Python runs"
-    if path.startswith(f"{library}/") and not path.startswith(f"{library}/site-packages/"):
+    is_in_library = path.startswith(f"{library}/")
+    is_of_packages = path.startswith(f"{library}/site-packages/")
+    if is_in_library and not is_of_packages:
         return "is in the place of Python's own library"
     return None
 
@@ -85,7 +89,7 @@ def _refused(fresh: Fresh, path: str, why: str) -> StepError:
 
 
 def _owner(fresh: Fresh, path: str) -> str | None:
-    """Name the package whose own record lists a path; the record is the package's word, for a sentence only."""
+    """Name the package whose own record lists a path. The package wrote the record: good enough for a sentence only."""
     for info in sorted(fresh.packages.glob("*.dist-info")):
         try:
             descriptor = os.open(info / "RECORD", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -93,8 +97,16 @@ def _owner(fresh: Fresh, path: str) -> str | None:
             continue  # it has none, or none that is a file
         with os.fdopen(descriptor, "rb") as record:
             text = record.read(MAX_RECORD_BYTES).decode(errors="replace")
-        entries = (line.partition(",")[0].strip('"') for line in text.splitlines())
-        listed = (os.path.normpath(f"{fresh.library}/site-packages/{entry}") for entry in entries)
-        if any(one == path or one.replace("lib64/", "lib/", 1) == path for one in listed):
+        if path in _listed_in(text, fresh.library):
             return info.name.removesuffix(".dist-info").replace("-", "==", 1)
     return None
+
+
+def _listed_in(record: str, library: str) -> set[str]:
+    """Read the paths that a package's record lists, as paths in the environment; `lib64` is a link to `lib`."""
+    listed: set[str] = set()
+    for line in record.splitlines():
+        entry = line.partition(",")[0].strip('"')
+        path = os.path.normpath(f"{library}/site-packages/{entry}")
+        listed |= {path, path.replace("lib64/", "lib/", 1)}
+    return listed

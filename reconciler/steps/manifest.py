@@ -1,4 +1,4 @@
-"""The manifest of a release: what was fetched and which environment it needs; written last, it means complete."""
+"""The manifest of a release: its files and the environment that it needs. Written last, it means complete."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -9,32 +9,41 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 from reconciler.core.text.strict import StrictModel
 from reconciler.core.units.names import ENVIRONMENT_PATTERN, HOST_ENVIRONMENT, DeployableName
 from reconciler.files.atomic import replace_file
-from reconciler.steps.check_files import digest, line
+from reconciler.steps.check_files import digest, listing_line
 from reconciler.steps.step_report import StepError
 
 MANIFEST = "manifest.json"
 MODEL = "model"
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+MAX_PARTS = 32
+MAX_PATH_BYTES = 1024
+MAX_NAME_BYTES = 255
+"""Less than Linux and its file systems allow, so that no path fails half-way into a download."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 def _relative(path: str) -> str:
-    if why := why_not_a_path(path):
+    why = why_not_a_path(path)
+    if why:
         raise ValueError(why)
     return path
 
 
 def why_not_a_path(path: str) -> str | None:
-    """Say what is wrong with a relative path that somebody else chose; None when it stays inside and is harmless."""
+    """Say what is wrong with a path that somebody else chose; None when it stays below a directory and is harmless."""
     parts = PurePosixPath(path).parts
-    if not path or path.startswith("/") or ".." in parts or "/".join(parts) != path:
+    is_relative = path != "" and not path.startswith("/")
+    is_plain = "/".join(parts) == path  # no "//", no "/./", no "/" at its end: one file has one name
+    if not is_relative or not is_plain or ".." in parts:
         return "it leads out of the model's directory"
+    # It is shown in sentences and logs.
     if not path.isprintable():
         return "it has characters that cannot be shown"
-    if len(parts) > 32 or len(path.encode()) > 1024 or any(len(part.encode()) > 255 for part in parts):
-        return "it is too long"
-    return None
+    longest_part = max(len(part.encode()) for part in parts)
+    is_deep = len(parts) > MAX_PARTS
+    is_long = len(path.encode()) > MAX_PATH_BYTES or longest_part > MAX_NAME_BYTES
+    return "it is too long" if is_deep or is_long else None
 
 
 class FileRecord(StrictModel):
@@ -69,7 +78,7 @@ class Manifest(StrictModel):
     @property
     def pin(self) -> str:
         """One digest over path, size and content of all files."""
-        return digest({path: line(record.size, record.sha256) for path, record in self.files.items()})
+        return digest({path: listing_line(record.size, record.sha256) for path, record in self.files.items()})
 
     @property
     def size(self) -> int:
@@ -77,12 +86,13 @@ class Manifest(StrictModel):
         return sum(record.size for record in self.files.values())
 
 
-def read(release: Path) -> Manifest:
+def read(release_dir: Path) -> Manifest:
     """Read a release's manifest.
 
     Raises FileNotFoundError when there is none, StepError when it is not one.
     """
-    path = release / MANIFEST
+    path = release_dir / MANIFEST
+    # The user of the step owns it and could write anything.
     with path.open("rb") as stream:
         raw = stream.read(MAX_MANIFEST_BYTES + 1)
     try:
@@ -93,7 +103,7 @@ def read(release: Path) -> Manifest:
         raise StepError(f"cannot use {path}: it is not a manifest of this product; fetch the model again") from error
 
 
-def write(release: Path, manifest: Manifest) -> None:
+def write(release_dir: Path, manifest: Manifest) -> None:
     """Write the manifest durably; from here on the release counts as fetched."""
     document = manifest.model_dump(mode="json", by_alias=True)
-    replace_file(release / MANIFEST, json.dumps(document, indent=1, sort_keys=True).encode(), 0o644)
+    replace_file(release_dir / MANIFEST, json.dumps(document, indent=1, sort_keys=True).encode(), 0o644)

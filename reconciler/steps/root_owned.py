@@ -1,4 +1,4 @@
-"""Whether a file, such as a program that the host names, is one that nobody but root can change."""
+"""Tells whether nobody but root can change a file, such as a program that the host's settings name."""
 
 import os
 import shlex
@@ -9,7 +9,7 @@ _CORRECT = "correct fetch.verify_command"
 
 
 def why_not_roots(program: str) -> tuple[str, str] | None:
-    """Say why it is no program that root alone can change, and what to do; None when it is one."""
+    """Say why a path is no program that only root can change, and what mends it; None when it is one."""
     if not program.startswith("/"):
         return "is no absolute path", _CORRECT
     try:
@@ -17,7 +17,8 @@ def why_not_roots(program: str) -> tuple[str, str] | None:
         status = Path(real).stat()
         if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111:
             return "is not a program", _CORRECT
-        if changeable := others_can_change(program):
+        changeable = others_can_change(program)
+        if changeable:
             name = shlex.quote(changeable)
             return f"can be changed by others than root, at {changeable}", f"chown root {name} && chmod go-w {name}"
     except OSError as error:
@@ -33,12 +34,16 @@ def others_can_change(path: str) -> str | None:
     real = os.path.realpath(path, strict=True)
     # A name in a directory of others leads where they like; in a sticky one root's own names stay as they are.
     chain = {Path(real), *Path(real).parents, *Path(os.path.normpath(path)).parents}
-    return next((str(one) for one in sorted(chain) if is_open(one.stat(), sticky_is_closed=True)), None)
+    return next((str(link) for link in sorted(chain) if is_open(link.stat(), sticky_is_closed=True)), None)
 
 
 def is_open(status: os.stat_result, *, sticky_is_closed: bool = False) -> bool:
     """Whether others than root can change what is there; a link itself never."""
     if status.st_uid != 0:
         return True
-    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX and sticky_is_closed
-    return bool(status.st_mode & 0o022) and not sticky and not stat.S_ISLNK(status.st_mode)
+    if stat.S_ISLNK(status.st_mode):
+        return False  # its mode means nothing
+    is_sticky_directory = stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_ISVTX)
+    if is_sticky_directory and sticky_is_closed:
+        return False
+    return bool(status.st_mode & 0o022)

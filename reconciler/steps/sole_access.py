@@ -1,7 +1,7 @@
-"""Whether a directory is its owner's alone: nobody else can change what is in it, and nobody has it open to change it.
+"""Tells whether only its owner can change a directory: by its modes, by second names, by files that are open.
 
-A directory changes hands when systemd gives it to the user of the next step. Who had it before may have kept something:
-a file that is open, a second name for one, a mode that lets everybody in.
+A directory changes hands when systemd gives it to the user of the next step. The user before may have kept a way in: an
+open file, a second name of one, a mode that lets everybody write.
 """
 
 import errno
@@ -18,7 +18,7 @@ _NO_LEASES = (errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 def why_not_alone(root: Path) -> str | None:
     """Say who else could change something at or below a directory; None when nobody could, or there is no directory.
 
-    Whoever owns it should be the one to ask, and as long as nobody else is let in the answer holds.
+    Call it as the owner. The answer holds as long as the owner lets nobody else in.
     """
     try:
         top = root.lstat()
@@ -26,29 +26,34 @@ def why_not_alone(root: Path) -> str | None:
         return None
     for path, status in ((str(root), top), *_below(str(root))):
         shown = os.path.relpath(path, root.parent)
+        # An owner can always let himself in again, so one other owner is enough.
         if status.st_uid != os.geteuid():
             return f"belongs to more than one user ({shown!r})"
         if stat.S_ISLNK(status.st_mode):
             continue  # nobody writes to one, and another name for it changes nothing
         if status.st_mode & OTHERS_MAY_WRITE:
             return f"can be changed by others than its owner ({shown!r})"
-        if stat.S_ISREG(status.st_mode):
-            if status.st_nlink > 1:
-                return f"has a file with a second name elsewhere ({shown!r})"
-            if _is_open_for_writing(path):
-                return f"has a file that somebody has open for writing ({shown!r})"
+        if not stat.S_ISREG(status.st_mode):
+            continue
+        # The other name may be in a directory that is not looked at.
+        if status.st_nlink > 1:
+            return f"has a file with a second name elsewhere ({shown!r})"
+        if _is_open_for_writing(path):
+            return f"has a file that somebody has open for writing ({shown!r})"
     return None
 
 
 def shut_out(root: Path) -> None:
     """Let nobody but the owner write to a directory and what is below it: installers leave locks that all may."""
     for path, status in ((str(root), root.lstat()), *_below(str(root))):
-        if status.st_mode & OTHERS_MAY_WRITE and not stat.S_ISLNK(status.st_mode):
+        if stat.S_ISLNK(status.st_mode):
+            continue
+        if status.st_mode & OTHERS_MAY_WRITE:
             Path(path).chmod(stat.S_IMODE(status.st_mode) & ~OTHERS_MAY_WRITE)
 
 
 def knows_leases(path: Path) -> bool:
-    """Tell whether the file system can say who has a file open for writing; where it cannot, nobody is seen."""
+    """Tell whether the file system can say that a file is open for writing; where it cannot, no writer is seen."""
     return _lease(str(path)) not in _NO_LEASES
 
 
@@ -66,8 +71,9 @@ def _is_open_for_writing(path: str) -> bool:
 
 
 def _lease(path: str) -> int:
-    """Ask for a read lease and give it back: the kernel refuses one as long as a writable descriptor, or a writable
-    mapping of one, is left anywhere. Gives the errno, 0 when it was given.
+    """Ask for a read lease and give it back; return the errno, 0 when it was given.
+
+    The kernel refuses a lease as long as a writable descriptor, or a writable mapping of one, is left anywhere.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

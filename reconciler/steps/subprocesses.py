@@ -1,4 +1,4 @@
-"""Programs that a step starts: stopped when the disk has no more room for them, and nothing of them goes on running."""
+"""Runs programs of a step: stops them when the disk gets full, and ends every process that they leave behind."""
 
 import ctypes
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.core.text.sizes import human_size
-from reconciler.steps.step_report import StepError, say
+from reconciler.steps.step_report import StepError, print_line
 
 _LOOK = 0.1
 """Seconds between two looks at the room that is left."""
@@ -28,16 +28,17 @@ class Room:
         status = os.statvfs(self.directory)
         if status.f_bavail * status.f_frsize < self.keep_free:
             return f"less than the {human_size(self.keep_free)} that stay free on this host would be left"
-        # A hundred thousand empty files need hardly any bytes. File systems without a fixed number say 0.
-        if self.keep_free and status.f_favail * 100 < status.f_files:
+        # A hundred thousand empty files need hardly any bytes. File systems without a fixed number of files say 0.
+        has_few_inodes = status.f_favail * 100 < status.f_files
+        if self.keep_free and has_few_inodes:
             return "its files are so many that this host's file system would have no room for more"
         return None
 
 
 def adopt() -> None:
-    """Become the parent of whatever loses its own below this process, and closed to other processes of the same user.
+    """Become the parent of orphans below this process, and close it to other processes of the same user.
 
-    So nothing that a program leaves behind gets away from `end_all`, and nothing reads this process's secrets.
+    So no process that a program leaves behind gets away from `end_all`, and none reads this process's secrets.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     for option, value in ((_PR_SET_CHILD_SUBREAPER, 1), (_PR_SET_DUMPABLE, 0)):
@@ -46,7 +47,7 @@ def adopt() -> None:
 
 
 def end_all() -> None:
-    """Kill everything below this process, and return when nothing of it is left; adopt() was called before."""
+    """Kill all processes below this one, and return when none is left. Call `adopt` before."""
     ended = 0
     while True:
         try:
@@ -62,13 +63,13 @@ def end_all() -> None:
                 continue  # it ended by itself
             ended += 1
     if ended:
-        say(f"processes that were left behind and are ended now: {ended}")
+        print_line(f"processes that were left behind and are ended now: {ended}")
 
 
 def run(
     command: Sequence[str | Path], *, room: Room, environment: Mapping[str, str], descriptors: Sequence[int] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program in the room's directory to its end, and end what it leaves behind.
+    """Run a program in the room's directory to its end, and end every process that it leaves behind.
 
     Raises StepError when it takes the room that stays free; FileNotFoundError when there is no such program.
     """
@@ -93,11 +94,13 @@ def run(
                 short = short or room.why_short()
                 if short:
                     process.kill()
-                if process.poll() is not None:
-                    end_all()  # what it left behind holds its output open
+                has_ended = process.poll() is not None
+                if has_ended:
+                    end_all()  # a process that it left behind holds its output open
     finally:
         end_all()
-    if short := short or room.why_short():
+    short = short or room.why_short()  # it may have filled the disk after the last look
+    if short:
         raise StepError(
             f"cannot build the environment: {short}; make room on the host, or log the model with smaller packages"
         )
@@ -105,7 +108,7 @@ def run(
 
 
 def _children() -> list[int]:
-    """List the processes whose parent this one is, hidden ones too."""
+    """List the children of this process, hidden ones too: /proc may hide processes of other users."""
     children: list[int] = []
     for task in Path("/proc/self/task").iterdir():
         try:

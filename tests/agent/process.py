@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
-from reconciler.agent.poll import run
+from reconciler.agent.poll import run_agent
 from reconciler.settings.load import load
 config = Path(sys.argv[1])
-run(load(config), config, registry_file=Path(sys.argv[2]), status=Path(sys.argv[3]))
+run_agent(load(config), config, registry_file=Path(sys.argv[2]), status=Path(sys.argv[3]))
 """
 
 

@@ -167,7 +167,7 @@ DAMAGES = {
     ),
     "unit changed behind systemd's back": Damage(
         f"echo '# changed' >>/usr/local/lib/systemd/system/{AGENT}",
-        rf"the unit of {AGENT} was changed and systemd goes by the old one",
+        rf"the unit of {AGENT} was changed and systemd still uses the old one",
         f"systemctl daemon-reload && systemctl restart {AGENT}",
     ),
     "reconciler hangs and its status is gone": Damage(

@@ -233,7 +233,7 @@ def test_the_good_version_comes_back_though_a_disk_takes_nothing(site: Site, fau
 def _is_told(site: Site) -> None:
     """Hold that people are told what is not written down, and where to make room."""
     command = "reconciler status; systemctl show -P StatusText mlflow-reconciler"
-    words = "cannot write down what must not be forgotten: /var/lib/mlflow-reconciler/"
+    words = "cannot save the ledger: /var/lib/mlflow-reconciler/"
 
     def told() -> str | None:
         said = site.host.output(command)

@@ -16,12 +16,15 @@ from reconciler.apply.render import Renderer
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.state.status import DeploymentStatus, Status
 from reconciler.core.units import names
-from reconciler.daemon.one_pass import Clock, Reconciler
+from reconciler.daemon.action_runner import ActionRunner
+from reconciler.daemon.clock import Clock
+from reconciler.daemon.notes import Notes
+from reconciler.daemon.one_pass import Reconciler
 from reconciler.daemon.operators import OperatorDesk
 from reconciler.daemon.publish import StatusPublisher
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
-from reconciler.files.request_inbox import Requests
+from reconciler.files.request_inbox import RequestInbox
 from reconciler.files.snapshot_file import Snapshots
 from reconciler.settings.model import DeploySettings, PolicySettings, Settings
 from tests.fakes.systemd import Behaviour, FakeSystemd
@@ -71,15 +74,18 @@ class World:
         files = UnitFiles(self.etc, self.state / "rendered")
         ledger = LedgerFile(self.state / "ledger.json")
         snapshots = Snapshots(self.directory / "registry.json", self.state / "snapshot.json", os.getuid)
+        requests = RequestInbox(self.state / "requests", os.getuid())
+        publisher = StatusPublisher(self.directory / "status.json", lambda: self.now, lambda: "")
+        notes = Notes(Clock(lambda: self.now, lambda: 1.0, lambda: self.now))
         self.reconciler = Reconciler(
             systemd=self.systemd,
             files=files,
-            executor=Executor(self.systemd, files, RENDERER, ledger),
             snapshots=snapshots,
             ledger=ledger,
-            desk=OperatorDesk(Requests(self.state / "requests", os.getuid()), HistoryFile(self.state / "history.json")),
-            publisher=StatusPublisher(self.directory / "status.json", lambda: self.now, lambda: ""),
-            chance=Clock(lambda: self.now, lambda: 1.0, lambda: self.now),
+            desk=OperatorDesk(requests, HistoryFile(self.state / "history.json")),
+            publisher=publisher,
+            notes=notes,
+            runner=ActionRunner(Executor(self.systemd, files, RENDERER, ledger), publisher, notes),
             settings=self.settings,
         )
         return self.reconciler

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from reconciler.cli.main import app
-from reconciler.cli.times import MomentError, after, moment
+from reconciler.cli.times import MomentError, moment_after, parse_moment
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
 from reconciler.core.state.history import Sighting, observed
 from reconciler.core.state.ledger import Agreed, Ledger, Record
@@ -22,8 +22,8 @@ from reconciler.core.units.names import ReleaseId
 from reconciler.files import history_file, request_client, status_file
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
-from reconciler.files.request_client import Asker
-from reconciler.files.request_inbox import Requests
+from reconciler.files.request_client import RequestClient
+from reconciler.files.request_inbox import RequestInbox
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 R3, R4 = ReleaseId("3.00000003"), ReleaseId("4.00000004")
@@ -39,7 +39,7 @@ def run(*words: str) -> Result:
 @pytest.fixture
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
     """What a reconciler remembers that answers while the command waits; root types."""
-    requests = Requests(tmp_path / "requests", os.getuid())
+    requests = RequestInbox(tmp_path / "requests", os.getuid())
     ledger = LedgerFile(tmp_path / "ledger.json")
     ledger.write(Ledger(schema=1).with_record("x", Record(good=R4, before=(R3,))))
     facts = RequestContext(
@@ -50,7 +50,9 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
     def answer(_seconds: float) -> None:
         requests.serve(ledger, lambda _ledger: facts, datetime.now(UTC))
 
-    monkeypatch.setattr(request_client, "Asker", lambda: Asker(tmp_path / "requests", os.getuid(), pause=answer))
+    monkeypatch.setattr(
+        request_client, "RequestClient", lambda: RequestClient(tmp_path / "requests", os.getuid(), pause=answer)
+    )
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("SUDO_USER", "jane")
     return ledger
@@ -59,7 +61,9 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
 @pytest.fixture
 def no_reconciler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody answers; root types."""
-    monkeypatch.setattr(request_client, "Asker", lambda: Asker(tmp_path / "requests", os.getuid(), deadline=0.0))
+    monkeypatch.setattr(
+        request_client, "RequestClient", lambda: RequestClient(tmp_path / "requests", os.getuid(), deadline=0.0)
+    )
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
 
@@ -135,7 +139,9 @@ def test_where_no_reconciler_runs_the_command_says_so(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_reconciler")
 def test_where_nothing_is_installed_the_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has made a directory in which it could look for requests."""
-    monkeypatch.setattr(request_client, "Asker", lambda: Asker(tmp_path / "none" / "requests", os.getuid()))
+    monkeypatch.setattr(
+        request_client, "RequestClient", lambda: RequestClient(tmp_path / "none" / "requests", os.getuid())
+    )
     done = run("retry", "x")
     assert done.exit_code == 1
     assert done.stderr == "cannot retry x: the reconciler does not run; see systemctl status mlflow-reconciler\n"
@@ -192,23 +198,23 @@ SPANS = {
 @pytest.mark.parametrize("span", list(SPANS))
 def test_a_span_is_read(span: str) -> None:
     """Of one unit or several."""
-    assert after(span, NOW) == NOW + SPANS[span]
+    assert moment_after(span, NOW) == NOW + SPANS[span]
 
 
 @pytest.mark.parametrize("span", ["2", "h", "0h", "-1h", "2h soon", "1.5h", "999999w", "٣h"])
 def test_another_span_is_refused(span: str) -> None:
     """With what it should be."""
     with pytest.raises(MomentError, match=r"should be a span|longer than"):
-        after(span, NOW)
+        moment_after(span, NOW)
 
 
 def test_a_moment_is_read_in_the_hosts_time_zone_unless_it_names_one() -> None:
     """A date alone is its first second."""
-    assert moment("2026-11-25T12:00+00:00") == moment("2026-11-25T13:00+01:00") == NOW
-    assert moment("2026-11-25") == datetime(2026, 11, 25).astimezone()
-    assert moment("2026-11-25 12:00").tzinfo == UTC
+    assert parse_moment("2026-11-25T12:00+00:00") == parse_moment("2026-11-25T13:00+01:00") == NOW
+    assert parse_moment("2026-11-25") == datetime(2026, 11, 25).astimezone()
+    assert parse_moment("2026-11-25 12:00").tzinfo == UTC
     with pytest.raises(MomentError, match="should be a moment such as"):
-        moment("25.11.2026")
+        parse_moment("25.11.2026")
 
 
 def test_without_a_login_the_account_asks(ledger: LedgerFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +263,7 @@ def test_apply_has_nothing_to_say_when_nothing_is_held(publish: Callable[..., No
     done = run("apply")
     assert (done.exit_code, done.stdout) == (
         0,
-        "nothing is held back; what the registry selects is applied without being asked\n",
+        "nothing waits for confirmation; all changes apply automatically\n",
     )
 
 
@@ -301,7 +307,7 @@ def test_the_history_as_data_has_the_same_rows() -> None:
 def test_the_history_of_what_never_ran_says_so() -> None:
     """That is no failure."""
     done = run("history", "z")
-    assert (done.exit_code, done.stdout) == (0, "nothing of z ran here as far back as is remembered\n")
+    assert (done.exit_code, done.stdout) == (0, "no release of z served here, as far back as the history goes\n")
 
 
 @pytest.mark.parametrize(

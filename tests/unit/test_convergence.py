@@ -127,7 +127,7 @@ def kill_after(world: World, count: int) -> None:
         if number >= count:
             raise KilledError
 
-    world.new_reconciler().after_action = die
+    world.new_reconciler().runner.after_action = die
     try:
         for _ in range(3):
             world.reconciler.one_pass()
@@ -169,7 +169,7 @@ def forgive(world: World) -> None:
     ledger = world.reconciler.ledger
     for name, record in ledger.ledger.records.items():
         ledger.write(ledger.ledger.with_record(name, record.forgive()))
-        world.reconciler.memory = world.reconciler.memory.forgive(name)
+        world.reconciler.notes.memory = world.reconciler.notes.memory.forgive(name)
 
 
 def converge(history: list[tuple[str, object]], final: dict[str, int], kind: str) -> None:

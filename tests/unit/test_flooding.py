@@ -41,7 +41,7 @@ def running(world: World, version: int) -> str:
 def actions(world: World) -> list[act.Action]:
     """Collect what is done from now on."""
     done: list[act.Action] = []
-    world.reconciler.after_action = lambda _number, action: done.append(action)
+    world.reconciler.runner.after_action = lambda _number, action: done.append(action)
     return done
 
 

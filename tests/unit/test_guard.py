@@ -100,7 +100,7 @@ def test_a_confirmed_removal_is_off_when_the_registry_selects_it_again(world: Wo
     ledger = world.reconciler.ledger
     ledger.write(ledger.ledger.model_copy(update={"prune_confirmed": frozenset({"a", "b", "c"})}))
     done = []
-    world.reconciler.after_action = lambda _number, action: done.append(action)
+    world.reconciler.runner.after_action = lambda _number, action: done.append(action)
     world.converge()
     assert [action.deployment for action in done if isinstance(action, WithdrawConfirmation)] == ["a", "b", "c"]
     world.select(d=1)

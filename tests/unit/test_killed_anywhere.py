@@ -126,13 +126,13 @@ def told(world: World, one: Story, dies_after: int | None) -> int:
         if done == dies_after:
             raise KilledError
 
-    world.reconciler.after_action = after
+    world.reconciler.runner.after_action = after
     for step in one.steps:
         step(world)
         try:
             world.converge()
         except KilledError:
-            world.new_reconciler().after_action = after
+            world.new_reconciler().runner.after_action = after
             world.converge()
     return done
 

@@ -168,7 +168,7 @@ def test_a_deleted_unit_is_put_back_before_it_is_disabled(world: World) -> None:
     unit = active(world)
     (world.etc / unit).unlink()
     done = []
-    world.reconciler.after_action = lambda _number, action: done.append(str(action))
+    world.reconciler.runner.after_action = lambda _number, action: done.append(str(action))
     world.select()
     world.converge()
     assert done.index(f"restore {unit}") < done.index(f"disable {unit}")
@@ -205,7 +205,7 @@ def test_repairs_that_fail_do_not_count(world: World, monkeypatch: pytest.Monkey
     path = world.etc / active(world)
     text = path.read_text()
     path.write_text("[Service]\n")
-    world.reconciler.chance = replace(world.reconciler.chance, jitter=lambda: 0.0)
+    world.reconciler.notes.clock = replace(world.reconciler.notes.clock, jitter=lambda: 0.0)
     monkeypatch.setattr(UnitFiles, "install", _full)
     for _ in range(20):
         world.now += 20

@@ -121,7 +121,7 @@ def test_what_units_compare_with_is_shown_again_before_anything_starts(world: Wo
     world.systemd.stop(server)
     world.systemd.settle()
     done: list[act.Action] = []
-    world.reconciler.after_action = lambda _number, action: done.append(action)
+    world.reconciler.runner.after_action = lambda _number, action: done.append(action)
     assert world.reconciler.one_pass()
     shown = [one for one in done if isinstance(one, act.ShowPin)]
     assert shown

@@ -224,7 +224,7 @@ def test_a_failed_step_is_tried_again_later_and_later(world: World) -> None:
     world.now += 1000
     world.converge()
     assert world.status()["demo"].state is State.SERVING
-    assert world.reconciler.memory.next_deadline(world.now) is None
+    assert world.reconciler.notes.memory.next_deadline(world.now) is None
 
 
 def test_a_bad_update_leaves_the_old_version_serving(world: World) -> None:

@@ -5,7 +5,7 @@ import os
 from reconciler.core.operators.requests import Request, Verb
 from reconciler.core.state.status import State
 from reconciler.core.units import names
-from reconciler.files.request_client import Asker
+from reconciler.files.request_client import RequestClient
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
 
@@ -18,7 +18,7 @@ def ask(world: World, verb: Verb = Verb.REPLACE) -> str:
     def wait(_seconds: float) -> None:
         world.reconciler.one_pass()
 
-    asker = Asker(world.state / "requests", os.getuid(), pause=wait)
+    asker = RequestClient(world.state / "requests", os.getuid(), pause=wait)
     return asker.ask("1", Request(verb=verb, name="demo", by="ana")).message
 
 

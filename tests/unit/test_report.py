@@ -171,7 +171,7 @@ class Noting:
         """Read nothing."""
         return RegistryReading()
 
-    def told(self, key: str) -> tuple[Version, ...]:
+    def tagged_versions(self, key: str) -> tuple[Version, ...]:
         """Find those that bear a tag."""
         self.searched += 1
         return tuple(one for one in self.bearing.values() if key in one.tags)

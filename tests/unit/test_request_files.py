@@ -18,8 +18,8 @@ from reconciler.core.state.snapshot import Source
 from reconciler.core.units.names import ReleaseId
 from reconciler.files import request_inbox
 from reconciler.files.ledger_file import LedgerFile
-from reconciler.files.request_client import Asker, NoAnswerError
-from reconciler.files.request_inbox import ABANDONED, MAX_BYTES, STALE, Answer, Done, Requests
+from reconciler.files.request_client import NoAnswerError, RequestClient
+from reconciler.files.request_inbox import ABANDONED, MAX_BYTES, STALE, AnsweredRequest, RequestAnswer, RequestInbox
 from tests.unit.disk import refusing
 
 WANTED = ReleaseId("4.00000004")
@@ -44,15 +44,15 @@ class Site:
 
     def __post_init__(self) -> None:
         self.directory = self.state / "requests"
-        self.requests = Requests(self.directory, os.getuid())
+        self.requests = RequestInbox(self.directory, os.getuid())
         self.ledger = LedgerFile(self.state / "ledger.json")
-        self.asker = Asker(self.directory, os.getuid(), 15.0, lambda: self.clock, self._pause)
+        self.asker = RequestClient(self.directory, os.getuid(), 15.0, lambda: self.clock, self._pause)
 
     def _pause(self, seconds: float) -> None:
         self.clock += seconds
         next(self.meanwhile, lambda: None)()
 
-    def serve(self) -> tuple[Done, ...]:
+    def serve(self) -> tuple[AnsweredRequest, ...]:
         """What a pass of the reconciler does."""
         return self.requests.serve(self.ledger, facts, datetime.now(UTC))
 
@@ -63,10 +63,10 @@ class Site:
         path.chmod(0o600)
         return path
 
-    def answers(self) -> dict[str, Answer]:
+    def answers(self) -> dict[str, RequestAnswer]:
         """By the request's id."""
         found = self.directory.glob("*.answer")
-        return {path.stem: Answer.model_validate_json(path.read_bytes()) for path in found}
+        return {path.stem: RequestAnswer.model_validate_json(path.read_bytes()) for path in found}
 
     def names(self) -> set[str]:
         """What lies in the directory."""
@@ -85,7 +85,7 @@ def test_a_request_is_carried_out_and_answered(site: Site) -> None:
     """And nothing of it is left, in a directory that only root may enter."""
     site.meanwhile = iter([site.serve])
     answer = site.asker.ask("1-1", ROLLOUT)
-    assert answer == Answer(schema=1, ok=True, message="version 4 of x is rolled out anew")
+    assert answer == RequestAnswer(schema=1, ok=True, message="version 4 of x is rolled out anew")
     assert LedgerFile(site.state / "ledger.json").ledger.record("x") == Record(generation=1)
     assert site.names() == set()
     assert site.directory.stat().st_mode & 0o777 == 0o700
@@ -103,7 +103,7 @@ def test_a_refused_request_is_answered_too(site: Site) -> None:
 def test_the_pass_learns_what_was_done(site: Site) -> None:
     """For the journal, and to forget what waits for a next try."""
     site.put("1-1.json")
-    assert site.serve() == (Done(ROLLOUT, True, "version 4 of x is rolled out anew"),)
+    assert site.serve() == (AnsweredRequest(ROLLOUT, True, "version 4 of x is rolled out anew"),)
     assert site.serve() == ()
 
 
@@ -176,7 +176,7 @@ def test_what_is_no_request_is_answered_and_removed(site: Site, kind: str) -> No
 def test_a_request_of_another_user_is_not_carried_out(site: Site) -> None:
     """The directory is root's, but a file can be moved into it with its owner."""
     site.put("1-1.json")
-    Requests(site.directory, os.getuid() + 1).serve(site.ledger, facts, datetime.now(UTC))
+    RequestInbox(site.directory, os.getuid() + 1).serve(site.ledger, facts, datetime.now(UTC))
     assert "owned by user" in site.answers()["1-1"].message
     assert site.ledger.ledger == Ledger(schema=1)
 
@@ -285,7 +285,7 @@ def test_what_cannot_be_written_down_is_done_and_said_to_be_forgotten_by_a_resta
         assert [done.ok for done in site.serve()] == [True]
     assert site.answers()["1-1"].message == (
         "version 4 of x is rolled out anew; until that is mended, a restart of the reconciler forgets it: "
-        f"cannot write down what must not be forgotten: {path}: No space left on device; make room there"
+        f"cannot save the ledger: {path}: No space left on device; make room there"
     )
     assert site.ledger.ledger.record("x").generation == 1
     site.ledger.keep()

@@ -227,7 +227,7 @@ def test_a_boot_starts_what_the_socket_names_at_any_moment(world: World) -> None
         seen.append(enabled(world) - {"model-demo.socket"})
         assert seen[-1] <= {active(world)}
 
-    world.reconciler.after_action = after
+    world.reconciler.runner.after_action = after
     world.converge()
     assert len({frozenset(one) for one in seen}) == 3
     assert story(world)[2] == "2"

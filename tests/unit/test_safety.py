@@ -44,7 +44,7 @@ def in_soak(world: World) -> str:
 def doing(world: World) -> list[Action]:
     """Every action from now on, in order."""
     done: list[Action] = []
-    world.reconciler.after_action = lambda _number, action: done.append(action)
+    world.reconciler.runner.after_action = lambda _number, action: done.append(action)
     return done
 
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_written_down_is_told_once_and_in_every_status(world: Wor
     why = f"{world.state}/ledger.json: No space left on device; make room there"
     told = [line["event"] for line in lines if why in line["event"]]
     assert len(told) == 1
-    assert f"cannot write down what must not be forgotten: {why}" in world.reconciler.publisher.sentence
+    assert f"cannot save the ledger: {why}" in world.reconciler.publisher.sentence
     assert why in (world.directory / "status.json").read_text()
     world.reconciler.one_pass()
     assert world.reconciler.ledger.problem == ""

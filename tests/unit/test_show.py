@@ -71,9 +71,9 @@ def test_a_plan_tells_what_is_still_being_done(capsys: pytest.CaptureFixture[str
     output.plan(Plan((Reload("", ""),), ()), ["one"], as_json=False)
     output.plan(Plan((), ()), [], as_json=False)
     assert capsys.readouterr().out.splitlines() == [
-        "being done: activating, deactivating, maintenance",
+        "under way: activating, deactivating, maintenance",
         "1. reload systemd's unit files",
-        "being done: one",
+        "under way: one",
         "nothing to do",
     ]
     output.plan(Plan((), ()), ["one"], as_json=True)

@@ -314,7 +314,7 @@ class Walk:
                     self._dies_in = None
                     raise KilledError
 
-        self.world.new_reconciler().after_action = after
+        self.world.new_reconciler().runner.after_action = after
 
     def _behave(self, unit: str) -> Behaviour:
         if server := names.parse_server(unit):
