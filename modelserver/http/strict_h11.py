@@ -91,7 +91,7 @@ class StrictH11(h11.Connection):
             _refuse("a line ends without a carriage return")
         is_chunked = bool(_values(head, b"transfer-encoding"))
         # Two ways to say where the body ends: what is in front of this server may have chosen the other one.
-        if is_chunked and (_values(head, b"content-length") or head.http_version == b"1.0"):
+        if is_chunked and _may_have_another_length(head):
             _refuse("it says in two ways how long it is")
         if any(map(self._observer.is_for_other_host, _values(head, b"host"))):
             _refuse("it is for another server", 421)
@@ -122,6 +122,11 @@ def _is_too_large(head: h11.Request) -> bool:
     # h11's own limit holds for a head that is not complete; one that arrives at once may be larger.
     size = len(head.method) + len(head.target) + sum(len(name) + len(value) for name, value in head.headers)
     return len(head.headers) > MAX_HEADERS or size > MAX_HEAD_BYTES
+
+
+def _may_have_another_length(head: h11.Request) -> bool:
+    # HTTP/1.0 knows no chunks: there the end of the connection is the end of the body.
+    return bool(_values(head, b"content-length")) or head.http_version == b"1.0"
 
 
 def _values(head: h11.Request, header: bytes) -> list[bytes]:

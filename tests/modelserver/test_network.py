@@ -9,9 +9,9 @@ EVERYWHERE = ["0.0.0.0/0", "::/0"]
 TRY = """
 import sys
 from modelserver.errors import CannotServeError
-from modelserver.systemd.network_check import prove_closed
+from modelserver.systemd.network_check import check_network_is_closed
 try:
-    prove_closed(sys.argv[1:])
+    check_network_is_closed(sys.argv[1:])
 except CannotServeError as error:
     sys.exit(str(error))
 """
