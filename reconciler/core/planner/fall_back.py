@@ -6,7 +6,7 @@ That is the active release where it may serve, else the good one. Where there is
 from reconciler.core.planner.cleanup import stop_unneeded
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.rollout import advance
-from reconciler.core.planner.target import Target, fallback
+from reconciler.core.planner.target import Target, fallback_target
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.names import ReleaseId
@@ -18,7 +18,7 @@ def stay(deployment: DeploymentPlan) -> Outlook | None:
     Return its status while a release should serve and none does: what is wrong with it. None while one serves or is
     idle, and when there is none to go on with.
     """
-    target = fallback(deployment, None)
+    target = fallback_target(deployment, None)
     if target is None:
         stop_unneeded(deployment, None)
         return None
@@ -34,10 +34,11 @@ def fall_back(
 ) -> Outlook:
     """Plan that another release serves than the desired one, or none, and return the status, which says why.
 
-    `version` is the desired one. `unwanted` is the release that must not serve, None where the desired version has no
-    release on this host. `reason` and `why` say what is wrong with it.
+    `target.fallback_target` chooses the other one, which is the target of the rollout from here on. `version` is the
+    desired one. `unwanted` is the release that must not serve, None where the desired version has no release on this
+    host. `reason` and `why` say what is wrong with it.
     """
-    target = fallback(deployment, unwanted)
+    target = fallback_target(deployment, unwanted)
     if target is None:
         _close(deployment, unwanted)
         return deployment.blocked(version, reason, why)
@@ -48,10 +49,12 @@ def fall_back(
         return outlook.model_copy(update={"state": State.DEGRADED, "desired_version": str(version), "message": why})
     if deployment.serving_release == target.id:
         return deployment.outlook(State.DEGRADED, version, reason, why)
-    return _going_back(deployment, version, target, why, outlook)
+    return _outlook_going_back(deployment, version, target, why, outlook)
 
 
-def _going_back(deployment: DeploymentPlan, version: int, target: Target, why: str, outlook: Outlook) -> Outlook:
+def _outlook_going_back(
+    deployment: DeploymentPlan, version: int, target: Target, why: str, outlook: Outlook
+) -> Outlook:
     """Return the status until the target serves instead; `outlook` says how far the deployment has come."""
     if outlook.state in (State.FAILED, State.DEGRADED):
         return deployment.blocked(version, outlook.reason, f"{why}; and going back failed, too: {outlook.message}")

@@ -4,8 +4,8 @@ from enum import Enum, auto
 from typing import Literal
 
 from reconciler.core.planner.deployment_view import DeploymentView
-from reconciler.core.planner.soak import has_failed_in_soak, is_bad, release_on_trial
-from reconciler.core.planner.start_failure import servers_to_retry, why_to_reject
+from reconciler.core.planner.soak import has_failed_in_soak, must_give_way, release_on_trial
+from reconciler.core.planner.start_failure import starts_to_retry_later, why_to_reject
 from reconciler.core.planner.target import Target, active_besides, of_files
 
 
@@ -32,12 +32,13 @@ class Phase(Enum):
                    SOAKING -------- something counts against it -----------------> FAILED_IN_SOAK
                       |    \\                                                         ^
                       |     +------ a newer promotion came, then the same happened --+
-                      |      \\----- a newer promotion came, then it went down -----> RETURN_TO_GOOD
+                      |      \\----- a newer promotion came, then it went down -----> GOOD_SERVES_MEANWHILE
                       | `soak` seconds passed
                       v
                    SERVING <------- the next request -----------------------------> IDLE
 
-    START_FAILED and FAILED_IN_SOAK reject the release: the next pass has another target, or finds a RETURN_TO_GOOD.
+    START_FAILED and FAILED_IN_SOAK reject the release: the next pass has another target, or finds that the
+    pre-empted candidate is rejected (GOOD_SERVES_MEANWHILE).
 
     What stays true in every phase:
 
@@ -61,8 +62,9 @@ class Phase(Enum):
     """The target is active, good and serves."""
     IDLE = auto()
     """The target is active and good, and its servers ended for lack of requests."""
-    RETURN_TO_GOOD = auto()
-    """A candidate that a newer promotion pre-empted does not serve (any more): the good release is to serve."""
+    GOOD_SERVES_MEANWHILE = auto()
+    """A candidate that a newer promotion pre-empted does not serve (any more): the good release is to serve until the
+    target is ready. That is no GOING_BACK: the target stays the desired release."""
     START_FAILED = auto()
     """A server of the target did not start, and that counts against the target: it is rejected."""
     BOOTED_IN_SOAK = auto()
@@ -76,7 +78,8 @@ class Phase(Enum):
     IN_PLACE = auto()
     """The target is made ready and loads while no other release serves."""
     GOING_BACK = auto()
-    """The active release is rejected: the target takes the address at once, and is verified and started after that."""
+    """The active release is rejected, and the target is one that served before (`fall_back.fall_back`): it takes the
+    address at once, and is verified and started after that."""
 
 
 LoadingPhase = Literal[Phase.BESIDE, Phase.RECREATE, Phase.IN_PLACE, Phase.GOING_BACK]
@@ -101,8 +104,8 @@ def phase_of(view: DeploymentView, target: Target) -> Phase:
 
     # The target cannot take over yet. If it pre-empted a candidate, that one serves until then, else the good release.
     preempted = _preempted_candidate(view, target)
-    if preempted is not None and is_bad(view, preempted.id):
-        return _phase_when_preempted_is_bad(view, preempted)
+    if preempted is not None and must_give_way(view, preempted.id):
+        return _phase_when_preempted_gives_way(view, preempted)
 
     return phase_of_start(view, target)
 
@@ -115,7 +118,7 @@ def phase_of_start(view: DeploymentView, target: Target) -> Phase:
     """
     if why_to_reject(view, target) is not None:
         return Phase.START_FAILED
-    if not servers_to_retry(view, target):
+    if not starts_to_retry_later(view, target):
         return _loading_phase(view, target)
 
     # While the system boots, nothing but the active release is enabled. In a soak that is a release which has not
@@ -149,7 +152,7 @@ def _preempted_candidate(view: DeploymentView, target: Target) -> Target | None:
     return of_files(view, on_trial)
 
 
-def _phase_when_preempted_is_bad(view: DeploymentView, preempted: Target) -> Phase:
+def _phase_when_preempted_gives_way(view: DeploymentView, preempted: Target) -> Phase:
     """Tell whether a pre-empted candidate is rejected now, or the good release is to serve in its place.
 
     A rejection comes first, in a pass of its own. None is due for a candidate that is rejected already, that somebody
@@ -158,7 +161,7 @@ def _phase_when_preempted_is_bad(view: DeploymentView, preempted: Target) -> Pha
     is_rejected = view.record.rejection(preempted.id) is not None
     if not is_rejected and has_failed_in_soak(view, preempted):
         return Phase.FAILED_IN_SOAK
-    return Phase.RETURN_TO_GOOD
+    return Phase.GOOD_SERVES_MEANWHILE
 
 
 def _is_ready(view: DeploymentView, target: Target) -> bool:

@@ -10,7 +10,7 @@ from reconciler.core.planner.keep_serving import close_failed_start
 from reconciler.core.planner.load import load
 from reconciler.core.planner.phase import Phase, phase_of, phase_of_start, suspect_of
 from reconciler.core.planner.soak import servers_that_count, why_failed_in_soak
-from reconciler.core.planner.start_failure import StartFailure, servers_to_retry, why_to_reject
+from reconciler.core.planner.start_failure import StartFailure, starts_to_retry_later, why_to_reject
 from reconciler.core.planner.target import Target, of_files
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
@@ -50,8 +50,8 @@ def _act(deployment: DeploymentPlan, target: Target, phase: Phase) -> Outlook:
             return keep_serving_target(deployment, target)
         case Phase.IDLE:
             return _stay_idle(deployment, target)
-        case Phase.RETURN_TO_GOOD:
-            return _return_to_good(deployment, target)
+        case Phase.GOOD_SERVES_MEANWHILE:
+            return _have_good_serve_meanwhile(deployment, target)
         case Phase.START_FAILED:
             return _reject_start(deployment, target)
         case Phase.BOOTED_IN_SOAK:
@@ -92,8 +92,10 @@ def _stay_idle(deployment: DeploymentPlan, target: Target) -> Outlook:
     return deployment.outlook(State.IDLE, target.version, Reason.NONE, message)
 
 
-def _return_to_good(deployment: DeploymentPlan, target: Target) -> Outlook:
+def _have_good_serve_meanwhile(deployment: DeploymentPlan, target: Target) -> Outlook:
     """Have the good release serve again in place of a pre-empted candidate, before the target is gone on with.
+
+    The target stays what it is. Where it becomes the release to go back to, that is `fall_back.fall_back`.
 
     This is an attempt, in a plan of its own. If it cannot serve either, the attempt is given up with everything that it
     planned: then the target is what is left to be tried.
@@ -119,14 +121,14 @@ def _reject_start(deployment: DeploymentPlan, target: Target) -> Outlook:
 
 def _serve_instead(deployment: DeploymentPlan, target: Target) -> Outlook:
     """Have the good release serve until the target can be tried again: the boot did not start it."""
-    failure = servers_to_retry(deployment, target)[0]
+    failure = starts_to_retry_later(deployment, target)[0]
     advance(deployment, of_files(deployment, _known(deployment.good_release)))
     return _start_has_failed(deployment, target, failure)
 
 
 def _retry_later(deployment: DeploymentPlan, target: Target) -> Outlook:
     """Close the address of a target that waits for its next try, unless something answers there."""
-    failure = servers_to_retry(deployment, target)[0]
+    failure = starts_to_retry_later(deployment, target)[0]
     close_failed_start(deployment, target, failure.server)
     return _start_has_failed(deployment, target, failure)
 

@@ -95,10 +95,11 @@ def _must_keep_running(view: DeploymentView, release: ReleaseId) -> bool:
     return good_stands_by and not may_end
 
 
-def is_bad(view: DeploymentView, release: ReleaseId) -> bool:
-    """Whether a pre-empted candidate should not go on: it is rejected, is down, or something counts against it.
+def must_give_way(view: DeploymentView, release: ReleaseId) -> bool:
+    """Whether the good release is to serve in place of a pre-empted candidate, until the target is ready.
 
-    This is wider than `why_failed_in_soak`: it decides who serves meanwhile, not who is rejected.
+    It is when the candidate is rejected, is down, or something counts against it. This is wider than
+    `why_failed_in_soak`: it decides who serves meanwhile (`Phase.GOOD_SERVES_MEANWHILE`), not who is rejected.
     """
     is_rejected = view.record.rejection(release) is not None
     if is_rejected:
@@ -134,7 +135,8 @@ def why_bad(units: Sequence[Unit], max_error_rate: int) -> Fault | None:
 def _why_too_many_errors(units: Sequence[Unit], max_error_rate: int) -> Fault | None:
     """Say that too many answers of the servers were errors of their own; None if that is not so, or not known yet.
 
-    The servers share the requests, so all their answers are counted together: each of them may have had few.
+    Each server counts from its own start, and what it last told counts here. The servers share the requests, so all
+    their answers are counted together: each of them may have had few.
     """
     counters = [unit.counters for unit in units]
     requests = sum(counted.requests for counted in counters)

@@ -35,7 +35,7 @@ def why_to_reject(view: DeploymentView, target: Target) -> StartFailure | None:
         timed_out = replace(late, active="failed", result="timeout")
         return StartFailure(late.name, why_failed(timed_out))
 
-    failures = servers_to_retry(view, target)
+    failures = starts_to_retry_later(view, target)
     if not failures:
         return None
     # The first server is the only one that is judged: the next one is started when this one is ready.
@@ -45,10 +45,11 @@ def why_to_reject(view: DeploymentView, target: Target) -> StartFailure | None:
     return failures[0]
 
 
-def servers_to_retry(view: DeploymentView, target: Target) -> list[StartFailure]:
+def starts_to_retry_later(view: DeploymentView, target: Target) -> list[StartFailure]:
     """List the target's servers that failed and must not be started yet, in the order of their numbers.
 
-    Once the wait is over a server is not among them, although systemd still calls it failed: then it is tried again.
+    The rollout is in `Phase.RETRY_LATER` then, unless such a failure counts against the target (`why_to_reject`). Once
+    the wait is over a server is not among them, although systemd still calls it failed: then it is tried again.
     """
     waits = view.inputs.retry_later
     failed = [unit for unit in view.servers(target.id) if unit in waits]

@@ -49,7 +49,8 @@ def of_release(release: Release) -> Target:
 def of_files(view: DeploymentView, release: ReleaseId) -> Target:
     """Return a release that is on this host, to be run as it was: with as many servers and the same strategy.
 
-    Its soak and its limit of errors are those of this host's settings: its unit files do not say them.
+    Its soak and its limit of errors are those of this host's settings, whatever its tags say: its unit files do not
+    have them.
     """
     facts = view.facts(release)
     strategy: Strategy = "recreate" if facts.recreate else "hand-over"
@@ -75,8 +76,10 @@ def _servers_on_host(view: DeploymentView, release: ReleaseId) -> int:
     return max(1, len(view.servers(release)))
 
 
-def fallback(view: DeploymentView, unwanted: ReleaseId | None) -> Target | None:
+def fallback_target(view: DeploymentView, unwanted: ReleaseId | None) -> Target | None:
     """Return the release to keep to while the desired one is out of the question; None when there is none.
+
+    It only chooses the target; `fall_back.fall_back` plans that it serves.
 
     The active release comes first, even one in its soak, because it serves; then the good one. `unwanted` is the
     desired release, if it is known: it is never returned.
