@@ -147,9 +147,11 @@ def _why_too_many_errors(units: Sequence[Unit], max_error_rate: int) -> Fault | 
     is_over_limit = errors * 100 > max_error_rate * requests
     if not is_over_limit:
         return None
+    # Over the limit there are errors, and so there is a server that has some. Its journal shows what was raised.
+    worst = max(units, key=lambda unit: unit.counters.errors)
     why = (
-        f"cannot keep {_release(units[0])}: {errors} of its first {requests} answers were errors of its own, "
-        f"more than {max_error_rate} %; see journalctl for what it raised"
+        f"cannot keep {_release(worst)}: {errors} of its first {requests} answers were errors of its own, "
+        f"more than {max_error_rate} %; see journalctl -u {worst.name}"
     )
     return Fault(Reason.ERRORS_IN_SOAK, why)
 
