@@ -28,6 +28,7 @@ WITH_REASON = re.compile(
 WITH_DOCUMENTS = ("docs", "examples", "tests")
 MOST_COLUMNS = 120
 ATTACKS_AT_LEAST = 61
+SENTENCES_AT_LEAST = 15
 # An item of a list with all that is indented below it, up to the next item or heading.
 ATTACK = re.compile(r"^- .*?(?=^- |^#|\Z)", re.MULTILINE | re.DOTALL)
 NAMED_TEST = re.compile(r"(\w[\w/]*\.py)?(?:::(\w+)(?:\[\w+\])?)?")
@@ -230,6 +231,24 @@ def test_every_state_and_every_reason_is_explained() -> None:
     for reasons, states in rows:
         named = set(re.findall(r"`([a-z-]+)`", states))
         assert (named and named <= set(State)) or states.strip() == "any", reasons
+
+
+def test_every_sentence_about_a_rejection_is_found_where_troubleshooting_says() -> None:
+    """docs/troubleshooting.md: the words are in the file that writes them, and each function that is named exists."""
+    text = (CHECKOUT / "docs/troubleshooting.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| (`[\w/]+\.py:\w+`.*)$", text, re.MULTILINE)
+    assert len(rows) >= SENTENCES_AT_LEAST
+    for words, places in rows:
+        written_in = _source(re.findall(r"`([\w/]+\.py):", places)[0])
+        assert words in written_in, f"{words!r} is not where the table says"
+    for path, name in re.findall(r"`([\w/]+\.py):(\w+)`", text):
+        assert re.search(rf"^ *(def {name}\(|{name}\b.*= )", _source(path), re.MULTILINE), f"{path} has no {name}"
+
+
+def _source(path: str) -> str:
+    """The text of a file that documents may name without the folder `reconciler/`."""
+    full = CHECKOUT / path
+    return (full if full.exists() else CHECKOUT / "reconciler" / path).read_text()
 
 
 def test_every_attack_names_a_test_that_exists() -> None:
