@@ -137,6 +137,11 @@ class Endpoints:
             answer = error_answer(413, "BAD_REQUEST", sentence)
         except BusyError as failure:
             answer = error_answer(503, "TEMPORARILY_UNAVAILABLE", str(failure))
+        except asyncio.CancelledError:
+            # uvicorn cancels what is under way at the drain limit. Not raised again, or uvicorn would answer with its
+            # own 500 and log a traceback. Nothing is awaited from here on but the sending of this answer.
+            sentence = "cannot answer: this server ends before the answer is there; try again"
+            answer = error_answer(503, "TEMPORARILY_UNAVAILABLE", sentence)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it; such a request was never finished
         except Exception as failure:
