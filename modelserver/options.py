@@ -80,7 +80,8 @@ def _add_limits(serve: argparse.ArgumentParser) -> None:
         type=float,
         default=10.0,
         metavar="SECONDS",
-        help="how long the head of a request may take, and a client that does not read its answer",
+        help="how long the head of a request may take, the rest of a body that was not wanted, and a client that reads "
+        "nothing of its answer",
     )
     serve.add_argument(
         "--max-connections",

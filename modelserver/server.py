@@ -92,7 +92,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accepts on the shared sockets, unless it is to stand by, then says READY=1."""
         parts = self._parts
-        self._standing_by = parts.application.closing = parts.standby.requested
+        self._standing_by = parts.application.sends_clients_away = parts.standby.requested
         await self._accept_on([] if self._standing_by else sockets or parts.sockets)
         if self._draining:
             return
@@ -125,7 +125,7 @@ class Server(uvicorn.Server):
 
     async def _set_standby(self, standby: bool, now: float) -> None:
         """Goes into standby, or back."""
-        self._standing_by = self._parts.application.closing = standby
+        self._standing_by = self._parts.application.sends_clients_away = standby
         if standby:
             self._stop_accepting()
         else:
@@ -148,7 +148,7 @@ class Server(uvicorn.Server):
         """Begins to leave: accepts no more, and has connections closed with their next answer."""
         if self._draining:
             return
-        self._draining = self._parts.application.closing = True
+        self._draining = self._parts.application.sends_clients_away = True
         self._drain_began = asyncio.get_running_loop().time()
         if not self._standing_by:
             self._stop_accepting()

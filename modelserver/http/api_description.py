@@ -28,7 +28,7 @@ _ERRORS = (
     (413, "application/json", "the body is larger than this server allows"),
     (415, "application/json", "the media type is not one of those accepted"),
     (500, "application/json", "the model failed, or did not answer as agreed"),
-    (503, "application/json", "too much is under way: try again after the seconds of Retry-After"),
+    (503, "application/json", "too much is under way, or the server ends: try again after the seconds of Retry-After"),
     (504, "application/json", "the model took too long"),
 )
 ENDPOINTS = (

@@ -53,7 +53,7 @@ class ServedRelease:
     timeout: float
 
 
-class RejectedRequestError(Exception):
+class RefusedRequestError(Exception):
     """The request is answered before its body has arrived."""
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -101,15 +101,15 @@ class Endpoints:
         return lambda upload, progress: self._served.scoring.answer(bytes(upload.body), content_type, progress)
 
     def _diagnosis_of(self, request: Request) -> Work:
-        """Raises RejectedRequestError."""
+        """Raises RefusedRequestError."""
         content_type = request.headers.get("content-type", "")
         if content_type.split(";")[0].strip().lower() != "multipart/form-data":
             sentence = f"cannot read the request: it is {one_line(content_type)!r}; send multipart/form-data"
-            raise RejectedRequestError(415, sentence)
+            raise RefusedRequestError(415, sentence)
         try:
             boundary = form_data.parse_boundary(content_type)
         except form_data.MultipartError as failure:
-            raise RejectedRequestError(400, str(failure)) from failure
+            raise RefusedRequestError(400, str(failure)) from failure
 
         def work(upload: Upload, _: RequestProgress) -> HttpAnswer:
             # Parsed in the thread, because it may take long: the event loop has others to look after.
@@ -128,8 +128,8 @@ class Endpoints:
             work = work_of(request)
             _check_encoding(request)
             answer = await self._receive_and_work(request, upload, progress, work)
-        except RejectedRequestError as rejection:
-            answer = rejection.answer
+        except RefusedRequestError as refusal:
+            answer = refusal.answer
         except (TimeoutError, asyncio.TimeoutError):  # noqa: UP041 - two types in Python 3.10
             answer = self._answer_too_late(request, progress)
         except BodyTooLargeError:
@@ -137,6 +137,11 @@ class Endpoints:
             answer = error_answer(413, "BAD_REQUEST", sentence)
         except BusyError as failure:
             answer = error_answer(503, "TEMPORARILY_UNAVAILABLE", str(failure))
+        except asyncio.CancelledError:
+            # uvicorn cancels what is under way at the drain limit. Not raised again, or uvicorn would answer with its
+            # own 500 and log a traceback. Nothing is awaited from here on but the sending of this answer.
+            sentence = "cannot answer: this server ends before the answer is there; try again"
+            answer = error_answer(503, "TEMPORARILY_UNAVAILABLE", sentence)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it; such a request was never finished
         except Exception as failure:
@@ -153,7 +158,8 @@ class Endpoints:
         Each of the two within the time limit: a body that came slowly takes nothing of the model's time.
         """
         path, served = request.url.path, self._served
-        served.workers.check_room()  # before the body is asked for, which nobody could work on
+        # Before the body is asked for, which nobody could work on. run() asks again: the body may take its time.
+        served.workers.check_room()
         try:
             await asyncio.wait_for(upload.receive(request, served.max_body), served.timeout)
         except BaseException:
@@ -172,11 +178,11 @@ class Endpoints:
         return await asyncio.wait_for(served.workers.run(work_in_thread, on_done=upload.free), served.timeout)
 
     def _counted(self, answer: HttpAnswer) -> Response:
-        headers = None
-        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            # Not counted. Neither answered nor failed by the release: in its soak, a flood is not its fault.
-            headers = {"retry-after": RETRY_AFTER}
-        else:
+        is_unavailable = answer.status == HTTPStatus.SERVICE_UNAVAILABLE
+        headers = {"retry-after": RETRY_AFTER} if is_unavailable else None
+        # A 503 of ours is not counted: neither the release answered nor failed. In its soak, a flood is not its fault.
+        # A 503 that the model raised is.
+        if answer.release_failed or not is_unavailable:
             # Before the answer is sent: who has it may rely on its being counted.
             self._counters.count(answer.release_failed)
         return Response(answer.body, answer.status, headers, media_type=answer.media_type)
@@ -213,11 +219,11 @@ def make_application(served: ServedRelease, counters: Counters) -> ReleaseHeader
 
 
 def _check_encoding(request: Request) -> None:
-    """Raises RejectedRequestError for a body that would have to be decompressed: it may grow without end."""
+    """Raises RefusedRequestError for a body that would have to be decompressed: it may grow without end."""
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.strip().lower() != "identity":
         sentence = f"cannot read the request: it is encoded as {one_line(encoding)!r}; send it as it is"
-        raise RejectedRequestError(415, sentence)
+        raise RefusedRequestError(415, sentence)
 
 
 async def _answer_http_exception(_: Request, failure: HTTPException) -> Response:

@@ -37,7 +37,11 @@ class BodyMemory:
         return Upload(self)
 
     def begin(self, upload: Upload, declared: int) -> None:
-        """A body begins to arrive that says that it has `declared` bytes, 0 when it does not say. Raises BusyError."""
+        """A body begins to arrive that says that it has `declared` bytes, 0 when it does not say. Raises BusyError.
+
+        Reserves nothing: larger bodies give way until `declared` bytes fit at this moment, and others may take that
+        room before this body has filled it. Only bytes that have arrived are counted, by `grow`.
+        """
         while self.used + declared > self.limit:
             largest = self._largest_arriving()
             # One that has as much already as this one wants is further on: it may finish.

@@ -1,5 +1,9 @@
 """One connection: uvicorn's HTTP/1.1, with deadlines, stricter about what a request may look like.
 
+These come from uvicorn as they are: it stops reading while more than 64 KiB of a body wait for the application, or a
+further request waits for the answer to the one before; it closes a kept connection on which nothing has come for five
+seconds after an answer; it runs the application in one task for each request.
+
 What of uvicorn is overridden and used here is listed in modelserver.http.uvicorn_check.
 """
 
@@ -16,14 +20,14 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from modelserver.answer import JSON
-from modelserver.http.connection_limit import ConnectionLimit, Phase
+from modelserver.http.connection_limit import ConnectionLimit, ConnectionPhase
 from modelserver.http.host_header import is_foreign_name
 from modelserver.http.strict_h11 import MAX_HEAD_BYTES, MAX_HEADERS, StrictH11
 
 RETRY_AFTER = "1"
 # How long a client that was refused may take to read why, and how many such clients there may be.
-_CLOSING_SECONDS = 1.0
-_MAX_CLOSING = 128
+_REFUSED_SECONDS = 1.0
+_MAX_REFUSED = 128
 # What a client did wrong is told to the client; a flood of it must not fill the journal.
 _quiet_log = logging.getLogger("modelserver.http.connection")
 _quiet_log.setLevel(logging.ERROR)
@@ -50,8 +54,8 @@ class ConnectionSettings:
 class Connection(H11Protocol):
     """uvicorn's protocol for one client that may be slow, broken or hostile.
 
-    A connection that counts is in exactly one phase of the limit, and in WAITING and only there it has a deadline. One
-    that is closing was refused: it does not count any more, reads nothing, and has a deadline, too.
+    A connection that counts is in exactly one phase of the limit, and in READING_HEAD and only there it has a deadline.
+    One that is refused does not count any more: what it still reads is thrown away, and it has a deadline, too.
     """
 
     def __init__(self, settings: ConnectionSettings, **from_uvicorn: Any) -> None:
@@ -64,7 +68,7 @@ class Connection(H11Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._stall_check: asyncio.TimerHandle | None = None
         self._head_began = False
-        self._closing = self._counted_as_closing = False
+        self._is_refused = self._counts_as_refused = False
         self._paused_at = 0.0
         self._body_began_at = 0.0
         self._body_bytes = 0
@@ -83,13 +87,13 @@ class Connection(H11Protocol):
         """Forgets the connection."""
         self._cancel_timers()
         self._limit.remove(self)
-        self._limit.closing -= self._counted_as_closing
-        self._counted_as_closing = False
+        self._limit.refused -= self._counts_as_refused
+        self._counts_as_refused = False
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Reads more of a request."""
-        if self._closing:
+        if self._is_refused:
             return
         if not self._head_began:
             self._head_began = True
@@ -101,7 +105,7 @@ class Connection(H11Protocol):
 
     def eof_received(self) -> None:
         """Notes that the client sends no more; it may still read."""
-        if self._closing:
+        if self._is_refused:
             self.transport.abort()
         super().eof_received()
 
@@ -125,7 +129,7 @@ class Connection(H11Protocol):
         self._cancel_deadline()
         self._body_began_at = self.loop.time()
         self._body_bytes = 0
-        self._limit.set_phase(self, Phase.SENDING)
+        self._limit.set_phase(self, ConnectionPhase.READING_BODY)
 
     def is_for_other_host(self, host: bytes) -> bool:
         """Whether the client names a host that is not this one."""
@@ -140,7 +144,7 @@ class Connection(H11Protocol):
         # The answer may have been sent without the body; then on_response_complete() has set the phase.
         is_answered = self.cycle is not None and self.cycle.response_complete
         if not is_answered:
-            self._limit.set_phase(self, Phase.ANSWERED)
+            self._limit.set_phase(self, ConnectionPhase.REQUEST_COMPLETE)
 
     # What uvicorn calls
 
@@ -167,7 +171,7 @@ class Connection(H11Protocol):
 
     def shutdown(self) -> None:
         """Ends with the server."""
-        if self._closing:
+        if self._is_refused:
             # Its answer is sent. uvicorn would have h11 end a request of which h11 knows no answer.
             self.transport.close()
         else:
@@ -190,7 +194,7 @@ class Connection(H11Protocol):
 
     def _wait_for_head(self) -> None:
         self._cancel_deadline()
-        self._limit.set_phase(self, Phase.WAITING)
+        self._limit.set_phase(self, ConnectionPhase.READING_HEAD)
         self._deadline = self.loop.call_later(self._settings.header_timeout, self.abort)
 
     def _refuse_for_want_of_room(self) -> None:
@@ -215,18 +219,18 @@ class Connection(H11Protocol):
     def _close_after_answer(self) -> None:
         """Ends our direction now, and the client's as soon as it has closed or the time is up."""
         # Closed with unread input, TCP resets the connection, and the client may never see the answer.
-        self._closing = True
+        self._is_refused = True
         self._limit.remove(self)
         self._cancel_timers()
         self._unset_keepalive_if_required()
-        if self._limit.closing >= _MAX_CLOSING or not self.transport.can_write_eof():
+        if self._limit.refused >= _MAX_REFUSED or not self.transport.can_write_eof():
             self.transport.close()
             return
-        self._limit.closing += 1
-        self._counted_as_closing = True
+        self._limit.refused += 1
+        self._counts_as_refused = True
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._deadline = self.loop.call_later(_CLOSING_SECONDS, self.abort)
+        self._deadline = self.loop.call_later(_REFUSED_SECONDS, self.abort)
 
     def _check_reading_later(self, unsent: int) -> None:
         """Closes it when the client reads nothing of its answer for as long as a head may take."""

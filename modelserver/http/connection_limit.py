@@ -6,12 +6,16 @@ from enum import Enum
 from typing import Protocol
 
 
-class Phase(Enum):
-    """How far the request of a connection has come."""
+class ConnectionPhase(Enum):
+    """What a connection reads at the moment.
 
-    WAITING = "its head is not complete"
-    SENDING = "its body arrives"
-    ANSWERED = "it is complete and is being answered"
+    This is the connection's side of a request. How far the request itself has come, from its body's arrival through
+    the model's threads, is a `modelserver.model.blame.Stage`.
+    """
+
+    READING_HEAD = "it is idle, or the head of its request is not complete"
+    READING_BODY = "the body of its request arrives"
+    REQUEST_COMPLETE = "its request is complete and is being answered"
 
 
 class LimitedConnection(Protocol):
@@ -27,23 +31,23 @@ class LimitedConnection(Protocol):
 class ConnectionLimit:
     """The connections of one server, at most `limit` of them.
 
-    Those in WAITING and those in SENDING share the room: the larger group loses one connection, the one that has waited
-    longest or the slowest sender. So neither kind of flood keeps out a newcomer, which belongs to the other kind for a
-    moment. A connection in ANSWERED stays: its request would be lost.
+    Those in READING_HEAD and those in READING_BODY share the room: the larger group loses one connection, the one whose
+    head has been awaited longest or the slowest sender. So neither kind of flood keeps out a newcomer, which belongs to
+    the other kind for a moment. A connection in REQUEST_COMPLETE stays: its request would be lost.
     """
 
     def __init__(self, limit: int) -> None:
         """Nobody is connected yet."""
         self.limit = limit
-        # Connections that were refused and read why: not in a phase, and bounded by whoever counts them here.
-        self.closing = 0
-        # Dictionaries keep their order: the first of those in WAITING has waited longest.
-        self._phases: dict[Phase, dict[LimitedConnection, None]] = {phase: {} for phase in Phase}
+        # Refused connections whose clients still read why: in no phase, and bounded by whoever counts them here.
+        self.refused = 0
+        # Dictionaries keep their order: the first of those in READING_HEAD has been there longest.
+        self._phases: dict[ConnectionPhase, dict[LimitedConnection, None]] = {phase: {} for phase in ConnectionPhase}
 
     def __len__(self) -> int:
         return sum(map(len, self._phases.values()))
 
-    def set_phase(self, connection: LimitedConnection, phase: Phase) -> None:
+    def set_phase(self, connection: LimitedConnection, phase: ConnectionPhase) -> None:
         """`connection` is in this phase from now on, as the last one that came into it."""
         self.remove(connection)
         self._phases[phase][connection] = None
@@ -59,13 +63,14 @@ class ConnectionLimit:
 
     def close_one(self, now: float) -> bool:
         """Closes the connection that can best be spared; whether there was one."""
-        waiting, sending = self._phases[Phase.WAITING], self._phases[Phase.SENDING]
-        if not waiting and not sending:
+        reading_head = self._phases[ConnectionPhase.READING_HEAD]
+        reading_body = self._phases[ConnectionPhase.READING_BODY]
+        if not reading_head and not reading_body:
             return False
-        if len(waiting) > len(sending):
-            spared = next(iter(waiting))
+        if len(reading_head) > len(reading_body):
+            spared = next(iter(reading_head))
         else:
-            spared = min(sending, key=lambda connection: connection.body_rate(now))
+            spared = min(reading_body, key=lambda connection: connection.body_rate(now))
         self.remove(spared)
         spared.abort()
         return True

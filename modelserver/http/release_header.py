@@ -8,15 +8,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 class ReleaseHeaderMiddleware:
     """Outermost of the application: adds `Model-Release` to every answer.
 
-    While `closing` is set, answers carry `Connection: close`: so that kept connections end, and clients connect anew to
-    the release that listens by then.
+    While `sends_clients_away` is set, answers carry `Connection: close`: so that kept connections end, and clients
+    connect anew to the release that listens by then.
     """
 
     def __init__(self, application: ASGIApp, release: str) -> None:
         """Marks the answers of `application` with `release`."""
         self._application = application
         self._header = (b"model-release", release.encode())
-        self.closing = False
+        self.sends_clients_away = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -33,7 +33,7 @@ class ReleaseHeaderMiddleware:
                 headers = [*message.get("headers", ()), self._header]
                 # A client whose body was not asked for may or may not send it: only a new connection is unambiguous.
                 body_is_uncertain = client_waits_to_be_asked and not body_was_asked_for
-                if self.closing or body_is_uncertain:
+                if self.sends_clients_away or body_is_uncertain:
                     headers.append((b"connection", b"close"))
                 message = {**message, "headers": headers}
             await send(message)

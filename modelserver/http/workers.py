@@ -12,7 +12,11 @@ from modelserver.http.body_memory import BusyError
 
 
 class Workers:
-    """`threads` threads of an executor and at most `max_waiting` requests that wait for one."""
+    """The threads of an executor, and at most `max_waiting` requests that wait for one.
+
+    `threads` is how many the executor has; it is only counted with. The server has one executor for the model, with as
+    many threads as the host has CPUs and four more, at most 32 (modelserver.cli).
+    """
 
     def __init__(self, executor: Executor, threads: int, max_waiting: int) -> None:
         """Nothing runs yet."""
@@ -22,7 +26,11 @@ class Workers:
         self._under_way: set[Future[HttpAnswer]] = set()
 
     def check_room(self) -> None:
-        """Raises BusyError when as many requests wait as may."""
+        """Raises BusyError when as many requests wait as may.
+
+        It takes no place. So it is asked twice: before a body is received, to receive none in vain, and by `run`,
+        because others may have taken the last place while the body arrived.
+        """
         if len(self._under_way) >= self._max_under_way:
             raise BusyError("cannot answer: too many requests wait for the model; try again later")
 

@@ -13,7 +13,10 @@ _MOST_OF_THE_TIME = 0.5
 
 
 class Stage(IntEnum):
-    """How far a request has come."""
+    """How far a request has come on its way through the model.
+
+    What its connection reads meanwhile is a `modelserver.http.connection_limit.ConnectionPhase`.
+    """
 
     ARRIVING = 0  # its body is not complete
     WAITING = 1  # complete; no thread has begun with it

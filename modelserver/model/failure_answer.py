@@ -1,4 +1,9 @@
-"""Turns what was raised on the way to an answer into an answer, for both endpoints, and tells the journal."""
+"""Turns what a thread of the model raised into an answer, for both endpoints, and tells the journal.
+
+Not here: what is decided in the event loop (refused heads, 408, 413, 503, 504: modelserver.http.app), MLflow's own
+exceptions, which keep MLflow's words (modelserver.model.invocations), and answers of the model that break the contract
+of /predict (modelserver.model.diagnosis).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Follows one request from its first byte to the end of its answer, and into the model's own code."""
+"""Follows one request from its first byte until its thread is done, and into the model's own code.
+
+The last stage, DONE, is the end of the thread. The event loop counts and sends the answer after that, and has sent
+another one before if the time was over.
+"""
 
 from __future__ import annotations
 

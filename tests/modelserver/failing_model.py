@@ -9,7 +9,7 @@ import time
 import mlflow
 import numpy as np
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 from mlflow.pyfunc.model import PythonModel
 
 
@@ -50,6 +50,7 @@ RAISED = {
     "no memory": MemoryError(),
     "a time-out": TimeoutError(),
     "an error of its registry": MlflowException("no such model", error_code=RESOURCE_DOES_NOT_EXIST),
+    "an error of its store": MlflowException("no answer", error_code=TEMPORARILY_UNAVAILABLE),
 }
 ANSWERED = {
     "a set": {1, 2},

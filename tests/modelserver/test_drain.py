@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,8 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.modelserver.hostile_clients import read_all
 from tests.modelserver.load import Load
 from tests.modelserver.process import PATIENCE, ServerProcess, listen, start, url, wait_until
+
+RELEASE = "echo@1.0badcafe"
+ENDED = "cannot answer: this server ends before the answer is there; try again"
 
 
 def test_releases_are_swapped_under_load_without_losing_a_request(
@@ -95,14 +100,42 @@ def test_a_request_that_takes_too_long_is_answered_with_mlflow_s_status(
 def test_a_prediction_that_exceeds_the_limit_is_given_up(
     models: Path, tmp_path: Path, processes: list[ServerProcess]
 ) -> None:
-    """A thread cannot be cancelled, but it cannot hold the process either: the exit is clean."""
+    """A thread cannot be cancelled, but it holds neither client nor process: 503, and the exit is clean."""
     with listen() as tcp, ThreadPoolExecutor(1) as pool:
-        server = start(tmp_path / "s", models / "echo", [tcp], ["--drain-grace", "0.1", "--drain-limit", "1"])
+        server = _start_with_short_drain(tmp_path, models, tcp)
         processes.append(server)
-        server.wait_for("READY=1")
         metadata = json.dumps({"wait_for": str(tmp_path / "go")})
         lost = pool.submit(httpx.post, f"{url(tcp)}/predict", files={"metadata": (None, metadata)}, timeout=PATIENCE)
         wait_until((tmp_path / "go.begun").exists, "the prediction is under way")
         assert server.end() == 0
-        assert isinstance(lost.exception(PATIENCE), httpx.RemoteProtocolError) or lost.result().status_code >= 500
+        answer = lost.result(PATIENCE)
+    assert answer.status_code == 503
+    assert answer.json() == {"error_code": "TEMPORARILY_UNAVAILABLE", "message": ENDED}
+    assert answer.headers["model-release"] == RELEASE
+    assert answer.headers["retry-after"] == "1"
+    assert answer.headers["connection"] == "close"
     assert "given up" in server.printed()
+    assert "Traceback" not in server.printed()
+
+
+def test_a_body_that_still_arrives_at_the_limit_is_refused(
+    models: Path, tmp_path: Path, processes: list[ServerProcess]
+) -> None:
+    """Its client waits for an answer as well."""
+    with listen() as tcp, socket.create_connection(tcp.getsockname(), PATIENCE) as client:
+        server = _start_with_short_drain(tmp_path, models, tcp)
+        processes.append(server)
+        client.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 100 "), "the body is asked for, so the request is under way"
+        assert server.end() == 0
+        head, _, body = read_all(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"model-release: " + RELEASE.encode() in head
+    assert json.loads(body) == {"error_code": "TEMPORARILY_UNAVAILABLE", "message": ENDED}
+    assert "Traceback" not in server.printed()
+
+
+def _start_with_short_drain(tmp_path: Path, models: Path, listener: socket.socket) -> ServerProcess:
+    server = start(tmp_path / "s", models / "echo", [listener], ["--drain-grace", "0.1", "--drain-limit", "1"])
+    server.wait_for("READY=1")
+    return server

@@ -12,9 +12,12 @@ from starlette.requests import Request
 
 from modelserver.http import peers
 from modelserver.http.body_memory import BodyMemory, BodyTooLargeError, BusyError, Upload, declared_length
-from modelserver.http.connection_limit import ConnectionLimit, Phase
+from modelserver.http.connection_limit import ConnectionLimit, ConnectionPhase
 from modelserver.model.json_tables import TableInputs
 from modelserver.model.table_limits import why_too_large
+
+IN_HEAD, IN_BODY = ConnectionPhase.READING_HEAD, ConnectionPhase.READING_BODY
+COMPLETE = ConnectionPhase.REQUEST_COMPLETE
 
 
 @pytest.mark.parametrize(
@@ -65,15 +68,15 @@ class _Client:
 @pytest.mark.parametrize(
     ("clients", "leaves"),
     [
-        ([("a", Phase.WAITING, 0), ("b", Phase.WAITING, 0), ("c", Phase.ANSWERED, 0)], "a"),
-        ([("a", Phase.SENDING, 9), ("b", Phase.SENDING, 3), ("c", Phase.WAITING, 0)], "b"),
-        ([("a", Phase.SENDING, 9), ("b", Phase.WAITING, 0), ("c", Phase.WAITING, 0)], "b"),
-        ([("a", Phase.ANSWERED, 0), ("b", Phase.SENDING, 9), ("c", Phase.ANSWERED, 0)], "b"),
-        ([("a", Phase.ANSWERED, 0), ("b", Phase.ANSWERED, 0), ("c", Phase.ANSWERED, 0)], None),
+        ([("a", IN_HEAD, 0), ("b", IN_HEAD, 0), ("c", COMPLETE, 0)], "a"),
+        ([("a", IN_BODY, 9), ("b", IN_BODY, 3), ("c", IN_HEAD, 0)], "b"),
+        ([("a", IN_BODY, 9), ("b", IN_HEAD, 0), ("c", IN_HEAD, 0)], "b"),
+        ([("a", COMPLETE, 0), ("b", IN_BODY, 9), ("c", COMPLETE, 0)], "b"),
+        ([("a", COMPLETE, 0), ("b", COMPLETE, 0), ("c", COMPLETE, 0)], None),
     ],
 )
 def test_a_newcomer_takes_the_place_that_can_be_spared(
-    clients: list[tuple[str, Phase, float]], leaves: str | None
+    clients: list[tuple[str, ConnectionPhase, float]], leaves: str | None
 ) -> None:
     """Of the larger group the one that waited longest or the slowest sender; never one that is being answered."""
     limit = ConnectionLimit(3)

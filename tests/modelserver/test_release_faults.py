@@ -11,12 +11,15 @@ from pathlib import Path
 import httpx
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
 from tests.modelserver.failing_model import ANSWERED, RAISED
 from tests.modelserver.hostile_clients import FORM, connected
 from tests.modelserver.process import wait_until
 from tests.modelserver.test_client_faults import Server, serving
 
+STATUS_OF = {"RESOURCE_DOES_NOT_EXIST": 404, "TEMPORARILY_UNAVAILABLE": 503}
+"""Of MLflow's error codes."""
 RAISES = (*RAISED, "an endless recursion")
 # What cannot be sent by one of the endpoints; the other one has a contract, which none of them fulfils.
 NO_JSON = [what for what in ANSWERED if what not in ("an odd key", "a fraction beyond every float")]
@@ -51,10 +54,11 @@ def test_whatever_predict_raises_is_answered_and_counted(path: str, status: int,
     requests, errors = failing.counters()
     for behave in RAISES:
         answer = _ask(failing, path, behave)
-        expected = status if isinstance(RAISED.get(behave, Exception()), Exception) else 500
-        assert answer.status_code == (404 if behave == "an error of its registry" and status == 400 else expected), (
-            behave
-        )
+        raised = RAISED.get(behave, Exception())
+        expected = status if isinstance(raised, Exception) else 500
+        if path == "/invocations" and isinstance(raised, MlflowException):
+            expected = STATUS_OF[raised.error_code]
+        assert answer.status_code == expected, behave
         assert answer.headers["model-release"] == "echo@1.0badcafe"
         assert {"error_code", "message"} <= set(answer.json()), behave
     assert _ask(failing, path, "nothing").status_code == 200
