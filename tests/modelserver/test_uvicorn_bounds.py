@@ -20,7 +20,8 @@ from tests.modelserver.process import OTHER_PACKAGES, ROOT
 
 BOUNDED = ("uvicorn", "h11")
 LOCKS = ("requirements.lock", "requirements-dev.lock", "modelserver/requirements.lock")
-# What depends on how uvicorn and h11 read requests, close connections and stop.
+# What depends on how uvicorn and h11 read requests, close connections and stop: a part of it that takes a minute, and
+# the rest, which takes many.
 ESSENTIAL = (
     "test_hostile_input.py::test_what_is_no_request_of_this_server_is_refused",
     "test_hostile_input.py::test_nothing_is_answered_after_a_bare_line_feed",
@@ -29,6 +30,10 @@ ESSENTIAL = (
     "test_hostile_input.py::test_chunks_and_trailers_that_end_as_they_should_are_read",
     "test_hostile_input.py::test_a_browser_that_a_foreign_name_led_here_is_refused",
     "test_hostile_input.py::test_a_second_request_hidden_in_the_first_is_not_answered",
+    "test_status_line.py",
+    "test_standby.py",
+)
+THE_REST = (
     "test_floods.py::test_slowloris",
     "test_floods.py::test_slow_heads_on_kept_connections",
     "test_floods.py::test_ten_thousand_idle_connections",
@@ -39,9 +44,7 @@ ESSENTIAL = (
     "test_floods.py::test_only_peers_are_spoken_to",
     "test_predict.py",
     "test_drain.py",
-    "test_standby.py",
     "test_idle.py",
-    "test_status_line.py",
 )
 
 
@@ -65,9 +68,17 @@ def test_the_newest_version_that_is_allowed_is_the_one_that_all_tests_run_with(p
         assert {Version(text) for text in locked} == {tested}, lock
 
 
-@pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
-def test_requests_are_read_answered_and_refused_alike_with_the_oldest_versions(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param(ESSENTIAL, marks=pytest.mark.exhaustive, id="essential"),
+        pytest.param(THE_REST, marks=pytest.mark.by_hand, id="the rest"),
+    ],
+)
+def test_requests_are_read_answered_and_refused_alike_with_the_oldest_versions(
+    tmp_path: Path, files: tuple[str, ...]
+) -> None:
     """The lower end: the tests that matter run again, against servers that import these versions."""
     oldest = {package: bounds(package)[0] for package in BOUNDED}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
@@ -90,7 +101,7 @@ def test_requests_are_read_answered_and_refused_alike_with_the_oldest_versions(t
         number, _, file = shown.strip().partition(" ")
         assert Version(number) == oldest[package]
         assert Path(file).is_relative_to(tmp_path)
-    tests = [f"tests/modelserver/{name}" for name in ESSENTIAL]
+    tests = [f"tests/modelserver/{name}" for name in files]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *tests],
         cwd=ROOT,
