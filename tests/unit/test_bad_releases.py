@@ -9,7 +9,7 @@ from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
-from tests.unit.test_rollout import BROKEN, SOAK, active, active_release, deploy, rolled_out, servers, story
+from tests.unit.rollouts import BROKEN, SOAK, active, active_release, deploy, rolled_out, servers, story
 
 
 @pytest.fixture

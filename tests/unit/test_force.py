@@ -10,8 +10,8 @@ from reconciler.core.state.status import State
 from reconciler.core.units.observed import AFTER_SYSTEMD, Unit
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
+from tests.unit.rollouts import SOAK, active, deploy, rolled_out, servers, story
 from tests.unit.test_reconcile import server_of
-from tests.unit.test_rollout import SOAK, active, deploy, rolled_out, servers, story
 from tests.unit.test_safety import doing, in_soak
 
 STOP, START, PATIENCE = 30, 300, 5

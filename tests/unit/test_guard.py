@@ -14,7 +14,7 @@ from reconciler.core.state.ledger import Record, Stall, Suspension
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.unit.conftest import World
-from tests.unit.test_rollout import active, deploy, rolled_out, story
+from tests.unit.rollouts import active, deploy, rolled_out, story
 
 
 @pytest.fixture

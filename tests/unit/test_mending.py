@@ -11,7 +11,7 @@ from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
-from tests.unit.test_rollout import active, deploy, rolled_out, servers, story
+from tests.unit.rollouts import active, deploy, rolled_out, servers, story
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from reconciler.ports.systemd import SystemdBusyError, SystemdError
 from reconciler.settings.model import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World
+from tests.unit.rollouts import BROKEN, enabled
 
 URL = addresses.url(choose_port("demo", 20000, 20999, ()) or 0)
-BROKEN = Behaviour(works=False, status_text="cannot load the model: KeyError: 'x'; mend load_context")
 
 
 def server_of(name: str, version: int) -> str:
@@ -44,11 +44,6 @@ def running_servers(world: World) -> list[str]:
 def port(world: World, name: str) -> int:
     """The port of a deployment."""
     return int(str(world.status()[name].url).rpartition(":")[2])
-
-
-def enabled(world: World) -> set[str]:
-    """What a boot would start."""
-    return {link.name for link in world.etc.glob("*.wants/*")}
 
 
 def test_a_selected_model_is_served_and_enabled(world: World) -> None:

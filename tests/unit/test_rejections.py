@@ -10,7 +10,7 @@ from reconciler.core.units import names
 from reconciler.settings.model import PolicySettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
-from tests.unit.test_rollout import active, active_release, deploy, rolled_out, servers, story
+from tests.unit.rollouts import active, active_release, deploy, rolled_out, servers, story
 
 POLICY = PolicySettings(names=("*",), tags=("memory_max", "soak", "max_error_rate", "strategy", "replicas"))
 

@@ -9,69 +9,15 @@ from reconciler.core.planner.actions import Action
 from reconciler.core.state.ledger import Rejected
 from reconciler.core.state.status import State
 from reconciler.core.units import names
-from reconciler.core.units.names import ReleaseId
-from reconciler.settings.model import DeploySettings, Settings
 from tests.fakes.systemd import Behaviour
-from tests.unit.conftest import OPEN, World
-
-BROKEN = Behaviour(works=False, status_text="cannot load the model: KeyError: 'x'; mend load_context")
-SOAK = 60
+from tests.unit.conftest import World
+from tests.unit.rollouts import BROKEN, SOAK, active, active_release, deploy, enabled, rolled_out, servers, story
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """A host whose releases have a soak, and which keeps one release to go back to."""
     return World(tmp_path / "host", settings=deploy())
-
-
-def deploy(**changes: object) -> Settings:
-    """Settings with a soak."""
-    values: dict[str, object] = {"soak": SOAK, "keep_releases": 1, "removal_grace": 0, **changes}
-    return Settings(policy=OPEN, deploy=DeploySettings(**values))  # type: ignore[arg-type]  # validated by pydantic
-
-
-def active(world: World, name: str = "demo") -> str:
-    """The server unit that the socket names."""
-    text = (world.etc / names.socket_unit(name)).read_text()
-    return next(line.removeprefix("Service=") for line in text.splitlines() if line.startswith("Service="))
-
-
-def active_release(world: World, name: str = "demo") -> ReleaseId:
-    """The release that the socket names."""
-    server = names.parse_server(active(world, name))
-    assert server is not None
-    return server.release
-
-
-def servers(world: World) -> dict[str, str]:
-    """What each running server does, by its version and number."""
-    found = {}
-    for unit, state in world.systemd.units().items():
-        if (parsed := names.parse_server(unit)) and state.active == "active":
-            key = f"{parsed.release.version}.{parsed.replica}"
-            found[key] = "stands by" if state.stands_by else "serves"
-    return found
-
-
-def story(world: World, name: str = "demo") -> tuple[State, str | None, str | None, str]:
-    """State, wanted and active version, reason."""
-    one = world.status()[name]
-    return one.state, one.desired_version, one.active_version, one.reason
-
-
-def rolled_out(world: World, *versions: int) -> None:
-    """Roll versions out one after the other, each through its soak."""
-    for version in versions:
-        world.select(demo=version)
-        world.converge()
-        world.now += SOAK + 1
-        world.converge()
-        assert story(world)[:3] == (State.SERVING, str(version), str(version))
-
-
-def enabled(world: World) -> set[str]:
-    """What a boot would start."""
-    return {link.name for link in world.etc.glob("*.wants/*")}
 
 
 def test_the_first_release_has_no_soak(world: World) -> None:

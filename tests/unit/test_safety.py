@@ -19,7 +19,7 @@ from reconciler.ports.systemd import SystemdError
 from tests.fakes.systemd import FakeSystemd
 from tests.unit.conftest import World
 from tests.unit.disk import refusing
-from tests.unit.test_rollout import SOAK, active, deploy, rolled_out, servers, story
+from tests.unit.rollouts import SOAK, active, deploy, rolled_out, servers, story
 
 FILES = ("ledger.json", "pins", "history.json", "snapshot.json", "status.json", "rendered", "etc", "links")
 EACH = [(one,) for one in FILES]
