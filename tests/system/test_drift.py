@@ -112,13 +112,15 @@ RESTARTED = {
 }
 
 
+BY_HAND = ("a deleted slice", "a disabled server", "an additional file")
 QUICK = ("an edited server", "a server with a drop-in", "a deleted release", "a stopped server", "a stopped socket")
 """For every run."""
 
 
 def some(whats: Iterable[str]) -> list[object]:
-    """Have most of them in exhaustive runs only."""
-    return [what if what in QUICK else pytest.param(what, marks=pytest.mark.exhaustive) for what in whats]
+    """Have most of them in longer runs only, and some by hand."""
+    longer = {what: pytest.mark.by_hand if what in BY_HAND else pytest.mark.exhaustive for what in whats}
+    return [what if what in QUICK else pytest.param(what, marks=longer[what]) for what in whats]
 
 
 ASKED = "systemctl show --property=InvocationID,MainPID {server} " + SOCKET

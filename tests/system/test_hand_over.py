@@ -168,9 +168,12 @@ QUICK = ("load", "crash")
 """One that is undone before its soak and one in it, for every run."""
 
 
-@pytest.mark.parametrize(
-    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.exhaustive) for kind in BAD]
-)
+def _list_of(kind: str) -> pytest.MarkDecorator:
+    """Which list of tests has a kind. `import` stands for the other kinds that never get to their soak."""
+    return pytest.mark.by_hand if kind in ("example", "answer") else pytest.mark.exhaustive
+
+
+@pytest.mark.parametrize("kind", [kind if kind in QUICK else pytest.param(kind, marks=_list_of(kind)) for kind in BAD])
 def test_a_bad_version_undoes_itself_and_says_why(bad_site: Site, kind: str) -> None:
     """No request is lost before the soak; in it, only what the bad version itself answered or dropped."""
     site, name, (model, reason, in_soak) = bad_site, f"bad-{kind}", BAD[kind]

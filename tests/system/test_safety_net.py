@@ -176,7 +176,7 @@ class Faults:
 
 
 @pytest.mark.parametrize(
-    "fault", ["state_full", "units_read_only", pytest.param("tmp_full", marks=pytest.mark.by_hand)]
+    "fault", ["state_full", *(pytest.param(f, marks=pytest.mark.by_hand) for f in ("units_read_only", "tmp_full"))]
 )
 def test_the_good_version_comes_back_though_a_disk_takes_nothing(site: Site, fault: str) -> None:
     """By itself and by a person's hand; what had to be forgotten until then is written down afterwards."""

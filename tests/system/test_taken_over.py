@@ -186,7 +186,7 @@ def test_an_emptied_snapshot_removes_nothing(site: Site, good: dict[str, Any]) -
             site.wait_for(name, "serving", 1)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 def test_ten_thousand_models_do_not_take_it_down(site: Site, good: dict[str, Any]) -> None:
     """It refuses them one by one, feeds its watchdog and answers."""
     many = [
