@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,22 @@ def damage_of_the_snapshot() -> dict[str, Callable[[Path], object]]:
     }
 
 
+def wait_for_a_reading(agent: AgentProcess) -> None:
+    """Wait until a reading that began after this call has confirmed the file: then it holds what earlier tests did."""
+    # The first confirmation may be of a reading that was under way already.
+    for _ in range(2):
+        former = agent.registry_file.stat().st_mtime_ns
+        wait_until(partial(_is_confirmed_after, agent.registry_file, former), "the file is confirmed")
+
+
+def _is_confirmed_after(path: Path, former: int) -> bool:
+    return path.stat().st_mtime_ns != former
+
+
 @pytest.mark.parametrize("damage", list(damage_of_the_snapshot()))
 def test_a_snapshot_that_somebody_else_touched_is_written_again(agent: AgentProcess, damage: str) -> None:
     """The reconciler would refuse it for ever otherwise."""
+    wait_for_a_reading(agent)
     told = len(agent.lines)
     before = agent.registry_file.read_bytes()
     damage_of_the_snapshot()[damage](agent.registry_file)
