@@ -21,6 +21,7 @@ from modelserver.http.connection import ConnectionSettings
 from modelserver.http.connection_limit import ConnectionLimit
 from modelserver.http.listener import raise_descriptor_limit
 from modelserver.http.workers import Workers
+from modelserver.model.compiled import CompileCache
 from modelserver.model.diagnosis import DiagnosisModel
 from modelserver.model.error_log import ModelErrorLog
 from modelserver.model.invocations import ScoringModel
@@ -70,7 +71,11 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
     prepare_process_environment(offline=not options.network)
     tracing = Tracing.from_environment()
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=_WORKER)
+    compiled = CompileCache(options.compiled, options.kept, options.keep)
+    was_kept = compiled.restore()
     served, proof = _load_and_prove(options, notifier, tracing, threads)
+    if not was_kept:
+        compiled.offer()
     counters = Counters()
     parts = ServerParts(
         application=make_application(served, counters),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -12,6 +14,10 @@ from typing import NamedTuple
 _MAX_LINE = 600
 _PACKAGE = str(Path(__file__).parent)
 _COMPILED = {".pyx", ".pxd", ".pxi"}  # a compiled extension names its source, wherever that was built
+# Words of numba's LLVM, cffi, the dynamic linker and the kernel.
+_WANTS_EXECUTABLE_MEMORY = re.compile(
+    r"executable memory|write\+execute|executable stack|failed to map segment|\bmmap\b|\bmprotect\b", re.IGNORECASE
+)
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
 
@@ -40,7 +46,27 @@ def describe_error(error: BaseException, where: bool = True) -> str:
     text = f"{type(raised).__name__}: {message}" if message else type(raised).__name__
     if where and frame is not None:
         text += f" ({Path(frame.file).name} line {frame.line}, in {frame.function})"
-    return one_line(text)
+    return one_line(text + _hint(message))
+
+
+def _hint(message: str) -> str:
+    """What to do about an error that the sandbox causes; empty for all others."""
+    if _WANTS_EXECUTABLE_MEMORY.search(message) and not _may_run_code_it_makes():
+        return (
+            "; this host does not let models run code that they make, which numba, cffi and JAX do: "
+            "ask its operators for deploy.executable_memory"
+        )
+    return ""
+
+
+@lru_cache(maxsize=1)
+def _may_run_code_it_makes() -> bool:
+    """Whether this process may have memory that is writable and executable (MemoryDenyWriteExecute= of the unit)."""
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+    except OSError:
+        return False
+    return True
 
 
 def error_message(error: BaseException) -> str:

@@ -21,6 +21,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     _add_sockets(serve)
     _add_limits(serve)
     _add_life_span(serve)
+    _add_compile_cache(serve)
     return parser.parse_args(arguments)
 
 
@@ -123,3 +124,9 @@ def _add_life_span(serve: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--drain-limit", type=int, default=20, metavar="SECONDS", help="how long requests under way may take on stop"
     )
+
+
+def _add_compile_cache(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--compiled", type=Path, metavar="DIRECTORY", help="where libraries put what they compile")
+    serve.add_argument("--kept", type=Path, metavar="FILE", help="what was kept of an earlier start; may be missing")
+    serve.add_argument("--keep", type=Path, metavar="FILE", help="where to put what is to be kept for later starts")

@@ -300,7 +300,8 @@ uninstall_product() {
     done
     rm -rf "$prefix" "$package_cache" /var/cache/mlflow-deploy /var/lib/mlflow-deploy /var/lib/mlflow-reconciler \
         /run/mlflow-reconciler /run/mlflow-registry-agent /run/models /run/mlflow-temp \
-        /var/cache/mlflow-models /var/cache/private/mlflow-models
+        /var/cache/mlflow-models /var/cache/private/mlflow-models \
+        /var/cache/mlflow-compiled /var/cache/private/mlflow-compiled
     rm -f /usr/local/bin/reconciler "$catalog" "$tmpfiles" "$sysusers"
     remove_if_empty "$units" "${catalog%/*}" "${units%/*}" "${sysusers%/*}" "${tmpfiles%/*}"
     systemctl daemon-reload

@@ -221,8 +221,9 @@ class SystemdOverDbus:
         """Remove a stopped unit's directories; systemd does it in the background, and this waits for a moment."""
         # A removal that failed leaves the unit failed, and a failed one counts as busy.
         self.reset_failed(unit)
-        # Of a server only its cache is its own: the release that it serves belongs to the steps.
-        kinds = ["cache"] if names.parse_server(unit) else ["state", "runtime"]
+        # Of a server only its caches are its own: the release that it serves belongs to the steps.
+        is_of_a_server = names.parse_server(unit) is not None or names.keeps_compiled(unit)
+        kinds = ["cache"] if is_of_a_server else ["state", "runtime"]
         self._call("CleanUnit", unit, kinds)
         path = self._call("LoadUnit", unit)
         if not self._signals.wait_for(lambda: self._property(path, "Unit", "SubState") != "cleaning", A_MOMENT):

@@ -8,11 +8,12 @@
                                           [--offline] [--allow-source] [--keep-free BYTES] [--require-hashes]
     python -I -m reconciler.steps verify --release-dir DIR --environment-dir DIR|host
                                            [--check=WORD]...
+    python -I -m reconciler.steps keep --from FILE
 
 fetch works in $STATE_DIRECTORY (…/releases/<version>), with the registry in $MLFLOW_TRACKING_URI and its credentials,
 if any, in $CREDENTIALS_DIRECTORY/registry.*, those of artifact stores in artifacts.*. build works in $STATE_DIRECTORY
 (…/environments/<digest>), where uv's cache lasts as long as the build; the index's credentials are index.*. Empty
---index-url and --find-links mean none. docs/credentials.md has the names.
+--index-url and --find-links mean none. docs/credentials.md has the names. keep copies into $CACHE_DIRECTORY.
 
 When a step is done, all programs that it started have ended, and all that those left behind.
 """
@@ -124,22 +125,30 @@ def _verify(options: argparse.Namespace) -> str:
     return verify(options.release_dir, environment, pins, Check(tuple(options.check), options.check_deadline))
 
 
+def _keep(options: argparse.Namespace) -> str:
+    from reconciler.steps.keep import keep
+
+    return keep(options.source, _directory_in("CACHE_DIRECTORY"))
+
+
 def _pin(path: str) -> str | None:
     """Read root's record, where there is one already."""
     return read_pin(path) if path else None
 
 
 def _state_directory() -> Path:
+    return _directory_in("STATE_DIRECTORY")
+
+
+def _directory_in(variable: str) -> Path:
     """Return the directory that systemd made for this step."""
-    directory = os.environ.get("STATE_DIRECTORY", "")
+    directory = os.environ.get(variable, "")
     if not directory.startswith("/") or ":" in directory:
-        raise StepError(
-            "cannot work without $STATE_DIRECTORY: this step is started through its unit; use systemctl start"
-        )
+        raise StepError(f"cannot work without ${variable}: this step is started through its unit; use systemctl start")
     return Path(directory)
 
 
-_STEPS = {"fetch": _fetch, "build": _build, "verify": _verify}
+_STEPS = {"fetch": _fetch, "build": _build, "verify": _verify, "keep": _keep}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -170,6 +179,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--environment-dir", required=True)
     verify.add_argument("--check", action="append", default=[], help="a word of the command that must agree, if any")
     verify.add_argument("--check-deadline", type=float, default=300, help="seconds that it may take")
+    keep = steps.add_parser("keep", help="keep what a server compiled before it was ready")
+    keep.add_argument("--from", dest="source", required=True, type=Path, help="the file in which the server put it")
     for step in (fetch, build):
         step.add_argument("--require-hashes", action="store_true", help="every package must be listed with its hash")
     for step in (fetch, build, verify):

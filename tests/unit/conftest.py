@@ -67,6 +67,8 @@ class World:
         self.systemd.shipped["mlflow-deploy-directory"] = shipped.read_text()
         changed = CHECKOUT / "systemd" / "mlflow-changed@.service"
         self.systemd.shipped["mlflow-changed"] = changed.read_text()
+        compiled = CHECKOUT / "systemd" / "mlflow-compiled@.service"
+        self.systemd.shipped["mlflow-compiled"] = compiled.read_text()
         self.reconciler = self.new_reconciler()
 
     def new_reconciler(self) -> Reconciler:

@@ -1,7 +1,7 @@
 """The part of the plan that makes a target ready to be started, and starts its servers one after the other."""
 
 from reconciler.core.planner import unit_values
-from reconciler.core.planner.deployment_plan import DeploymentPlan
+from reconciler.core.planner.deployment_plan import DeploymentPlan, forget_compiled
 from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.prepare import prepare, redo_steps
 from reconciler.core.planner.reverify import reverify_and_repair, verify_again
@@ -53,6 +53,8 @@ def _clear_failure(deployment: DeploymentPlan, target: Target) -> bool:
     has_failed = deployment.seen.unit(servers[0]).active == "failed"
     if has_failed:
         deployment.stop(servers[0])
+        # What it compiled is suspected, too, and cannot be compared with anything.
+        deployment.before += forget_compiled(deployment, servers[0])
     return has_failed
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
-from reconciler.core.planner.deployment_plan import DeploymentPlan, clean
+from reconciler.core.planner.deployment_plan import DeploymentPlan, clean, forget_compiled
 from reconciler.core.planner.target import Target, releases_to_keep
 from reconciler.core.planner.watching import stop_watching
 from reconciler.core.units import names
@@ -102,14 +102,15 @@ def _stop_servers(deployment: DeploymentPlan, servers: Sequence[str], *, is_kept
 
 
 def removal_of_server(deployment: DeploymentPlan, unit: str) -> list[Action]:
-    """Return the actions that remove a server that is down, with the cache directory if it has one.
+    """Return the actions that remove a server that is down, with what it compiled and its cache directory, if any.
 
-    Only servers with a cache have a directory of their own; their files belong to the fetch and the build.
+    These are the only directories of a server's own; its other files belong to the fetch and the build.
     """
     file = deployment.seen.files[unit]
+    forget = forget_compiled(deployment, unit)
     if file.facts.has_cache:
-        return clean(deployment.name, unit, file)
-    return [act.Remove(deployment.name, unit)]
+        return [*forget, *clean(deployment.name, unit, file)]
+    return [*forget, act.Remove(deployment.name, unit)]
 
 
 def _remove_unneeded_watch(deployment: DeploymentPlan, unit: str) -> None:

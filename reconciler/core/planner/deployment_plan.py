@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_view import DeploymentView
-from reconciler.core.units import addresses
+from reconciler.core.units import addresses, names
 from reconciler.core.units.observed import File
 from reconciler.core.units.unit_facts import UnitFacts
 
@@ -185,6 +185,15 @@ class DeploymentPlan(DeploymentView):
         for unit, render in self.shared.items():
             if unit != self.socket:
                 yield render.facts
+
+
+def forget_compiled(deployment: DeploymentView, unit: str) -> list[Action]:
+    """Return the action that removes what a server compiled and had kept; none where nothing is kept for it."""
+    file = deployment.seen.files.get(unit)
+    temp_size = file.facts.temp_size if file is not None else None
+    if temp_size is None:
+        return []
+    return [act.Clean(deployment.name, names.compiled_unit(unit, temp_size))]
 
 
 def clean(deployment: str, unit: str, file: File) -> list[Action]:

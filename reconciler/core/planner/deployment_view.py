@@ -176,7 +176,7 @@ class DeploymentView:
         """
         serving, port = self.serving_release, self.port
         # A message can quote foreign text, such as the error of a model: it must not fill the status.
-        parts = (one_line(message, MAX_MESSAGE), self._opened)
+        parts = (one_line(message, MAX_MESSAGE), *self._sandbox)
         return Outlook(
             name=self.name,
             state=state,
@@ -209,16 +209,17 @@ class DeploymentView:
         return file.facts
 
     @property
-    def _opened(self) -> str:
-        """Say what the active release may reach outside its sandbox; empty when it may reach nothing.
+    def _sandbox(self) -> Sequence[str]:
+        """Say what the active release may reach outside its sandbox, and what it may not do that others may.
 
-        Whoever reads the status must see that, whatever the state is.
+        Whoever reads the status must see that, whatever the state is. Nothing is said of a usual sandbox.
         """
         active = self.active_release
         if active is None:
-            return ""
-        opened = self.facts(active).opened
-        return f"open to it: {one_line(opened, MAX_MESSAGE)}" if opened else ""
+            return ()
+        facts = self.facts(active)
+        opened = f"open to it: {one_line(facts.opened, MAX_MESSAGE)}" if facts.opened else ""
+        return opened, one_line(facts.closed, MAX_MESSAGE)
 
     def _server_units(self) -> Iterator[ServerUnit]:
         """Yield what the names of the deployment's server units say, for those that have a file.

@@ -204,6 +204,8 @@ def server(release: Release, environment: str, listening: Listening, replica: in
     parameters = release.parameters
     directory = _environment_dir(environment)
     unit = names.server_unit(release.name, release.id, replica)
+    # All of them use what the first one compiled.
+    first = names.server_unit(release.name, release.id)
     temp_size = parameters.memory_max // 4 or TEMP_SIZE
     values = _release_values(release) | _parameter_values(parameters)
     values |= {
@@ -217,6 +219,9 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         "temp": names.temp_unit(unit, temp_size),
         "temp_dir": f"{paths.SERVER_TEMP}/{names.temp_instance(unit, temp_size)}",
         "temp_size": temp_size,
+        "replica": replica,
+        "compiled": names.compiled_unit(first, temp_size),
+        "compiled_dir": f"{paths.SERVER_COMPILED}/{names.temp_instance(first, temp_size)}",
         "environment_dir": directory,
         "venv": f"{directory}/venv" if directory else paths.PRODUCT_VENV,
         "product": paths.PRODUCT,
@@ -234,7 +239,9 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         asked=release.asked,
         may_idle=bool(parameters.idle_timeout),
         opened=parameters.opened,
+        closed=parameters.closed,
         has_cache=parameters.cache,
+        temp_size=temp_size if parameters.compile_cache and replica == 1 else None,
         recreate=release.rollout.strategy == "recreate",
     )
     return _render(release.name, unit, f"{parameters.runtime}/model.service.j2", values, facts)

@@ -53,6 +53,10 @@ class Parameters:
     """Devices (paths) that the model may use; none by default."""
     cache: bool = declare(FLAG, False)
     """Whether the model gets a directory to write to."""
+    executable_memory: bool = declare(FLAG, False, in_settings=True)
+    """Whether the model may run code that it makes while it runs, as numba, cffi's callbacks and JAX do."""
+    compile_cache: int = declare(size("256M"), 0, in_settings=256 * 1024**2)
+    """Bytes for what libraries compile; 0 is no place for it."""
     max_body: int = declare(size("64M"), 64 * 1024**2)
     """Bytes of one request."""
     watchdog: int = declare(seconds(0), 60)
@@ -74,6 +78,11 @@ class Parameters:
         if self.cache:
             opened.append("a cache")
         return "; ".join(opened)
+
+    @property
+    def closed(self) -> str:
+        """What of its sandbox is closed that most models find open, in words; empty when nothing is."""
+        return "" if self.executable_memory else "it may not run code that it makes (deploy.executable_memory)"
 
     def digest(self, source: str, generation: int = 0) -> str:
         """Eight hex digits that tell releases of a version from one another.

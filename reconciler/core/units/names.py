@@ -97,6 +97,7 @@ _SERVER = re.compile(rf"model-({NAME_PATTERN})@({RELEASE_PATTERN})(?:\.([2-9]|[1
 _SOCKET = re.compile(rf"model-({NAME_PATTERN})\.socket")
 _STEP = re.compile(rf"mlflow-(fetch|verify)@({NAME_PATTERN})\.([1-9][0-9]{{0,9}})\.service")
 _WATCH = re.compile(rf"mlflow-verify@({NAME_PATTERN})\.([1-9][0-9]{{0,9}})\.path")
+_COMPILED = "mlflow-compiled@"
 _CHANGED = re.compile(rf"mlflow-changed@({NAME_PATTERN})\.[1-9][0-9]{{0,9}}\.service")
 _SLICE = re.compile(r"model-((?:[a-zA-Z0-9_]|\\x2d)+)\.slice")
 _BUILD = re.compile(rf"mlflow-build@({ENVIRONMENT_PATTERN})\.service")
@@ -206,6 +207,19 @@ def temp_instance(server: str, size: int) -> str:
 def temp_unit(server: str, size: int) -> str:
     """Name the instance of a shipped unit that is active as long as a server's temporary files are there."""
     return f"mlflow-temp@{temp_instance(server, size)}.service"
+
+
+def compiled_unit(server: str, size: int) -> str:
+    """Name the instance of a shipped unit that keeps what a server compiled before it was ready.
+
+    It finds that among the server's temporary files, of which it has the name.
+    """
+    return f"{_COMPILED}{temp_instance(server, size)}.service"
+
+
+def keeps_compiled(unit: str) -> bool:
+    """Tell whether a unit's name is one of `compiled_unit`."""
+    return unit.startswith(_COMPILED)
 
 
 def directory_unit(name: str) -> str:

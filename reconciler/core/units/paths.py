@@ -18,6 +18,8 @@ PINS = f"{STATE_DIRECTORY}/pins"
 """Digests of what was fetched and built first, one file of root's each; shown to the units that compare."""
 SERVER_TEMP = "/run/mlflow-temp"
 """One file system for each server that runs, which that one sees as its /tmp, and nobody else sees."""
+SERVER_COMPILED = "/var/cache/private/mlflow-compiled"
+"""One directory for each release, with what its first server compiled before it was ready."""
 RUN_DIRECTORY = "/run/mlflow-reconciler"
 REGISTRY_FILE = "/run/mlflow-registry-agent/registry.json"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from reconciler.core.units.names import ReleaseId
 
 _PORT = re.compile(r"[0-9]{1,5}")
+_SIZE = re.compile(r"[1-9][0-9]{0,17}")
 _YES = "yes"
 _RECREATE = "recreate"
 _CACHE_IN_WORDS = "a cache"
@@ -42,8 +43,12 @@ class UnitFacts:
     """Whether a server may end when nobody asks it anything."""
     opened: str = ""
     """What of a server's sandbox is open, in words."""
+    closed: str = ""
+    """What of a server's sandbox is closed that is usually open, in words."""
     has_cache: bool = False
     """Whether a server has a directory that it can write to."""
+    temp_size: int | None = None
+    """Bytes of the temporary files of a server that has what it compiles kept; None of one that has not."""
     recreate: bool = False
     """Whether a server's release is started after the one before it has ended."""
     digest: str = ""
@@ -65,7 +70,9 @@ class UnitFacts:
             "Address": self.address,
             "Idle": _YES if self.may_idle else None,
             "Opened": self.opened,
+            "Closed": self.closed,
             "Cache": _YES if self.has_cache else None,
+            "Compiled": None if self.temp_size is None else str(self.temp_size),
             "Strategy": _RECREATE if self.recreate else None,
             "Digest": self.digest,
         }
@@ -92,8 +99,10 @@ def read_facts(lines: Mapping[str, str]) -> UnitFacts:
         check=lines.get("Check"),
         may_idle=lines.get("Idle") == _YES,
         opened=opened,
+        closed=lines.get("Closed", ""),
         # Either of them: a unit keeps the section that it was rendered with, as long as its release exists.
         has_cache=lines.get("Cache") == _YES or _CACHE_IN_WORDS in opened,
+        temp_size=_size(lines.get("Compiled", "")),
         recreate=lines.get("Strategy") == _RECREATE,
         digest=lines.get("Digest", ""),
     )
@@ -102,4 +111,10 @@ def read_facts(lines: Mapping[str, str]) -> UnitFacts:
 def _port(text: str) -> int | None:
     """Read a port's number; None when it is none. Whether it is one of this host's range, its readers check."""
     match = _PORT.fullmatch(text)
+    return int(match[0]) if match else None
+
+
+def _size(text: str) -> int | None:
+    """Read a number of bytes; None when it is none."""
+    match = _SIZE.fullmatch(text)
     return int(match[0]) if match else None
