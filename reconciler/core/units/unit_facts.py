@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reconciler.core.units.logged_example import LoggedExample
 from reconciler.core.units.names import ReleaseId
 
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -46,6 +47,9 @@ class UnitFacts:
     """Whether a server has a directory that it can write to."""
     recreate: bool = False
     """Whether a server's release is started after the one before it has ended."""
+    example: LoggedExample | None = None
+    """Of a server, whether its files have an example to try it with. None where nobody has looked: that says nothing,
+    least of all that there is none."""
     digest: str = ""
     """Digest of all values that the unit was rendered from."""
 
@@ -67,6 +71,7 @@ class UnitFacts:
             "Opened": self.opened,
             "Cache": _YES if self.has_cache else None,
             "Strategy": _RECREATE if self.recreate else None,
+            "Example": self.example,
             "Digest": self.digest,
         }
         return {name: value for name, value in lines.items() if value}
@@ -95,8 +100,15 @@ def read_facts(lines: Mapping[str, str]) -> UnitFacts:
         # Either of them: a unit keeps the section that it was rendered with, as long as its release exists.
         has_cache=lines.get("Cache") == _YES or _CACHE_IN_WORDS in opened,
         recreate=lines.get("Strategy") == _RECREATE,
+        example=_example(lines.get("Example", "")),
         digest=lines.get("Digest", ""),
     )
+
+
+def _example(text: str) -> LoggedExample | None:
+    """Read what is known of an example; None when it is none of the words for that."""
+    words = [example.value for example in LoggedExample]
+    return LoggedExample(text) if text in words else None
 
 
 def _port(text: str) -> int | None:
