@@ -30,7 +30,9 @@ class ScoringModel:
         self._error_log = error_log
         self._input_schema = model.metadata.get_input_schema()
         self._table_inputs = table_inputs(model.metadata)
-        self.example_information: Mapping[str, Any] = getattr(model.metadata, "saved_input_example_info", None) or {}
+        information = getattr(model.metadata, "saved_input_example_info", None)
+        # The MLmodel file is the author's: it may say anything there.
+        self.example_information: Mapping[str, Any] = information if isinstance(information, Mapping) else {}
         self._server = import_scoring_server()
         # There, MLflow decodes the body before it calls invocations().
         self._wants_text = _major_and_minor(self._server.VERSION) < FIRST_WITHOUT_FLASK

@@ -13,14 +13,12 @@ from modelserver.answer import JSON
 from modelserver.errors import CannotServeError, describe_error, one_line
 from modelserver.model.diagnosis import ContractError, DiagnosisModel, DiagnosisResult, UploadedFile, check_result
 from modelserver.model.invocations import ScoringModel
+from modelserver.model.logged_request import CORRECT_IT, logged_request
 
 # Another processor or library build rounds differently, by far less than what would change a diagnosis.
 RELATIVE_TOLERANCE = 1e-3
 ABSOLUTE_TOLERANCE = 1e-5
 _SCHEMA = 1
-_SERVING_EXAMPLE = "serving_input_example.json"
-_INPUT_EXAMPLE = "input_example.json"
-_CORRECT_IT = "correct the model and register a new version"
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def replay(model_dir: Path, scoring: ScoringModel, diagnosis: DiagnosisModel) ->
     if logged_diagnosis.is_dir():
         _replay_diagnosis(_read_example(logged_diagnosis), diagnosis)
         return "its logged example was answered as logged"
-    request = _serving_example(model_dir, scoring.example_information)
+    request = logged_request(model_dir, scoring.example_information)
     if request is None:
         return "it has no logged example to replay"
     _replay_invocations(request, scoring)
@@ -53,10 +51,10 @@ def _replay_diagnosis(example: _LoggedExample, diagnosis: DiagnosisModel) -> Non
     try:
         answer = diagnosis.predict(example.metadata, example.files)
     except ContractError as error:
-        raise CannotServeError(f"{error}; {_CORRECT_IT}") from error
+        raise CannotServeError(f"{error}; {CORRECT_IT}") from error
     except (Exception, SystemExit) as error:
         raise CannotServeError(
-            f"cannot answer the logged example: the model raised {describe_error(error)}; {_CORRECT_IT}"
+            f"cannot answer the logged example: the model raised {describe_error(error)}; {CORRECT_IT}"
         ) from error
     difference = _difference(answer, example.answer)
     if difference:
@@ -116,70 +114,6 @@ def _replay_invocations(request: bytes, scoring: ScoringModel) -> None:
     try:
         answer = scoring.score(request, JSON)
     except (Exception, SystemExit) as error:
-        raise CannotServeError(f"cannot answer the logged example: {describe_error(error)}; {_CORRECT_IT}") from error
+        raise CannotServeError(f"cannot answer the logged example: {describe_error(error)}; {CORRECT_IT}") from error
     if answer.status != 200:
-        raise CannotServeError(f"cannot answer the logged example: {one_line(answer.body)}; {_CORRECT_IT}")
-
-
-def _serving_example(model_dir: Path, information: Mapping[str, Any]) -> bytes | None:
-    """MLflow's own logged example as a body of /invocations, or None when the model has none that can be one.
-
-    `information`: what the MLmodel file says of it. Raises CannotServeError.
-    """
-    request = _logged_request(model_dir, information)
-    example = model_dir / _INPUT_EXAMPLE
-    # MLflow before 2.16 logs the example alone, or names the request otherwise: then the example is looked at.
-    is_certain = request is not None and request.name == _SERVING_EXAMPLE
-    content = None if is_certain or not example.is_file() else _read_json(example)
-    if _is_refused_by_mlflow(content):
-        return None
-    if request is not None:
-        return request.read_bytes()
-    body = _request_of_example(content, with_params=information.get("params") in ("true", True))
-    return json.dumps(body).encode() if body is not None else None
-
-
-def _logged_request(model_dir: Path, information: Mapping[str, Any]) -> Path | None:
-    """The file with a request that MLflow has logged; None when there is none."""
-    for name in (information.get("serving_input_path"), _SERVING_EXAMPLE):
-        # The MLmodel file is the author's: a path in it could name any file that this process may read.
-        if name and Path(name).name == name and (model_dir / name).is_file():
-            return model_dir / name
-    return None
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except ValueError as error:
-        raise CannotServeError(f"cannot read the logged example: {one_line(str(error))}; {_CORRECT_IT}") from error
-
-
-def _is_refused_by_mlflow(example: Any) -> bool:
-    """Whether it was logged of lists of lists: MLflow infers a signature from them that refuses them."""
-    return isinstance(example, dict) and example.keys() == {"data"}
-
-
-def _request_of_example(content: Any, with_params: bool) -> dict[str, Any] | None:
-    """The request that is made of an example which was logged alone, a table or tensors; None when none can be made.
-
-    `with_params`: MLflow has put what it would have written without them below another `inputs`.
-    """
-    if not isinstance(content, dict):
-        return None
-    if with_params and content.keys() == {"inputs", "params"}:
-        return _request_with_params(content)
-    if {"columns", "data"} <= content.keys():
-        return {"dataframe_split": content}
-    return content if "inputs" in content or "instances" in content else None
-
-
-def _request_with_params(content: dict[str, Any]) -> dict[str, Any]:
-    inputs, params = content["inputs"], {"params": content["params"]}
-    if not isinstance(inputs, dict):
-        return content
-    is_table = "data" in inputs and inputs.keys() <= {"columns", "data", "index"}
-    if is_table:
-        return {"dataframe_split": inputs, **params}
-    is_tensor = inputs.keys() == {"inputs"}
-    return {**inputs, **params} if is_tensor else content
+        raise CannotServeError(f"cannot answer the logged example: {one_line(answer.body)}; {CORRECT_IT}")

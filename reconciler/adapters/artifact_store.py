@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from reconciler.adapters.credentials import file_of, registry_login
+from reconciler.adapters.egress import is_held
 from reconciler.adapters.mlflow_client import log_in, prepare_environment
 
 if TYPE_CHECKING:
@@ -139,7 +140,12 @@ class PresignedArtifacts(Artifacts):
         self._timeout, self._retries = timeout, retries
 
     def download(self, path: str, local: Path) -> None:
-        """Download one file to `local`, without showing anybody a credential of this host's."""
+        """Download one file to `local`, without showing anybody a credential of this host's.
+
+        Raises RuntimeError where the process is not held to its servers: the address may be anybody's.
+        """
+        if not is_held():
+            raise RuntimeError("cannot follow an address that the artifact server gives: this process is not held")
         import requests
         from requests.adapters import HTTPAdapter
 

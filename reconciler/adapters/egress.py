@@ -18,6 +18,14 @@ _PROGRAMS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.exec", "os.fork
 """Ways to start another process, whose connections would not be checked."""
 
 
+_holding: list["Egress"] = []
+
+
+def is_held() -> bool:
+    """Whether this process is held to its servers, so that it may follow an address that somebody else has chosen."""
+    return any(egress._held for egress in _holding)
+
+
 class EgressError(BaseException):
     """A server that must not be reached. Not an Exception: a library would take it for one failed try of several."""
 
@@ -44,9 +52,11 @@ class Egress:
 
         socket.getaddrinfo, self._held = noting, True
         sys.addaudithook(self._ask)
+        _holding.append(self)
         try:
             yield
         finally:
+            _holding.remove(self)
             socket.getaddrinfo, self._held = look_up, False
 
     def open(self) -> None:

@@ -75,7 +75,7 @@ def _templates(settings: Settings) -> Iterator[Finding]:
         unit_values.verify(
             unit_values.Files(example.name, example.version, unit_values.source_of(example), environment), steps
         ),
-        unit_values.server(example, environment, place),
+        unit_values.server(example, environment, place, None),
     ):
         try:
             renderer.render(render)

@@ -121,6 +121,7 @@ class Reconciler:
             rollout=rollout_settings(self.settings),
             retention=retention(self.settings),
             verify_interval=self.settings.deploy.verify_interval,
+            require_example=self.settings.policy.require_example,
             parallel_steps=rhythm.parallel_steps,
             unselected=memory.unselected,
             exhausted=memory.exhausted(rhythm.mend_budget, now, rhythm.mend_window),

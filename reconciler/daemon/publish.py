@@ -9,6 +9,7 @@ import structlog
 from pydantic import ValidationError
 
 from reconciler.core.planner.actions import Action
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import (
     MAX_STATUS_BYTES,
     DeploymentStatus,
@@ -157,7 +158,8 @@ def _log_change(before: DeploymentStatus | None, now: DeploymentStatus) -> None:
     sentence = journal_messages.state_sentence(now)
     if before is not None and journal_messages.state_sentence(before) == sentence:
         return
-    write = log.warning if now.state in _NEEDS_ATTENTION else log.info
+    needs_attention = now.state in _NEEDS_ATTENTION or now.reason is Reason.NO_EXAMPLE
+    write = log.warning if needs_attention else log.info
     write(
         sentence,
         MODEL=now.name,

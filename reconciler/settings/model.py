@@ -212,6 +212,8 @@ class PolicySettings(_Section, frozen=True):
     """Percent of one CPU; 0 is no maximum."""
     max_replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 4
     max_deployments: Annotated[int, Field(ge=1, le=10_000)] = 100
+    require_example: bool = False
+    """Whether a version is refused that has no example which its server can replay before it serves."""
     tags: tuple[TagKey, ...] = (
         "environment",
         "start_timeout",

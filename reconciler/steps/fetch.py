@@ -4,11 +4,13 @@ from pathlib import Path
 
 from reconciler.core.text.sizes import human_size
 from reconciler.core.units import status_lines
+from reconciler.core.units.logged_example import beside_fetched
 from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.files.atomic import sync_directory, unfinished
 from reconciler.steps import manifest as manifests
 from reconciler.steps import tree
 from reconciler.steps.download import FetchOrder, download
+from reconciler.steps.logged_example import find_example
 from reconciler.steps.manifest import MANIFEST, MODEL, FileRecord, Manifest
 from reconciler.steps.requirements import read_environment
 from reconciler.steps.sole_access import why_not_alone
@@ -31,8 +33,9 @@ def fetch(release_dir: Path, order: FetchOrder, pinned: str | None = None) -> st
         environment = read_environment(release_dir / MODEL, order.environment, require_hashes=order.require_hashes)
         manifest = manifest.model_copy(update={"environment": environment})
         manifests.write(release_dir, manifest)
-    words = f"fetched {len(manifest.files)} files, {human_size(manifest.size)}"
-    return status_lines.fetched(words, manifest.pin, manifest.environment.digest)
+    example = find_example(release_dir / MODEL, manifest.files.keys())
+    words = f"fetched {len(manifest.files)} files, {human_size(manifest.size)}{beside_fetched(example)}"
+    return status_lines.fetched(words, example, manifest.pin, manifest.environment.digest)
 
 
 def _fetch_anew(release_dir: Path, order: FetchOrder, pinned: str | None) -> Manifest:

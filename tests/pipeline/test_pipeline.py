@@ -14,6 +14,8 @@ import mlflow.pyfunc
 import pytest
 from mlflow import MlflowClient
 
+from reconciler.core.units.logged_example import LoggedExample
+from reconciler.steps.logged_example import find_example
 from tests.pipeline.conftest import DEADLINE, ROOT, Account, Relay
 
 PAUSES = f"{ROOT}/examples/pauses/pauses.py:Pauses"
@@ -99,6 +101,8 @@ def test_a_model_is_registered_with_the_example_it_was_checked_with(
         "parts": {"aceite": {"file": "aceite.wav", "filename": "a.wav"}},
     }
     assert json.loads((replay / "response.json").read_text()) == {"output": [0.5, 255 / 256], "diagnosis": "positive"}
+    files = [str(path.relative_to(model)) for path in model.rglob("*") if path.is_file()]
+    assert find_example(model, files) is LoggedExample.LOGGED
     assert {path.name for path in (model / "code").iterdir()} == {"cough.py", "scaling.py", "cough_parts"}
     assert not list(model.rglob(".env"))
     assert not list(model.rglob("*.pkl"))

@@ -217,6 +217,36 @@ print(json.dumps(ended))
 """
 
 
+UNHELD = """
+import sys
+from pathlib import Path
+from reconciler.adapters.artifact_store import ArtifactStore
+artifacts = ArtifactStore(sys.argv[1], 5, 0).open("mlflow-artifacts:/odd")
+try:
+    artifacts.download("MLmodel", Path("MLmodel"))
+except Exception as error:
+    print(error)
+"""
+
+
+def test_nobody_follows_an_address_who_is_not_held_to_the_servers_that_are_named(tmp_path: Path) -> None:
+    """A caller that forgets to say what is allowed goes nowhere: not even the first server has to be trusted."""
+    with Store() as registry, Store() as elsewhere:
+        registry.presigned = elsewhere.file
+        done = subprocess.run(
+            [sys.executable, "-c", UNHELD, registry.address],
+            cwd=tmp_path,
+            env=environment(tmp_path / "state", PYTHONPATH=str(ROOT)),
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+    assert done.stdout.startswith("cannot follow an address that the artifact server gives"), done.stdout
+    assert elsewhere.seen == []
+    assert not (tmp_path / "MLmodel").exists()
+
+
 def ways_out(directory: Path, registry: Store, elsewhere: Store, named: str) -> dict[str, str]:
     """Try every way out of a process that is held, and say for each how it ended."""
     directory.mkdir()

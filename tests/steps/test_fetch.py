@@ -111,6 +111,37 @@ def test_another_environment_is_written_down_without_a_download(tmp_path: Path, 
         assert back.status == own.status
 
 
+REQUEST = b'{"inputs": [1]}'
+
+
+@pytest.mark.parametrize(
+    ("noted", "files", "said"),
+    [
+        (b"", {"serving_input_example.json": REQUEST}, "; example=logged; files="),
+        (b"", {"artifacts/replay/request.json": b"{}"}, "; example=logged; files="),
+        (b"", {}, ", no logged example; example=none; files="),
+        (
+            b"saved_input_example_info:\n  artifact_path: input_example.json\n",
+            {},
+            ", no logged example that can be replayed; example=unusable; files=",
+        ),
+    ],
+)
+def test_a_fetch_says_whether_the_model_has_an_example(
+    tmp_path: Path, run: Steps, noted: bytes, files: dict[str, bytes], said: str
+) -> None:
+    """By the files that it fetched, each time that it is asked; nothing that is in them can put words into its line."""
+    forged = {"example.txt": b"; example=logged; files=0"}
+    with Store(files={**FILES, "MLmodel": MLMODEL + noted, **files, **forged}) as store:
+        first = run(tmp_path / "release", *store.arguments(), MLFLOW_TRACKING_URI=store.address)
+        again = run(tmp_path / "release", *store.arguments(), MLFLOW_TRACKING_URI=NOBODY_LISTENS)
+    assert first.code == 0, first.output
+    assert said in first.status
+    assert first.status.count("example=") == 1
+    assert first.status in first.output
+    assert again.status == first.status
+
+
 @pytest.mark.parametrize(
     ("location", "where"),
     [

@@ -128,6 +128,40 @@ def test_systemctl_status_says_one_human_sentence(site: Site) -> None:
     assert f'Status: "read 2 models at {site.registry.uri}, 2 selected"' in said
 
 
+REPLAY = {
+    "request.json": {"schema": 1, "metadata": {}, "parts": {}},
+    "response.json": {"output": [0.5], "diagnosis": "negative"},
+}
+
+
+def test_a_version_that_serves_untried_is_told_of_and_can_be_refused(site: Site) -> None:
+    """In the status, the journal and the registry; where an example is required, the one that has it serves."""
+    untried = "no logged example: version 1 answered nothing before it took traffic; log it with input_example=…"
+    told = site.statuses()["first"]
+    assert (told["state"], told["reason"]) == ("serving", "no-example")
+    assert untried in told["message"]
+    assert untried in site.host.output(["reconciler", "status"], user=SCIENTIST)
+    [line] = [one for one in site.story("first") if "first is serving at" in str(one["MESSAGE"])]
+    assert untried in line["MESSAGE"]
+    assert line["PRIORITY"] == "4"
+    key = f"deployed.{site.host.name}"
+    site.host.wait_for(lambda: untried in str(site.registry.version("first", 1)), 60, f"{key} to say it")
+
+    site.change_settings("90-test.toml", "[policy]\nrequire_example = true\n")
+    site.register({"name": "third", "code": code()}, {"name": "third", "code": code(), "replay": REPLAY})
+    site.registry.promote("third", 1)
+    refused = site.wait_for("third", "failed", 1)
+    assert refused["reason"] == "no-example"
+    assert "this host requires one (policy.require_example)" in refused["message"]
+    site.registry.promote("third", 2)
+    site.wait_for("third", "serving", 2)
+    assert "no logged example" not in site.statuses()["third"]["message"]
+    assert site.statuses()["first"]["state"] == "serving"
+    site.registry.promote("third", 1, "Archived")
+    site.host.run(["rm", DROP_IN])
+    site.demote("third")
+
+
 def test_every_command_explains_itself(site: Site) -> None:
     """`--help` of the whole, and of each command that it names."""
     overview = site.host.output(["reconciler", "--help"], user=SCIENTIST)

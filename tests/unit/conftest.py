@@ -46,6 +46,8 @@ class World:
     """By unit name."""
     environment: Callable[[str, int], str] = lambda _name, version: f"{version:032x}"
     files: Callable[[str, int], str] = lambda _name, version: f"{version:064x}"
+    examples: dict[int, str] = field(default_factory=dict)
+    """By version, what a fetch says of its example; of the others it says nothing, as before it looked for one."""
     content: str = "c" * 64
     origin: str = "m"
     """Another one: the registry is another server, with other models under the same names and numbers."""
@@ -139,7 +141,9 @@ class World:
         step = names.parse_step(unit)
         if step and step.step is names.Step.FETCH:
             files, environment = self.files(step.name, step.version), self.environment(step.name, step.version)
-            return Behaviour(status_text=f"fetched 3 files, 1 KiB; files={files}; environment={environment}")
+            found = self.examples.get(step.version)
+            example = f"; example={found}" if found else ""
+            return Behaviour(status_text=f"fetched 3 files, 1 KiB{example}; files={files}; environment={environment}")
         if names.parse_build(unit):
             return Behaviour(status_text=f"built environment; content={self.content}")
         return Behaviour()

@@ -104,7 +104,7 @@ def loaded(template: str, *, allow_source: bool = False) -> set[str]:
     release = Release("example", 1, "models:/example/1", Parameters())
     steps = step_settings(Settings(build=BuildSettings(allow_source=allow_source)))
     render = {"fetch": unit_values.fetch(release, steps), "build": unit_values.build(release, "0" * 32, steps)}.get(
-        template, unit_values.server(release, "0" * 32, Listening())
+        template, unit_values.server(release, "0" * 32, Listening(), None)
     )
     text = Renderer([Path(__file__).parents[2] / "templates"], lambda _unit, _text: None).render(render)
     return set(re.findall(r"^LoadCredential(?:Encrypted)?=(\S+)$", text, re.MULTILINE))

@@ -45,7 +45,7 @@ def renders() -> Iterator[Render]:
     for environment in ("host", "0" * 32):
         yield unit_values.verify(unit_values.Files("demo", 1, "f" * 16, environment), STEPS)
         yield unit_values.watch("demo", 1, environment)
-        yield unit_values.server(RELEASE, environment, Listening())
+        yield unit_values.server(RELEASE, environment, Listening(), None)
     yield unit_values.socket("demo", RELEASE.id, "native", 20000, Listening())
     yield unit_values.slice_("demo", "native")
 

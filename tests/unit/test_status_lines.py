@@ -12,6 +12,7 @@ from modelserver.systemd.standby import Standby
 from modelserver.systemd.status_line import StatusLine
 from modelserver.systemd.watchdog import Watchdog
 from reconciler.core.units import status_lines
+from reconciler.core.units.logged_example import LoggedExample
 from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts, read_facts
 from reconciler.steps import check_files
@@ -33,14 +34,29 @@ class Told(Notifier):
 
 
 @pytest.mark.parametrize("environment", [ENVIRONMENT, "host"])
-def test_what_a_step_reports_is_read_back(environment: str) -> None:
-    """A fetch reports its files and its environment, a build its content; a line of another form reports nothing."""
-    line = status_lines.fetched("fetched 3 files, 1.0 KiB", FILES, environment)
+@pytest.mark.parametrize("example", LoggedExample)
+def test_what_a_step_reports_is_read_back(environment: str, example: LoggedExample) -> None:
+    """A fetch reports three things, a build its content; a line of another form reports nothing."""
+    line = status_lines.fetched("fetched 3 files, 1.0 KiB", example, FILES, environment)
     assert (status_lines.read_files(line), status_lines.read_environment(line)) == (FILES, environment)
+    assert status_lines.read_example(line) is example
+    earlier = line.replace(f"; example={example}", "")
+    assert (status_lines.read_files(earlier), status_lines.read_environment(earlier)) == (FILES, environment)
     assert status_lines.read_environment(status_lines.verified("verified 3 files", environment)) == environment
     assert status_lines.read_built(status_lines.built("built it", FILES)) == FILES
-    for odd in ("", "fetched 3 files", f"{line} and more", line.replace("=a", "=g"), status_lines.built("x", "a")):
+    said = f"; example={example}"
+    assert status_lines.read_example(earlier) is None
+    assert status_lines.read_example(f"{said}{earlier}") is None
+    for odd in (
+        "",
+        "fetched 3 files",
+        said,
+        f"{line} and more",
+        line.replace("=a", "=g"),
+        status_lines.built("x", "a"),
+    ):
         assert status_lines.read_files(odd) is None
+        assert status_lines.read_example(odd) is None
         assert status_lines.read_built(odd) is None
 
 
@@ -94,6 +110,7 @@ ALL_FACTS = UnitFacts(
     opened="network 10.0.0.0/8; a cache",
     has_cache=True,
     recreate=True,
+    example=LoggedExample.UNUSABLE,
     digest="c" * 64,
 )
 
@@ -114,6 +131,7 @@ def test_the_facts_of_a_unit_are_read_back(facts: UnitFacts) -> None:
         ({"Port": "\N{FULLWIDTH DIGIT ONE}"}, NO_FACTS),
         ({"Port": "123456"}, NO_FACTS),
         ({"Idle": "no"}, NO_FACTS),
+        ({"Example": "yes"}, NO_FACTS),
         ({"Unheard": "of"}, NO_FACTS),
         # A unit from before there was a fact for it.
         ({"Opened": "a cache"}, UnitFacts(opened="a cache", has_cache=True)),

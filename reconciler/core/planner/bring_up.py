@@ -73,18 +73,19 @@ def _make_ready_from_registry(deployment: DeploymentPlan, target: Target, releas
 
 
 def _write_servers(deployment: DeploymentPlan, target: Target, release: Release) -> None:
-    """Write the server units that have no file, with the environment that the first one names.
+    """Write the server units that have no file, with the environment and the example that the first one names.
 
     `prepare` writes the first one, as soon as it knows the environment. The others follow in a later pass, and so does
     a server that somebody removed.
     """
-    environment = deployment.facts(target.id).environment
-    if not environment:
+    facts = deployment.facts(target.id)
+    if not facts.environment:
         return
     # The numbers of replicas begin with 1, which the first server does not show in its name.
     for number, unit in enumerate(target.units(deployment.name), 1):
         if unit not in deployment.seen.files:
-            deployment.write(unit_values.server(release, environment, deployment.inputs.listening, number))
+            listening = deployment.inputs.listening
+            deployment.write(unit_values.server(release, facts.environment, listening, facts.example, number))
 
 
 def start_next(deployment: DeploymentPlan, target: Target) -> None:

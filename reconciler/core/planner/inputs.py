@@ -38,6 +38,8 @@ class PlannerInputs:
     retention: Retention = Retention()
     verify_interval: float = 0.0
     """Seconds after which files are compared with their digests again; 0 is never."""
+    require_example: bool = False
+    """Whether a version without an example that can be replayed is refused."""
     parallel_steps: int = 4
     """How many steps run at once on the host."""
     patience: float = 5.0

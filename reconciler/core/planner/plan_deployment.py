@@ -5,6 +5,7 @@ from reconciler.core.planner.decide import decide
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.guard import Wait
 from reconciler.core.planner.overdue import end_what_is_overdue
+from reconciler.core.planner.unproved import tell_unproved
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.status import Outlook, State
@@ -37,7 +38,7 @@ def plan_deployment(deployment: DeploymentPlan, desired: Release | Refused | Non
         return deployment.outlook(State.STALLED, version, Reason.MENDED_TOO_OFTEN, stalled.message)
     has_budget = deployment.name not in deployment.inputs.exhausted
     if has_budget or not deployment.repairs:
-        return outlook
+        return tell_unproved(deployment, outlook)
     why = _why_stalled(deployment)
     # Signals are sent nevertheless: a server that has to be killed or put into standby cannot wait for an operator.
     deployment.before = [act.StallDeployment(deployment.name, "", _stall_key(desired), why)]

@@ -8,11 +8,13 @@ from reconciler.core.planner import actions as act
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.pins import why_changed
+from reconciler.core.planner.unproved import why_not_taken_unproved
 from reconciler.core.planner.watching import stop_watching
 from reconciler.core.state.reason import DOING, FAILED, Reason
 from reconciler.core.state.release import Release
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
+from reconciler.core.units.logged_example import LoggedExample
 from reconciler.core.units.names import Step
 from reconciler.core.units.observed import File, Unit
 
@@ -33,12 +35,16 @@ def prepare(deployment: DeploymentPlan, release: Release) -> Outlook | None:
         return outlook
     if environment is None or fetched.files is None:
         return _refetch(deployment, release, environment)
-    outlook = _why_not_usable(deployment, release) or _build(deployment, release, environment)
+    outlook = (
+        _why_not_usable(deployment, release)
+        or why_not_taken_unproved(deployment, release, fetched.example)
+        or _build(deployment, release, environment)
+    )
     if outlook is not None:
         return outlook
     outlook = _verify(deployment, release, environment)
     if outlook is None:
-        _write_first_server(deployment, release, environment)
+        _write_first_server(deployment, release, environment, fetched.example)
     return outlook
 
 
@@ -123,7 +129,9 @@ def _verify(deployment: DeploymentPlan, release: Release, environment: str) -> O
     return _take_step(deployment, release, verify, Step.VERIFY, f"verifying version {release.version}")
 
 
-def _write_first_server(deployment: DeploymentPlan, release: Release, environment: str) -> None:
+def _write_first_server(
+    deployment: DeploymentPlan, release: Release, environment: str, example: LoggedExample | None
+) -> None:
     """Add the rendering of the release's first server, unless it has a file that runs in this environment.
 
     A newer version of this product makes another environment for the same release, with its newer server.
@@ -131,7 +139,7 @@ def _write_first_server(deployment: DeploymentPlan, release: Release, environmen
     server = deployment.seen.files.get(names.server_unit(release.name, release.id))
     is_current = server is not None and server.facts.environment == environment
     if not is_current:
-        deployment.write(unit_values.server(release, environment, deployment.inputs.listening))
+        deployment.write(unit_values.server(release, environment, deployment.inputs.listening, example))
 
 
 def _take_step(

@@ -9,6 +9,7 @@ from reconciler.core.planner.actions import Render, Value
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.units import addresses, names, paths
 from reconciler.core.units.addresses import Listening
+from reconciler.core.units.logged_example import LoggedExample
 from reconciler.core.units.names import HOST_ENVIRONMENT, ReleaseId
 from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 
@@ -199,8 +200,13 @@ def watch(name: str, version: int, environment: str) -> Render:
     return _render(name, names.watch_unit(name, version), "release/watch.path.j2", values)
 
 
-def server(release: Release, environment: str, listening: Listening, replica: int = 1) -> Render:
-    """The service that answers predictions, or one of several."""
+def server(
+    release: Release, environment: str, listening: Listening, example: LoggedExample | None, replica: int = 1
+) -> Render:
+    """The service that answers predictions, or one of several.
+
+    `example`: what the fetch has found; None if it does not say.
+    """
     parameters = release.parameters
     directory = _environment_dir(environment)
     unit = names.server_unit(release.name, release.id, replica)
@@ -243,6 +249,7 @@ def server(release: Release, environment: str, listening: Listening, replica: in
         has_cache=parameters.cache,
         temp_size=temp_size if parameters.compile_cache and replica == 1 else None,
         recreate=release.rollout.strategy == "recreate",
+        example=example,
     )
     return _render(release.name, unit, f"{parameters.runtime}/model.service.j2", values, facts)
 

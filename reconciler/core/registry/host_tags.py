@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from reconciler.core.registry.reading import Version
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import DeploymentStatus, State, Status
 from reconciler.core.text import quote
 from reconciler.core.text.quote import one_line
@@ -210,11 +211,14 @@ def value_of(deployment: DeploymentStatus) -> str:
     """Say in one short text how a deployment fares: its state, since when, and its address or what is wrong.
 
     A message stands for the time, so that the tag of a deployment with trouble begins with its state and the reason.
+    A version that serves without having been tried has both.
     """
     since = f"{deployment.since.astimezone(UTC):{_TIME}}"
     if deployment.state in (State.SERVING, State.IDLE):
         parts = (deployment.state, since, deployment.url)
         words = " ".join(filter(None, parts))
+        if deployment.reason is Reason.NO_EXAMPLE:
+            words = f"{words}: {deployment.message}"
     elif deployment.message:
         words = f"{deployment.state}: {deployment.message}"
     else:

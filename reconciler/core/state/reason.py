@@ -41,6 +41,8 @@ class Reason(StrEnum):
     ROLLED_BACK = "rolled-back"
     REFUSED = "refused"
     """This host does not accept a tag of it."""
+    NO_EXAMPLE = "no-example"
+    """Nothing was tried with it before it serves; also said of one that serves all the same."""
     FILES_CHANGED = "files-changed"
     NUMBER_USED_AGAIN = "number-used-again"
     UNIT_NOT_OURS = "unit-not-ours"

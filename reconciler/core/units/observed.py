@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from reconciler.core.units import names, status_lines
+from reconciler.core.units.logged_example import LoggedExample
 from reconciler.core.units.names import Step
 from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 
@@ -153,6 +154,11 @@ class Unit:
         The first one for a version is pinned, and later ones are compared with it.
         """
         return status_lines.read_files(self.status_text)
+
+    @property
+    def example(self) -> LoggedExample | None:
+        """Whether a fetch has found an example in the files; None of other units, and where it does not say."""
+        return status_lines.read_example(self.status_text)
 
     @property
     def content(self) -> str | None:

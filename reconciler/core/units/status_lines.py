@@ -8,6 +8,7 @@ tests/unit/test_status_lines.py compares them with what is read here.
 import re
 from typing import NamedTuple
 
+from reconciler.core.units.logged_example import LoggedExample
 from reconciler.core.units.names import ENVIRONMENT_PATTERN, HOST_ENVIRONMENT
 
 # modelserver/ has copies of the next two, since it imports nothing of the reconciler.
@@ -25,6 +26,7 @@ _CANNOT_READ_REGISTRY = "cannot read the registry"
 _COUNTERS = re.compile(r"; requests=([0-9]{1,15}) errors=([0-9]{1,15})\Z")
 _ENVIRONMENT = re.compile(rf"; environment=({ENVIRONMENT_PATTERN}|{HOST_ENVIRONMENT})\Z")
 _FILES = re.compile(r"; files=([0-9a-f]{64}); environment=[0-9a-z]+\Z")
+_EXAMPLE = re.compile(rf"; example=({'|'.join(LoggedExample)}); files=[0-9a-f]{{64}}; environment=[0-9a-z]+\Z")
 _BUILT = re.compile(r"; content=([0-9a-f]{64})\Z")
 
 
@@ -35,12 +37,12 @@ class Counters(NamedTuple):
     errors: int = 0
 
 
-def fetched(words: str, files: str, environment: str) -> str:
+def fetched(words: str, example: LoggedExample, files: str, environment: str) -> str:
     """Write the line of a fetch that is done.
 
     `files`: the SHA-256 over all files, in hex. `environment`: the id of the one that the model needs, or `host`.
     """
-    return f"{words}; files={files}; environment={environment}"
+    return f"{words}; example={example}; files={files}; environment={environment}"
 
 
 def verified(words: str, environment: str) -> str:
@@ -64,6 +66,15 @@ def read_environment(line: str) -> str | None:
     """
     match = _ENVIRONMENT.search(line)
     return match[1] if match else None
+
+
+def read_example(line: str) -> LoggedExample | None:
+    """Read whether a fetch found an example in the files; None when it says nothing of it.
+
+    The fetch of an earlier version of this product does not.
+    """
+    match = _EXAMPLE.search(line)
+    return LoggedExample(match[1]) if match else None
 
 
 def built(words: str, content: str) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reconciler.core.units.logged_example import LoggedExample
 from reconciler.core.units.names import ReleaseId
 
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -51,6 +52,9 @@ class UnitFacts:
     """Bytes of the temporary files of a server that has what it compiles kept; None of one that has not."""
     recreate: bool = False
     """Whether a server's release is started after the one before it has ended."""
+    example: LoggedExample | None = None
+    """Of a server, whether its files have an example to try it with. None where nobody has looked: that says nothing,
+    least of all that there is none."""
     digest: str = ""
     """Digest of all values that the unit was rendered from."""
 
@@ -74,6 +78,7 @@ class UnitFacts:
             "Cache": _YES if self.has_cache else None,
             "Compiled": None if self.temp_size is None else str(self.temp_size),
             "Strategy": _RECREATE if self.recreate else None,
+            "Example": self.example,
             "Digest": self.digest,
         }
         return {name: value for name, value in lines.items() if value}
@@ -104,8 +109,15 @@ def read_facts(lines: Mapping[str, str]) -> UnitFacts:
         has_cache=lines.get("Cache") == _YES or _CACHE_IN_WORDS in opened,
         temp_size=_size(lines.get("Compiled", "")),
         recreate=lines.get("Strategy") == _RECREATE,
+        example=_example(lines.get("Example", "")),
         digest=lines.get("Digest", ""),
     )
+
+
+def _example(text: str) -> LoggedExample | None:
+    """Read what is known of an example; None when it is none of the words for that."""
+    words = [example.value for example in LoggedExample]
+    return LoggedExample(text) if text in words else None
 
 
 def _port(text: str) -> int | None:
