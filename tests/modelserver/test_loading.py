@@ -71,4 +71,4 @@ def test_an_error_by_a_limit_of_the_unit_names_the_setting(error: Exception, lim
     """Its words are those of Python, which knows nothing of the unit."""
     said = describe_error(error)
     assert said.startswith(f"{type(error).__name__}: ")
-    assert (limit in said) if limit else ("deploy." not in said)
+    assert (limit in said) if limit else ("deploy." not in said), said
