@@ -10,7 +10,9 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
 
 from modelserver import options as command_line
 from modelserver.errors import CannotServeError, one_line
@@ -47,12 +49,14 @@ _log = logging.getLogger("modelserver")
 
 def main(standby: Standby, arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status; `standby` catches its signals already."""
+    # Some of it is taken out below, and the model's code may change it.
+    environment = dict(os.environ)
     options = command_line.parse(arguments)
     journal.log_to_standard_error()
     notifier = Notifier.from_environment()
     watchdog = Watchdog.from_environment(notifier)
     try:
-        return _serve(options, standby, notifier, watchdog)
+        return _serve(options, standby, notifier, watchdog, environment)
     except CannotServeError as error:
         sentence = one_line(str(error))
         notifier.status(sentence)
@@ -61,7 +65,13 @@ def main(standby: Standby, arguments: list[str] | None = None) -> int:
         return EX_CONFIG
 
 
-def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, watchdog: Watchdog) -> int:
+def _serve(
+    options: argparse.Namespace,
+    standby: Standby,
+    notifier: Notifier,
+    watchdog: Watchdog,
+    environment: Mapping[str, str],
+) -> int:
     """Serves until told to stop; the exit status. Raises CannotServeError."""
     uvicorn_check.check_internals()
     listening = _listening_sockets(options)
@@ -72,10 +82,16 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
     tracing = Tracing.from_environment()
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=_WORKER)
     compiled = CompileCache(options.compiled, options.kept, options.keep)
-    was_kept = compiled.restore()
-    served, proof = _load_and_prove(options, notifier, tracing, threads)
-    if not was_kept:
-        compiled.offer()
+    compiled.restore()
+    try:
+        served, proof = _load_and_prove(options, notifier, tracing, threads)
+    except CannotServeError as failure:
+        if compiled.was_restored and not options.bind:
+            _log.warning("%s; trying again without what was compiled at an earlier start", one_line(str(failure)))
+            compiled.clear()
+            _start_over(standby, listening, environment)
+        raise
+    compiled.offer()
     counters = Counters()
     parts = ServerParts(
         application=make_application(served, counters),
@@ -97,6 +113,17 @@ def _serve(options: argparse.Namespace, standby: Standby, notifier: Notifier, wa
     asyncio.run(Server(parts).serve())
     _end_threads(threads)
     return 0
+
+
+def _start_over(standby: Standby, listening: list[socket.socket], environment: Mapping[str, str]) -> NoReturn:
+    """Becomes a server that does not use what was compiled at an earlier start: that may be why the model fails."""
+    standby.ignore_signals()  # until the new program catches them
+    sockets.hand_on(listening)
+    logging.shutdown()
+    arguments = list(sys.orig_argv[1:])
+    at = arguments.index("--kept")
+    del arguments[at : at + 2]
+    os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 - this program, without a shell
 
 
 def _listening_sockets(options: argparse.Namespace) -> list[socket.socket]:

@@ -43,6 +43,12 @@ def _passed(descriptor: int) -> socket.socket:
     return passed
 
 
+def hand_on(listening: list[socket.socket]) -> None:
+    """Has the program that this process becomes inherit the sockets, at the descriptors at which they were passed."""
+    for passed in listening:
+        os.set_inheritable(passed.fileno(), True)
+
+
 def bind(address: str) -> list[socket.socket]:
     """A socket of our own on `HOST:PORT`, for trying by hand. Raises CannotServeError."""
     host, _, port = address.rpartition(":")

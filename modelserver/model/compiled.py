@@ -12,7 +12,6 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelserver.errors import one_line
@@ -22,60 +21,72 @@ _READABLE = 0o644  # by the unit that keeps it, which runs as another user
 _log = logging.getLogger("modelserver")
 
 
-@dataclass(frozen=True)
 class CompileCache:
     """The directory that libraries compile into, and the files by which it outlives a process."""
 
-    directory: Path | None
-    """None: nothing is kept."""
-    kept: Path | None
-    """What was kept of an earlier start; there may be nothing."""
-    keep: Path | None
-    """Where to put what is to be kept; None when another server of the release does that."""
+    def __init__(self, directory: Path | None, kept: Path | None, keep: Path | None) -> None:
+        """`directory`: None where nothing is kept. `kept`: what was kept of an earlier start; it may be missing.
 
-    def restore(self) -> bool:
-        """Fills the directory with what was kept; whether there was something. Call it before the model is loaded."""
-        if self.directory is None or self.kept is None or not self.kept.is_file():
-            return False
+        `keep`: where to put what is to be kept; None when another server of the release does that.
+        """
+        self._directory = directory
+        self._kept = kept
+        self._keep = keep
+        self._restored: set[tuple[str, int]] = set()
+
+    @property
+    def was_restored(self) -> bool:
+        """Whether this start uses what an earlier one compiled."""
+        return bool(self._restored)
+
+    def restore(self) -> None:
+        """Fills the directory with what was kept. Call it before the model is loaded."""
+        if self._directory is None or self._kept is None or not self._kept.is_file():
+            return
         try:
-            with zipfile.ZipFile(self.kept) as archive:
-                archive.extractall(self.directory)  # noqa: S202 - of this release's own making, into its own memory
+            with zipfile.ZipFile(self._kept) as archive:
+                archive.extractall(self._directory)  # of this release's own making, into its own memory
         except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
             _log.warning("cannot use what was compiled at an earlier start: %s; compiling again", one_line(str(error)))
-            self._clear(self.directory)
-            return False
-        return True
+            self.clear()
+        else:
+            self._restored = _listing(self._directory)
 
-    def offer(self) -> None:
-        """Packs what is in the directory, if anything is, for the unit that keeps it. Call it before READY=1."""
-        if self.directory is None or self.keep is None:
+    def clear(self) -> None:
+        """Takes out everything: libraries compile again."""
+        self._restored = set()
+        if self._directory is None:
             return
-        files = sorted(_plain_files(self.directory))
-        if not files:
-            return
-        part = self.keep.with_suffix(".part")
-        try:
-            _pack(part, self.directory, files)
-            part.chmod(_READABLE)
-            part.replace(self.keep)
-        except OSError as error:
-            _log.warning("cannot keep what was compiled: %s; the next start compiles again", one_line(str(error)))
-            part.unlink(missing_ok=True)
-
-    @staticmethod
-    def _clear(directory: Path) -> None:
         # The directory itself is a mount point.
-        for path in directory.iterdir():
+        for path in self._directory.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 
+    def offer(self) -> None:
+        """Packs the directory for the unit that keeps it, if there is anything new. Call it before READY=1."""
+        if self._directory is None or self._keep is None or _listing(self._directory) <= self._restored:
+            return
+        part = self._keep.with_suffix(".part")
+        try:
+            _pack(part, self._directory)
+            part.chmod(_READABLE)
+            part.replace(self._keep)
+        except OSError as error:
+            _log.warning("cannot keep what was compiled: %s; the next start compiles again", one_line(str(error)))
+            part.unlink(missing_ok=True)
 
-def _pack(archive: Path, directory: Path, files: list[Path]) -> None:
+
+def _pack(archive: Path, directory: Path) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=_FASTEST, strict_timestamps=False) as packed:
-        for file in files:
+        for file in sorted(_plain_files(directory)):
             packed.write(file, file.relative_to(directory))
+
+
+def _listing(directory: Path) -> set[tuple[str, int]]:
+    """The files below a directory, with their sizes."""
+    return {(str(file.relative_to(directory)), file.stat().st_size) for file in _plain_files(directory)}
 
 
 def _plain_files(directory: Path) -> Iterator[Path]:

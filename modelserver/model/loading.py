@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from modelserver.errors import CannotServeError, describe_error, model_error
@@ -26,6 +28,7 @@ def load_model(model_dir: Path, tracing: Tracing) -> Any:
             f"cannot import MLflow: {describe_error(error, where=False)}; "
             "add the missing package to the model's requirements"
         ) from error
+    _name_code_alike()
     server = import_scoring_server()
     tracing.enforce()
     _check_config()
@@ -54,3 +57,17 @@ def _check_config() -> None:
         raise CannotServeError(
             f"cannot load the model: {_CONFIG_VARIABLE} is not a JSON object; correct it in the server's environment"
         )
+
+
+def _name_code_alike() -> None:
+    """Has MLflow give a model's own code the same module name in each process, by counting.
+
+    MLflow draws that name at random. What numba keeps of a function (`@njit(cache=True)`) names its module, so a later
+    process could not load it.
+    """
+    utils = importlib.import_module("mlflow.models.utils")
+    drawn = getattr(utils, "uuid", None)
+    if drawn is None or not hasattr(drawn, "uuid4"):
+        return  # an MLflow that draws no names
+    numbers = itertools.count(1)
+    utils.uuid = SimpleNamespace(**{**vars(drawn), "uuid4": lambda: drawn.UUID(int=next(numbers))})  # type: ignore[attr-defined]  # a module's global

@@ -38,9 +38,7 @@ def keep(source: Path, directory: Path) -> str:
 
 
 def _copy(source: Path, part: Path) -> int:
-    with source.open("rb", opener=_open_without_waiting) as file, part.open("xb") as copy:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise StepError(f"cannot keep what the model compiled: it is no plain file; {_REMEDY}")
+    with os.fdopen(_open_plain(source), "rb") as file, part.open("xb") as copy:
         size = 0
         # To its end, whatever its size was at first: the model may write to it.
         while piece := file.read(_PIECE):
@@ -58,9 +56,13 @@ def _copy(source: Path, part: Path) -> int:
     return size
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file that may have become a link, or a FIFO that nobody writes to."""
+def _open_plain(path: Path) -> int:
+    """Open what may have become a link, a directory, or a FIFO that nobody writes to. Raises StepError."""
     try:
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise StepError(f"cannot keep what the model compiled: {error.strerror}; {_REMEDY}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StepError(f"cannot keep what the model compiled: it is no plain file; {_REMEDY}")
+    return descriptor

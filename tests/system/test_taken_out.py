@@ -11,9 +11,9 @@ from tests.host.host import CHECKOUT
 from tests.system.site import Site, code
 from tests.system.test_trust import (
     DEPLOYED,
+    EXECUTABLE_MEMORY,
     INTRUDER,
     SECRETS,
-    TRICKS,
     Attempt,
     done,
     tried_by,
@@ -41,7 +41,6 @@ OF_A_SERVER: dict[str, tuple[list[str], Attempt]] = {
     "homes": (["ProtectHome=yes"], ("read", "/home/ada/secret")),
     "shared memory": ([SHARED_MEMORY], ("write", "/dev/shm/of-the-host")),  # noqa: S108 - the host's
     "programs of its own": (["NoExecPaths=/ /tmp /var/tmp", SHARED_MEMORY], ("execute", "/dev/shm/tried")),  # noqa: S108 - its own
-    "memory": (["MemoryDenyWriteExecute=yes"], TRICKS[1]),
 }
 """Namespaces are not among them: several lines forbid them, and no single one is missed."""
 OF_THE_RECONCILER: dict[str, tuple[str, Attempt]] = {
@@ -54,7 +53,7 @@ OF_THE_RECONCILER: dict[str, tuple[str, Attempt]] = {
     "homes": ("ProtectHome=no\n", ("read", SECRETS[0])),
     "file system": ("ProtectSystem=no\n", ("create", "/usr/local/bin/tried")),
     "sight of /run": ("ReadOnlyPaths=\n", ("create", "/run/tried")),
-    "memory": ("MemoryDenyWriteExecute=no\n", TRICKS[1]),
+    "memory": ("MemoryDenyWriteExecute=no\n", EXECUTABLE_MEMORY),
 }
 
 

@@ -64,7 +64,7 @@ def test_what_the_host_did_to_a_server_is_told_from_what_it_did_itself(monkeypat
     monkeypatch.setattr("modelserver.http.sockets.inherited", list)
     options = argparse.Namespace(bind=None, sockets=2)
     with pytest.raises(CannotServeError) as missing:
-        cli._serve(options, Standby(), Told(), Watchdog(Told(), 0.0))
+        cli._serve(options, Standby(), Told(), Watchdog(Told(), 0.0), {})
     assert status_lines.blames_the_host(str(missing.value))
     assert status_lines.says_why_it_failed(str(missing.value))
     assert status_lines.blames_the_host(check_files.CHANGED)
