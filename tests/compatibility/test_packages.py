@@ -32,7 +32,7 @@ LIMITS = {
     "memory_max": (
         "300M",
         "self.weights = b'x' * (600 << 20)",
-        r"more memory than it may; raise deploy\.memory_max or its",
+        r"more memory than it may .*; raise deploy\.memory_max or its",
     ),
     "tasks_max": (
         "40",
