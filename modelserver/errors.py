@@ -18,6 +18,18 @@ _COMPILED = {".pyx", ".pxd", ".pxi"}  # a compiled extension names its source, w
 _WANTS_EXECUTABLE_MEMORY = re.compile(
     r"executable memory|write\+execute|executable stack|failed to map segment|\bmmap\b|\bmprotect\b", re.IGNORECASE
 )
+# Words of Python and of C's library for a limit of the unit, and which setting it is.
+_LIMITS = (
+    (
+        re.compile(r"can't start new thread|resource temporarily unavailable", re.IGNORECASE),
+        "it may have started more threads or processes than deploy.tasks_max allows",
+    ),
+    (
+        re.compile(r"no space left on device", re.IGNORECASE),
+        "its files are limited: in /tmp and /dev/shm to a quarter of deploy.memory_max each, "
+        "what it compiles to deploy.compile_cache",
+    ),
+)
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
 
@@ -56,7 +68,7 @@ def _hint(message: str) -> str:
             "; this host does not let models run code that they make, which numba, cffi and JAX do: "
             "ask its operators for deploy.executable_memory"
         )
-    return ""
+    return next((f"; {limit}" for words, limit in _LIMITS if words.search(message)), "")
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,9 @@ import argparse
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+from tests.host.audio_demo import audio_demo
 from tests.host.demo import demo
 from tests.host.host import HostError, remove_leftovers
 from tests.host.image import installed_image
@@ -31,12 +33,24 @@ def main() -> int:
     commands.add_parser("shell", help=shell.__doc__)
     demo_parser = commands.add_parser("demo", help="the whole path, from install to a prediction")
     demo_parser.add_argument("--keep", action="store_true", help="leave the host running until Ctrl-C")
+    demo_parser.add_argument(
+        "--audio",
+        nargs="?",
+        type=Path,
+        const=True,
+        metavar="WAV",
+        help="serve examples/voice, which uses librosa and soundfile, and ask it with this recording (or a made one)",
+    )
     commands.add_parser("clean", help="remove what killed hosts left (done at every start as well)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was mounted is unmounted
     try:
         if arguments.command == "clean":
             remove_leftovers()
+            return 0
+        if arguments.command == "demo" and arguments.audio:
+            recording = arguments.audio if isinstance(arguments.audio, Path) else None
+            audio_demo(keep=arguments.keep, recording=recording)
             return 0
         if arguments.command == "demo":
             demo(keep=arguments.keep)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
-MEMORY_V1 = CGROUP_ROOT / "memory"
+LIMITING_V1 = ("memory", "pids")
+"""The controllers of cgroup v1 that limit what a unit may use."""
 
 
 def systemd_is_pid_1() -> bool:
@@ -31,8 +32,8 @@ class HostCgroups:
             _, controllers, path = line.split(":", 2)
             if controllers == "name=systemd":
                 mount = CGROUP_ROOT / "systemd"
-            elif controllers == "memory":
-                mount = MEMORY_V1
+            elif controllers in LIMITING_V1:
+                mount = CGROUP_ROOT / controllers
             elif controllers == "":
                 mount = CGROUP_ROOT / "unified" if (CGROUP_ROOT / "unified").is_dir() else CGROUP_ROOT
             else:

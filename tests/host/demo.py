@@ -56,14 +56,14 @@ class Timeline:
         print(f"{sum(seconds for _, seconds in self.steps):7.1f} s  in all", flush=True)
 
 
-def demo(*, keep: bool) -> None:
-    """Run the demonstration; with `keep` the host stays, serving version 2, until Ctrl-C."""
-    timeline = Timeline()
+@contextmanager
+def installed_site(timeline: Timeline, settings: str) -> Iterator[Site]:
+    """Boot a host, install the product on it as people do, and start a registry there."""
     with timeline.step("packages of requirements.lock (kept for the next time)"), prepared_environments() as seed:
         host = Host("demo", seed=seed)
     try:
         with timeline.step("boot a host over this machine's own root: systemd, D-Bus, journal"):
-            configure(host, SETTINGS)
+            configure(host, settings)
             host.boot()
         with timeline.step("./dev install"):
             host.run([f"{CHECKOUT_INSIDE}/dev", "install"], timeout=INSTALL_SECONDS, live=True)
@@ -72,7 +72,16 @@ def demo(*, keep: bool) -> None:
             site.registry.start()
             host.wait_for(lambda: site.registry_status()["reachable"] or None, 60, "the agent to read the registry")
             indent(site.registry.uri)
-        before = site.listing()
+        yield site
+    finally:
+        host.remove()
+
+
+def demo(*, keep: bool) -> None:
+    """Run the demonstration; with `keep` the host stays, serving version 2, until Ctrl-C."""
+    timeline = Timeline()
+    with installed_site(timeline, SETTINGS) as site:
+        host, before = site.host, site.listing()
         register(site, timeline, "version 1")
         promote_and_ask(site, timeline, 1)
         register(site, timeline, "version 2, with stricter thresholds", STRICTER)
@@ -86,9 +95,7 @@ def demo(*, keep: bool) -> None:
         show(host, ["journalctl", f"MODEL={NAME}", "--no-pager", "--no-hostname", "--output=short-precise"])
         timeline.show()
         if keep:
-            stay(site)
-    finally:
-        host.remove()
+            stay(site, NAME)
 
 
 def register(site: Site, timeline: Timeline, what: str, more: tuple[str, ...] = ()) -> None:
@@ -175,15 +182,15 @@ def remove(site: Site, timeline: Timeline, before: set[str]) -> None:
     indent(f"left over: {sorted(site.listing() - before) or 'nothing'}")
 
 
-def stay(site: Site) -> None:
+def stay(site: Site, name: str) -> None:
     """Leave the host running for people."""
     port = site.registry.port
     print(
         f"""
 The host runs until Ctrl-C.
-  MLflow UI:  {site.registry.uri}/#/models/{NAME}
+  MLflow UI:  {site.registry.uri}/#/models/{name}
               (switch "New model registry UI" off there to set stages; from afar, ssh -L {port}:127.0.0.1:{port})
-  the model:  {site.statuses()[NAME]["url"]}/docs
+  the model:  {site.statuses()[name]["url"]}/docs
   a shell:    nsenter --target {site.host.init} --all bash -l""",
         flush=True,
     )

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
-from tests.host.cgroup import CGROUP_ROOT, MEMORY_V1, HostCgroups, systemd_is_pid_1
+from tests.host.cgroup import CGROUP_ROOT, LIMITING_V1, HostCgroups, systemd_is_pid_1
 from tests.host.layers import Layers
 from tests.host.ports import PortBlock
 
@@ -259,11 +259,13 @@ class Host:
             f"{unit} to be {state}",
         )
 
-    def enforce_memory_limits(self) -> None:
-        """Have its systemd enforce them, under cgroup v1 too, of which nspawn shows the controller read-only."""
-        if not MEMORY_V1.is_dir():
+    def enforce_limits(self) -> None:
+        """Have its systemd enforce limits of memory and tasks; of cgroup v1 nspawn shows the controllers read-only."""
+        controllers = [CGROUP_ROOT / name for name in LIMITING_V1 if (CGROUP_ROOT / name).is_dir()]
+        if not controllers:
             return
-        self.run(f"for one in {CGROUP_ROOT} {MEMORY_V1}; do mount -o remount,bind,rw $one; done")
+        places = " ".join(map(str, (CGROUP_ROOT, *controllers)))
+        self.run(f"for one in {places}; do mount -o remount,bind,rw $one; done")
         self.run(["systemctl", "daemon-reexec"])
         self.wait_for(lambda: self._systemctl_says_active("multi-user.target"), 60, "its systemd to be back")
 

@@ -1,4 +1,4 @@
-"""The configuration that the environment of a server has for its model is in force."""
+"""The configuration of a server for its model is in force, and a limit that a model ran into is named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import mlflow
 import pytest
 from mlflow.pyfunc.model import PythonModel
 
-from modelserver.errors import CannotServeError
+from modelserver.errors import CannotServeError, describe_error
 from modelserver.model.loading import load_model
 from modelserver.model.tracing import Tracing
 
@@ -54,3 +54,21 @@ def test_a_configuration_that_is_none_keeps_the_model_from_loading(
     monkeypatch.setenv("SERVING_MODEL_CONFIG", text)
     with pytest.raises(CannotServeError, match=r"^cannot load the model: SERVING_MODEL_CONFIG is not a JSON object; "):
         load_model(configured, TRACING)
+
+
+@pytest.mark.parametrize(
+    ("error", "limit"),
+    [
+        (RuntimeError("can't start new thread"), "deploy.tasks_max"),
+        (BlockingIOError(11, "Resource temporarily unavailable"), "deploy.tasks_max"),
+        (OSError(28, "No space left on device", "/tmp/x"), "deploy.memory_max"),  # noqa: S108 - only a name
+        (OSError(28, "No space left on device", "/var/cache/compiled/x"), "deploy.compile_cache"),
+        (RuntimeError("the device is away"), None),
+    ],
+    ids=str,
+)
+def test_an_error_by_a_limit_of_the_unit_names_the_setting(error: Exception, limit: str | None) -> None:
+    """Its words are those of Python, which knows nothing of the unit."""
+    said = describe_error(error)
+    assert said.startswith(f"{type(error).__name__}: ")
+    assert (limit in said) if limit else ("deploy." not in said), said

@@ -1,6 +1,7 @@
 """Runs inside a host, as its data scientist: logs and registers small models whose code comes as JSON on stdin.
 
-Reads a list of {"name", "code" or "kind": "sklearn", "requirements", "settings", "replay"}; prints the versions.
+Reads a list of {"name", "code" or "kind": "sklearn", "modules", "requirements", "settings", "replay"}; prints the
+versions. "modules" are files by their names, which are shipped with the code and are not imported here.
 `pipeline.py` would refuse most of these, which is the point: a registry takes anything.
 """
 
@@ -28,9 +29,13 @@ def log(model: dict[str, Any], directory: Path) -> str:
             for name, content in replay.items():
                 (folder / name).write_text(json.dumps(content))
             artifacts["replay"] = str(folder)
+        modules = [directory / name for name in model.get("modules", {})]
+        for module in modules:
+            module.write_text(model["modules"][module.name])
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(code),
+            code_paths=[str(module) for module in modules] or None,
             artifacts=artifacts or None,
             pip_requirements=model.get("requirements", ["mlflow-skinny", "pandas"]),
         )

@@ -10,6 +10,7 @@ from tests.host import Host, Registry
 from tests.host.host import CHECKOUT_INSIDE, HostError
 
 PYTHON = "/opt/mlflow-reconciler/venv/bin/python"
+UV = "/opt/mlflow-reconciler/venv/bin/uv"
 SCIENTIST = "ada"
 REGISTER = Path(__file__).with_name("register.py")
 
@@ -60,10 +61,18 @@ class Site:
         versions: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
         return versions
 
-    def pipeline(self, *arguments: str, timeout: float = 180) -> str:
-        """Run pipeline.py as the data scientist; gives what it printed."""
+    def scientists_python(self, name: str, *packages: str, timeout: float = 900) -> str:
+        """Make the data scientist an environment with these packages from the index; gives its interpreter."""
+        place = f"/home/{SCIENTIST}/{name}"
+        self.host.run([UV, "venv", "--quiet", "--python", "/usr/bin/python3", place], user=SCIENTIST)
+        install = [UV, "pip", "install", "--quiet", "--python", place, *packages]
+        self.host.run(install, user=SCIENTIST, environment={"UV_SYSTEM_CERTS": "1"}, timeout=timeout)
+        return f"{place}/bin/python"
+
+    def pipeline(self, *arguments: str, python: str = PYTHON, timeout: float = 180) -> str:
+        """Run pipeline.py as the data scientist, with the product's interpreter or another; gives what it printed."""
         done = self.host.run(
-            [PYTHON, f"{CHECKOUT_INSIDE}/pipeline.py", *arguments],
+            [python, f"{CHECKOUT_INSIDE}/pipeline.py", *arguments],
             user=SCIENTIST,
             environment={"MLFLOW_TRACKING_URI": self.registry.uri, "MLFLOW_DISABLE_TELEMETRY": "true"},
             timeout=timeout,
@@ -135,6 +144,23 @@ class Site:
             if name in names and one["desired_version"]:
                 self.registry.promote(name, one["desired_version"], "Archived")
         self.wait_until_gone(*names)
+
+    def servers(self, name: str) -> list[str]:
+        """The units of a deployment's servers that run, the first replica first."""
+        listed = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active", f"model-{name}@*.service"]
+        return sorted((line.split()[0] for line in self.host.output(listed).splitlines()), key=lambda unit: len(unit))
+
+    def restart(self, unit: str, deadline: float = 300) -> None:
+        """Restart a server and wait until it is ready again, as an operator would."""
+        self.host.run(["systemctl", "restart", unit], timeout=deadline)
+
+    def start_seconds(self, unit: str) -> float:
+        """Seconds from when a server's last start began until it was ready, by systemd's clock."""
+        keys = ("InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+        began, ready = (
+            int(self.host.output(["systemctl", "show", "--value", f"--property={key}", unit])) for key in keys
+        )
+        return (ready - began) / 1e6
 
     def predict(self, name: str, metadata: dict[str, Any], parts: dict[str, bytes]) -> httpx.Response:
         """Ask a deployment as the seed's clients do."""

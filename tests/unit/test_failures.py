@@ -41,16 +41,7 @@ def test_a_candidate_gets_a_few_starts_but_only_one_whole_start_timeout(unit: Un
 @pytest.mark.parametrize(
     ("unit", "why"),
     [
-        (replace(ENDED, result="timeout"), "it did not get ready within its start timeout"),
         (replace(STARTING, restarts=3), "it ended 3 times before it got ready"),
-        (
-            replace(ENDED, restarts=2, result="oom-kill"),
-            "it ended 3 times before it got ready, the last time it was killed for using more memory than it may",
-        ),
-        (
-            replace(ENDED, result="timeout", status_text="loading demo@3"),
-            "it did not get ready within its start timeout (it last said: loading demo@3)",
-        ),
         (
             Unit(SERVER, active="failed", result="exit-code", exit_status=238),
             "systemd could not make its directory, perhaps the disk is full",
@@ -77,7 +68,6 @@ def test_a_server_that_could_not_speak_is_spoken_for(unit: Unit, why: str) -> No
             replace(ENDED, restarts=1, result="signal"),
             "it ended 2 times while it served, the last time it was killed by a signal",
         ),
-        (Unit(SERVER, active="failed", result="oom-kill"), "it was killed for using more memory than it may"),
     ],
 )
 def test_a_server_that_served_already_cannot_be_kept(unit: Unit, why: str) -> None:
@@ -86,6 +76,35 @@ def test_a_server_that_served_already_cannot_be_kept(unit: Unit, why: str) -> No
         why_failed(replace(unit, ever_active=True))
         == f"cannot keep version 3 of demo: {why}; see journalctl -u {SERVER}"
     )
+
+
+@pytest.mark.parametrize(
+    ("unit", "why", "limit"),
+    [
+        (replace(ENDED, result="timeout"), "it did not get ready within its start timeout", "start_timeout"),
+        (
+            replace(ENDED, result="timeout", status_text="loading demo@3"),
+            "it did not get ready within its start timeout (it last said: loading demo@3)",
+            "start_timeout",
+        ),
+        (
+            replace(ENDED, restarts=2, result="oom-kill"),
+            "it ended 3 times before it got ready, the last time it was killed for using more memory than it may",
+            "memory_max",
+        ),
+        (
+            Unit(SERVER, active="failed", result="signal", exit_status=9),
+            "it was killed by a signal, perhaps for using more memory than it may",
+            "memory_max",
+        ),
+    ],
+)
+def test_the_limit_that_a_server_ran_into_is_named(unit: Unit, why: str, limit: str) -> None:
+    """The sentence says which setting to raise; a limit of a step has none."""
+    remedy = f"raise deploy.{limit} or its tag, or see journalctl -u {SERVER}"
+    assert why_failed(unit) == f"cannot start version 3 of demo: {why}; {remedy}"
+    step = why_failed(replace(unit, name="mlflow-fetch@demo.3.service", status_text=""))
+    assert "deploy." not in step
 
 
 def test_a_step_that_takes_too_long_is_said_to() -> None:

@@ -23,6 +23,9 @@ _RESULTS = {
     "start-limit-hit": "it was started too often",
     "resources": "systemd could not set it up",
 }
+# Which setting of `[deploy]`, or tag of the version, a server's end asks for.
+_LIMITS = {"oom-kill": "deploy.memory_max", "timeout": "deploy.start_timeout"}
+_SIGKILL = 9
 # What systemd could not do before the unit's own program began (systemd.exec(5), "Process Exit Codes"). A program may
 # end with these numbers, too: they mean this only where it did not begin.
 _SETUPS = {
@@ -79,7 +82,22 @@ def why_failed(unit: Unit) -> str:
         return f"cannot {what}: it did not say which environment the version needs; {look}"
     # What it said last may show where it got stuck.
     doing = f" (it last said: {said})" if said else ""
-    return f"cannot {what}: {_reason(unit)}{doing}; {look}"
+    return f"cannot {what}: {_reason(unit)}{doing}; {_raise_the_limit(unit)}{look}"
+
+
+def _raise_the_limit(unit: Unit) -> str:
+    """Name the limit that a server ran into, as the first part of the remedy; empty where it was none.
+
+    The limits of steps are fixed, or are deadlines of their own.
+    """
+    is_server = names.parse_server(unit.name) is not None
+    limit = _LIMITS.get("oom-kill" if _may_be_out_of_memory(unit) else unit.result)
+    return f"raise {limit} or its tag, or " if is_server and limit else ""
+
+
+def _may_be_out_of_memory(unit: Unit) -> bool:
+    """Tell whether a unit was killed as the kernel kills for memory. With cgroup v1 systemd does not know more."""
+    return unit.result == "signal" and unit.exit_status == _SIGKILL
 
 
 def _reason(unit: Unit) -> str:
@@ -104,6 +122,8 @@ def _last_end(unit: Unit) -> str:
             return "systemd does not say how it ended, perhaps its directories could not be removed"
         case "exit-code":
             return _why_it_exited(unit)
+        case "signal" if _may_be_out_of_memory(unit):
+            return f"{_RESULTS['signal']}, perhaps for using more memory than it may"
         case "timeout" if names.parse_server(unit.name) is None:
             return "it was not done before its deadline"
         case result:
