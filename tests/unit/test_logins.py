@@ -114,7 +114,7 @@ def test_each_unit_asks_for_what_its_own_step_needs() -> None:
     """Fetch nothing of the index, build nothing of the registry and nothing where it runs code; a server nothing."""
     fetch, build = loaded("fetch"), loaded("build")
     names = {"registry.username", "registry.password", "registry.token", "registry.ca", "registry.client-certificate"}
-    names |= {"artifacts.aws", "artifacts.gcs"}
+    names |= {"artifacts.aws", "artifacts.gcs", "artifacts.ca"}
     assert fetch == names | {f"{name}.encrypted" for name in names}
     assert build == {f"index.{name}{end}" for name in ("username", "password") for end in ("", ".encrypted")}
     assert loaded("build", allow_source=True) == set()
