@@ -985,6 +985,8 @@ def request_limits(seconds: int, retries: int) -> Iterator[None]:
     limits = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries),
+        # The same for a bucket that boto3 writes to: its own default is five tries of a minute.
+        "AWS_MAX_ATTEMPTS": str(retries + 1),
     }
     before = {key: os.environ.get(key) for key in limits}
     os.environ.update({key: value for key, value in limits.items() if not before[key]})
@@ -1056,6 +1058,19 @@ class RegistryFailure:
             cause = cause.__cause__ or cause.__context__
         return chain
 
+    @property
+    def bucket_errors(self) -> list[str]:
+        """Return the names of boto3's exceptions among the causes, and S3's codes in them."""
+        found: list[str] = []
+        for cause in self.causes:
+            if type(cause).__module__.partition(".")[0] in ("boto3", "botocore"):
+                found.append(type(cause).__name__)
+                answer = getattr(cause, "response", None)
+                error = answer.get("Error") if isinstance(answer, dict) else None
+                found += [printable_line(error.get("Code", ""), 40)] if error else []
+        # boto3 does not have an exception of its own for it.
+        return found or ["InvalidEndpoint"] * self.text.startswith("Invalid endpoint: ")
+
 
 def caused_by(*kinds: type[BaseException]) -> Callable[[RegistryFailure], bool]:
     """Make a test: one of the causes is of one of these kinds."""
@@ -1085,6 +1100,25 @@ def refuses_login(failure: RegistryFailure) -> bool:
     return bool(sent) and answered("UNAUTHENTICATED", 401)(failure)
 
 
+def bucket_failed(*names: str) -> Callable[[RegistryFailure], bool]:
+    """Make a test: boto3 failed, with an exception or an error code of S3 of one of these names.
+
+    Without names, with any. By name, because boto3 need not be installed.
+    """
+
+    def test(failure: RegistryFailure) -> bool:
+        found = failure.bucket_errors
+        return bool(found and not names) or any(name in found for name in names)
+
+    return test
+
+
+def lacks_boto3(failure: RegistryFailure) -> bool:
+    """Tell whether the artifacts are in a bucket and boto3 is missing."""
+    missing = [cause.name or "" for cause in failure.causes if isinstance(cause, ImportError)]
+    return any(name.partition(".")[0] in ("boto3", "botocore") for name in missing)
+
+
 def sends_no_json(failure: RegistryFailure) -> bool:
     """Tell whether the answer is not JSON, as MLflow's answers are."""
     says_so = "not in a valid JSON format" in failure.text
@@ -1098,6 +1132,10 @@ def registry_advice() -> Iterable[Advice[RegistryFailure]]:
 
     set_login = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, best in .env"
     no_mlflow = "another program than MLflow answers there"
+    bucket = "its artifacts are in a bucket that you write to yourself"
+    set_keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, best in .env"
+    set_server = "set MLFLOW_S3_ENDPOINT_URL to the address of the bucket's server, best in .env"
+    ask = "ask the people who run the MLflow server"
     # The server's own words come first. The time-outs come after a refused connection and an
     # unknown name, because urllib3 derives both from its time-out.
     return (
@@ -1116,7 +1154,48 @@ def registry_advice() -> Iterable[Advice[RegistryFailure]]:
         Advice(
             answered("PERMISSION_DENIED", 403),
             "it says you are not allowed to: {message}",
-            "ask the people who run the MLflow server",
+            ask,
+        ),
+        Advice(lacks_boto3, f"{bucket}, and boto3 is not installed", "run pip install boto3"),
+        Advice(
+            bucket_failed("NoCredentialsError", "PartialCredentialsError"),
+            f"{bucket}, and you have no keys for it",
+            f"{ask} for keys and set {set_keys}",
+        ),
+        Advice(
+            bucket_failed("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
+            f"{bucket}, and its server refused your keys ({{bucket_error}})",
+            f"check {set_keys}",
+        ),
+        Advice(
+            bucket_failed("AccessDenied"),
+            f"{bucket}, and your keys may not write to it",
+            f"{ask} to permit it",
+        ),
+        Advice(
+            bucket_failed("NoSuchBucket", "PermanentRedirect", "InvalidEndpoint"),
+            f"{bucket}, and {{bucket_server}} is not its server ({{bucket_error}})",
+            set_server,
+        ),
+        Advice(
+            bucket_failed("SSLError"),
+            f"{bucket}, and this machine does not trust the certificate of {{bucket_server}}",
+            "set AWS_CA_BUNDLE to the file with its authority",
+        ),
+        Advice(
+            bucket_failed("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError"),
+            f"{bucket}, and {{bucket_server}} does not answer",
+            set_server,
+        ),
+        Advice(
+            bucket_failed("MissingContentLength", "NotImplemented", "XAmzContentSHA256Mismatch"),
+            f"{bucket}, and its server is too old for boto3's checksums ({{bucket_error}})",
+            "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required, best in .env",
+        ),
+        Advice(
+            bucket_failed(),
+            f"{bucket}, and that failed: {{innermost}}",
+            f"check MLFLOW_S3_ENDPOINT_URL ({{bucket_server}}), or {ask}",
         ),
         Advice(
             sends_no_json,
@@ -1162,11 +1241,14 @@ def explain_registry_failure(failure: RegistryFailure) -> tuple[str, str]:
     innermost = failure.causes[-1]
     places = "--tracking-uri or MLFLOW_TRACKING_URI"
     missing = (cause.name for cause in failure.causes if isinstance(cause, ModuleNotFoundError))
+    amazon = "Amazon's server (MLFLOW_S3_ENDPOINT_URL is not set)"
     words = {
         "workspace": active_workspace(),
         "message": printable_line(failure.text),
         "seconds": failure.seconds,
         "missing_module": str(next(missing, "")),
+        "bucket_error": (failure.bucket_errors or [""])[-1],
+        "bucket_server": printable_line(os.environ.get("MLFLOW_S3_ENDPOINT_URL") or amazon),
         "innermost": f"{type(innermost).__name__}: {printable_line(innermost)}",
         "check_address": f"check the address ({failure.address}) in {places}",
     }

@@ -4,7 +4,7 @@
 #
 # What is installed lives in two kinds of directories, each named by a digest of everything in it and used only once its
 # last file, `complete`, is there:
-#   $prefix/environments/<digest>   a Python environment with the packages of requirements.lock
+#   $prefix/environments/<digest>   a Python environment with the packages of requirements.lock, and of the locks of extras
 #   $prefix/versions/<digest>       the project's own packages, launchers, templates; `venv` in it points to an environment
 # $prefix/current points to the version in use and $prefix/{venv,bin,...} into current, so that one rename switches all of
 # it. An install that is interrupted leaves the former version in use and the next run starts the unfinished directory
@@ -25,12 +25,19 @@ shipped=(templates examples docs pipeline.py)
 owner_mark='^\[X-Mlflow-Reconciler\]'
 
 install_product() {
-    local argument mode=
-    for argument in "$@"; do
-        case $argument in
-        --no-start | --prepare) mode=$argument ;;
-        *) die "cannot install: unknown argument '$argument'; usage: ./dev install [--prepare | --no-start]" ;;
+    local mode='' asked=() extras
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+        --no-start | --prepare) mode=$1 ;;
+        --with)
+            shift
+            [[ ${1-} == none || ${1-} =~ ^(gs|azure)$ ]] ||
+                die "cannot install with '${1-}': there is no such extra; choose gs, azure or none"
+            asked+=("$1")
+            ;;
+        *) die "cannot install: unknown argument '$1'; usage: ./dev install [--prepare | --no-start] [--with gs|azure|none]" ;;
         esac
+        shift
     done
     as_root_with_systemd install
     trap 'say "not finished: what was installed before is still in use; run ./dev install again"' EXIT
@@ -41,6 +48,7 @@ install_product() {
 
     say "[2/5] program"
     own_directories
+    mapfile -t extras < <(choose_extras "${asked[@]}")
     export UV_CACHE_DIR=${UV_CACHE_DIR:-$package_cache}
     if [[ $mode == --prepare ]]; then
         install_environment
@@ -119,19 +127,32 @@ others_can_change() {
     [[ -n $(find "$directory" "$@" \( ! -user root -o ! -type l -perm /022 \) -print -quit) ]]
 }
 
+# choose_extras ASKED...: the extras to install, one a line: those that are asked for, or else those of the environment in
+# use, so that an upgrade takes no library away.
+choose_extras() {
+    if [[ $# == 0 && -f $prefix/venv/extras ]]; then
+        cat "$prefix/venv/extras"
+    else
+        printf '%s\n' "$@" | sed '/^none$/d; /^$/d' | sort -u
+    fi
+}
+
 install_environment() {
-    environment=environments/$( (/usr/bin/python3 --version && cat "$checkout/requirements.lock") | sha256sum | cut -c1-12)
+    local locks=(requirements.lock) extra
+    for extra in "${extras[@]}"; do locks+=("requirements-$extra.lock"); done
+    environment=environments/$( (/usr/bin/python3 --version && cd "$checkout" && cat "${locks[@]}") | sha256sum | cut -c1-12)
     local new=$prefix/$environment
     if [[ -e $new/complete && -x $new/bin/uv ]] && ! others_can_change "$new"; then
         show_to_all "$new"
         return
     fi
-    say "      $environment: packages of requirements.lock"
+    say "      $environment: packages of ${locks[*]}"
     # Nobody uses an unfinished one, so it is started over; the cache makes that quick.
     rm -rf "$new"
     # Closed until it is finished, or others could hold the lock that uv puts into it.
     install -d -m 0700 "$new"
-    python_environment "$new" requirements.lock
+    python_environment "$new" "${locks[@]}"
+    for extra in "${extras[@]}"; do echo "$extra"; done >"$new/extras"
     # Of the version in use when a process starts, and of no other while it runs.
     echo "import sys, os; sys.path.append(os.path.realpath('$prefix/current/lib'))" \
         >"$(echo "$new"/lib/python3*/site-packages)/mlflow-systemd.pth"

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -37,16 +37,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(directory: Path, port: int | None = None, *more: str) -> Iterator[str]:
+def mlflow_server(
+    directory: Path, port: int | None = None, *more: str, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """Run a server with its database and artifacts in `directory`; yields its address once it answers.
 
-    `more` are further arguments of its command line.
+    `more` are further arguments of its command line, `environment` is what it has beside this process's own.
     """
     port = port or free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{directory}/mlflow.db"]
     command += ["--artifacts-destination", str(directory / "artifacts"), *more]
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    variables = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    variables |= environment or {}
     address = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
@@ -59,9 +62,7 @@ def mlflow_server(directory: Path, port: int | None = None, *more: str) -> Itera
             return False
 
     with (directory / "log").open("ab") as log:
-        server = subprocess.Popen(
-            command, cwd=directory, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
+        server = subprocess.Popen(command, cwd=directory, env=variables, stdout=log, stderr=log, start_new_session=True)
         try:
             wait_until(answers, "the MLflow server answers")
             yield address

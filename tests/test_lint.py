@@ -18,7 +18,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PYTHON_SOURCES = ("reconciler", "modelserver", "pipeline.py", "examples", "tests")
 LAUNCHERS = ("reconciler", "modelserver", "release-step", "server-temp")
 SHELL_SCRIPTS = ("dev", ".ci/run", "systemd/install.sh", *(f"systemd/launchers/{name}" for name in LAUNCHERS))
-LOCKS = ("requirements.lock", "requirements-dev.lock", "modelserver/requirements.lock")
+EXTRAS = ("requirements-gs.lock", "requirements-azure.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "modelserver/requirements.lock", *EXTRAS)
 AUDIT_SECONDS = 120
 # A code and a reason behind it, on the same line.
 EXCEPTION = re.compile(r"#\s*(?:noqa|type:\s*ignore)\b")

@@ -1,4 +1,7 @@
-"""Finds and downloads the files of model versions with MLflow's client; its callers decide what is allowed."""
+"""Finds and downloads the files of model versions, with MLflow's client except from buckets.
+
+Its callers decide what is allowed.
+"""
 
 import os
 from collections.abc import Iterator
@@ -7,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from reconciler.adapters.credentials import file_of, registry_login
+from reconciler.adapters.credentials import authorities, file_of, registry_login
 from reconciler.adapters.egress import is_held
 from reconciler.adapters.mlflow_client import log_in, prepare_environment
+from reconciler.adapters.s3 import BucketServer, S3Artifacts
+from reconciler.ports.artifacts import Artifacts, Entry
 
 if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 
-_KEYS = {
-    "s3": ("artifacts.aws", "AWS_SHARED_CREDENTIALS_FILE"),
-    "gs": ("artifacts.gcs", "GOOGLE_APPLICATION_CREDENTIALS"),
-}
+_NO_BUCKETS = BucketServer()
+_KEYS = {"gs": ("artifacts.gcs", "GOOGLE_APPLICATION_CREDENTIALS")}
 """By kind of store, its credential, and the variable in which its library looks for the file's path."""
 
 
@@ -32,25 +35,22 @@ class Location:
     """The artifact store's own address of the files, after every detour through models and runs."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One artifact as the store lists it."""
-
-    path: str
-    is_directory: bool
-    size: int | None
-    """Bytes, where the store tells."""
-
-
 class ArtifactStore:
     """The artifacts of one registry's model versions. Its methods raise whatever MLflow's client raises."""
 
     def __init__(
-        self, registry: str, timeout: int, retries: int, *, plain_http: bool = False, workspace: str = ""
+        self,
+        registry: str,
+        timeout: int,
+        retries: int,
+        *,
+        plain_http: bool = False,
+        workspace: str = "",
+        buckets: BucketServer = _NO_BUCKETS,
     ) -> None:
         """Prepare to ask `registry`; a request may be silent for `timeout` seconds and is repeated `retries` times.
 
-        `workspace` is the one that is meant, where the server has several.
+        `workspace` is the one that is meant, where the server has several; `buckets` is the server for `s3://`.
         Raises CredentialError, also when credentials would go over plain HTTP and `plain_http` does not permit it.
         """
         prepare_environment(timeout, retries)
@@ -60,6 +60,7 @@ class ArtifactStore:
         self._registry = registry
         self._timeout = timeout
         self._retries = retries
+        self._buckets = buckets
         self._client = MlflowClient(tracking_uri=registry, registry_uri=registry)
 
     def locate(self, name: str, version: int) -> Location:
@@ -75,14 +76,17 @@ class ArtifactStore:
             address = "/".join(filter(None, (self._client.get_logged_model(model_id).artifact_location, below)))
         return Location(source, address)
 
-    def open(self, address: str) -> "Artifacts":
+    def open(self, address: str) -> Artifacts:
         """Return the files at an address, without a request for any of them."""
+        scheme = urlsplit(address).scheme
+        if scheme == "s3":
+            return S3Artifacts(address, self._buckets, self._timeout, self._retries)
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         repository = get_artifact_repository(address, tracking_uri=self._registry, registry_uri=self._registry)
-        if urlsplit(address).scheme == "mlflow-artifacts" and self._gives_addresses_only(address):
+        if scheme == "mlflow-artifacts" and self._gives_addresses_only(address):
             return PresignedArtifacts(repository, self._timeout, self._retries)
-        return Artifacts(repository)
+        return MlflowArtifacts(repository)
 
     def _gives_addresses_only(self, address: str) -> bool:
         """Whether an artifact server serves no files itself, but only addresses of them."""
@@ -110,8 +114,18 @@ def hand_over_keys(scheme: str) -> None:
             os.environ[variable] = str(path)
 
 
-class Artifacts:
-    """The files of one model version."""
+def trust_stores() -> None:
+    """Trust the authority in `artifacts.ca`, if it is given, in place of the host's own ones.
+
+    Call it only where nothing is asked of the registry any more. Raises CredentialError.
+    """
+    trusted = authorities("artifacts.ca")
+    if trusted is not None:
+        os.environ["REQUESTS_CA_BUNDLE"] = str(trusted)
+
+
+class MlflowArtifacts:
+    """The files of one model version, as MLflow's client reaches them."""
 
     def __init__(self, repository: "ArtifactRepository") -> None:
         """Wrap MLflow's repository."""
@@ -128,7 +142,7 @@ class Artifacts:
         self._repository._download_file(path, str(local))  # type: ignore[no-untyped-call]  # MLflow gives it no types
 
 
-class PresignedArtifacts(Artifacts):
+class PresignedArtifacts(MlflowArtifacts):
     """The files of one model version, each at an address that the artifact server gives on demand.
 
     MLflow's own way writes whatever comes, an error page too, into a file of the size that was announced.
@@ -149,6 +163,7 @@ class PresignedArtifacts(Artifacts):
         import requests
         from requests.adapters import HTTPAdapter
 
+        trusted = authorities("artifacts.ca")
         given = self._repository._get_presigned_download_url(path)  # type: ignore[attr-defined]  # MLflow's http ones have it
         with requests.Session() as session:
             session.trust_env = False  # neither a proxy's address nor a password from a file
@@ -160,7 +175,7 @@ class PresignedArtifacts(Artifacts):
                 stream=True,
                 timeout=self._timeout,
                 allow_redirects=False,  # an address is good for one server only
-                verify=os.environ.get("REQUESTS_CA_BUNDLE", True),
+                verify=str(trusted) if trusted else os.environ.get("REQUESTS_CA_BUNDLE", True),
             ) as answer:
                 if answer.status_code != requests.codes.ok:
                     raise requests.HTTPError(f"failed with error code {answer.status_code}")

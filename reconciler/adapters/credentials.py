@@ -3,6 +3,8 @@
 import base64
 import os
 import ssl
+from configparser import Error as NotAnIniFileError
+from configparser import RawConfigParser
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +27,15 @@ class Login:
     certificate: Path | None = None
 
 
+@dataclass(frozen=True)
+class BucketKeys:
+    """How this host shows the server of its buckets who it is."""
+
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
 def registry_login() -> Login:
     """Read `registry.*`; raises CredentialError."""
     pair, token = user_and_password("registry"), _read_line("registry.token")
@@ -34,7 +45,7 @@ def registry_login() -> Login:
     authorization = f"Bearer {token}" if token else ""
     if pair:
         authorization = f"Basic {base64.b64encode(':'.join(pair).encode()).decode()}"
-    return Login(authorization, _authorities("registry.ca"), _certificate("registry.client-certificate"))
+    return Login(authorization, authorities("registry.ca"), _certificate("registry.client-certificate"))
 
 
 def user_and_password(whose: str) -> tuple[str, str] | None:
@@ -50,6 +61,34 @@ def user_and_password(whose: str) -> tuple[str, str] | None:
     if ":" in user:
         raise CredentialError(f"the credential '{whose}.username' has a colon, which no user name may have")
     return user, password
+
+
+def bucket_keys() -> BucketKeys:
+    """Read the section `default` of `artifacts.aws`, a credentials file as Amazon's tools have it.
+
+    Of such a file only keys count: programs and addresses in it would be taken for this host's own settings. Raises
+    CredentialError, also when there is no such credential.
+    """
+    name = "artifacts.aws"
+    path = file_of(name)
+    if path is None:
+        raise CredentialError(f"the credential '{name}' is missing")
+    parser = RawConfigParser()
+    try:
+        parser.read_string(_read(path, name))
+    except NotAnIniFileError:
+        # Its message would quote the line.
+        raise CredentialError(f"the credential '{name}' is not an AWS credentials file") from None
+    found = dict(parser["default"]) if "default" in parser else {}
+    keys = [found.get(key, "") for key in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")]
+    if not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
+        raise CredentialError(f"the credential '{name}' has a key with a space or a character that no key has")
+    access, secret, token = keys
+    if not access or not secret:
+        raise CredentialError(
+            f"the credential '{name}' has no aws_access_key_id or no aws_secret_access_key in its section [default]"
+        )
+    return BucketKeys(access, secret, token or None)
 
 
 def file_of(name: str) -> Path | None:
@@ -96,8 +135,11 @@ def _read_line(name: str) -> str | None:
     return text
 
 
-def _authorities(name: str) -> Path | None:
-    """Find a file of certificates and check its form: MLflow's client would only say that no server is trusted."""
+def authorities(name: str) -> Path | None:
+    """Find a file of certificates and check its form: a client would only say that no server is trusted.
+
+    None when there is none; raises CredentialError.
+    """
     path = file_of(name)
     if path is not None:
         try:

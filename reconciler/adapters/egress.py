@@ -59,8 +59,13 @@ class Egress:
             _holding.remove(self)
             socket.getaddrinfo, self._held = look_up, False
 
+    def narrow(self, origins: Collection[str]) -> None:
+        """Allow these servers and no longer those before, at whatever address they were found."""
+        self._origins = frozenset(origins)
+        self._addresses.clear()
+
     def open(self) -> None:
-        """Allow all: where the settings name a bucket, its library chooses the servers."""
+        """Allow all: where the settings name a container of a cloud, its library chooses the servers."""
         self._held = False
 
     def _ask(self, event: str, arguments: tuple[Any, ...]) -> None:

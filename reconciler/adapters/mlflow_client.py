@@ -46,8 +46,9 @@ def prepare_environment(timeout: int, retries: int) -> None:
         MLFLOW_ALLOW_HTTP_REDIRECTS="false",
         # Files come from the server itself, unless it says that it hands out addresses only (see ArtifactStore).
         MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD="false",
-        # A service of cloud machines that hands out credentials to whoever asks.
+        # Services of cloud machines that hand out credentials to whoever asks.
         AWS_EC2_METADATA_DISABLED="true",
+        NO_GCE_CHECK="true",
     )
     for variable in _NOT_FROM_THE_ENVIRONMENT:
         os.environ.pop(variable, None)

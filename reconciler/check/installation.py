@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from reconciler.apply.render import RenderError
-from reconciler.check import host, modes, space
+from reconciler.check import host, modes, space, stores
 from reconciler.check.host import INSTALL_AGAIN, Finding
 from reconciler.core.planner import unit_values
 from reconciler.core.state.release import Parameters, Release
@@ -40,6 +40,7 @@ def findings(config: Path | None) -> list[Finding]:
         host.programs,
         host.credentials,
         modes.modes,
+        stores.stores,
         _space,
         _templates,
         _foreign_units,

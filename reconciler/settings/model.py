@@ -25,6 +25,8 @@ from reconciler.settings.values import (
     Mode,
     NamePattern,
     OptionalAddressOrDirectory,
+    OptionalServer,
+    Region,
     Scheme,
     Selector,
     TagKey,
@@ -142,6 +144,12 @@ class FetchSettings(_Section, frozen=True):
     )
     hosts: tuple[Host, ...] = ()
     """Servers and buckets, beside the registry's own server, that artifacts may be downloaded from."""
+    s3_endpoint_url: OptionalServer = ""
+    """The one server that has the buckets of `s3://`; "" where the host has none."""
+    s3_region: Region = ""
+    """The region that requests to it are signed for; "" is `us-east-1`, which servers take that know no regions."""
+    s3_plain_http: bool = False
+    """Whether it may be asked over plain HTTP though it is on another host."""
     max_size: NotNegativeSize = 20 * 1024**3
     """Bytes of one model version; 0 is no limit."""
     max_files: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000

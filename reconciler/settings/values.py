@@ -51,6 +51,17 @@ def _optional_address_or_directory(value: str) -> str:
     return _address_or_directory(value)
 
 
+def _optional_server(value: str) -> str:
+    """Check the address of a server alone, or "" for none: what is below it is asked for by rules of its own."""
+    if not value:
+        return value
+    what = 'should be an http:// or https:// address without a path, such as "https://minio.example.org:9000"'
+    parts = urlsplit(_checked_address(value, what))
+    if parts.path not in ("", "/") or parts.query:
+        raise wrong(what)
+    return value.rstrip("/")
+
+
 def _checked_address(value: str, what: str) -> str:
     """Check an address; `what`: the sentence for a text that is none.
 
@@ -121,6 +132,10 @@ Workspace = Annotated[
 Address = Annotated[str, AfterValidator(_address)]
 AddressOrDirectory = Annotated[str, AfterValidator(_address_or_directory)]
 OptionalAddressOrDirectory = Annotated[str, AfterValidator(_optional_address_or_directory)]
+OptionalServer = Annotated[str, AfterValidator(_optional_server)]
+Region = Annotated[
+    str, _matching(r"([a-z0-9][a-z0-9-]{0,62})?", 'should be the name of a region such as "eu-central-1", or ""')
+]
 Host = Annotated[
     str,
     _matching(

@@ -4,6 +4,7 @@
                                           --schemes s3,https,... [--host https://HOST:PORT|s3://BUCKET]...
                                           [--max-size BYTES] [--max-files N] [--keep-free BYTES] [--plain-http]
                                           [--require-hashes] [--workspace NAME]
+                                          [--s3-endpoint-url URL] [--s3-region REGION] [--s3-plain-http]
     python -I -m reconciler.steps build --release-dir DIR --digest DIGEST [--index-url URL] [--find-links PLACE]...
                                           [--offline] [--allow-source] [--keep-free BYTES] [--require-hashes]
     python -I -m reconciler.steps verify --release-dir DIR --environment-dir DIR|host
@@ -70,6 +71,7 @@ def _stop_at_once(number: int, _frame: FrameType | None) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> str:
+    from reconciler.adapters.s3 import BucketServer
     from reconciler.steps.download import FetchOrder
     from reconciler.steps.fetch import fetch
     from reconciler.steps.limits import Limits
@@ -93,6 +95,7 @@ def _fetch(options: argparse.Namespace) -> str:
         plain_http=options.plain_http,
         workspace=options.workspace,
         require_hashes=options.require_hashes,
+        buckets=BucketServer(options.s3_endpoint_url, options.s3_region, options.s3_plain_http),
     )
     return fetch(_state_directory(), order, _pin(options.pin))
 
@@ -165,6 +168,9 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--max-files", type=int, default=10_000, help="files that one version may have")
     fetch.add_argument("--plain-http", action="store_true", help="credentials may go to the registry in plain text")
     fetch.add_argument("--workspace", default="", help="the registry's workspace, where it has several")
+    fetch.add_argument("--s3-endpoint-url", default="", help="the server of the buckets of s3://, if there is one")
+    fetch.add_argument("--s3-region", default="", help="the region that requests to it are signed for")
+    fetch.add_argument("--s3-plain-http", action="store_true", help="requests may go to it in plain text")
     fetch.add_argument("--keep-free", type=int, default=0, help="bytes that stay free on the file system")
     build = steps.add_parser("build", help="make the Python environment of a fetched model")
     build.add_argument("--release-dir", required=True, type=Path)

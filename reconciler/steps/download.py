@@ -4,16 +4,19 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from threading import Event
 
-from reconciler.adapters.artifact_store import Artifacts, ArtifactStore, Entry, hand_over_keys
+from reconciler.adapters.artifact_store import ArtifactStore, hand_over_keys, trust_stores
 from reconciler.adapters.credentials import CredentialError
 from reconciler.adapters.egress import Egress, EgressError
 from reconciler.adapters.mlflow_client import causes, describe_failure, log_out
+from reconciler.adapters.s3 import BucketServer
 from reconciler.core.text.quote import one_line
 from reconciler.core.text.sizes import human_size
+from reconciler.core.text.urls import origin
+from reconciler.ports.artifacts import Artifacts, Entry, StoreError
 from reconciler.steps import manifest as manifests
 from reconciler.steps import tree
 from reconciler.steps.limits import (
@@ -21,6 +24,8 @@ from reconciler.steps.limits import (
     Meter,
     chooses_its_servers,
     is_registrys,
+    names_a_bucket,
+    server_of,
     servers,
     watched,
     why_not_from,
@@ -32,6 +37,8 @@ REQUEST_TIMEOUT = 60
 """Seconds of silence after which a server counts as gone, unless the unit says otherwise."""
 REQUEST_RETRIES = 2
 _PARALLEL = 4
+EXTRAS = {"google": "gs", "azure": "azure"}
+"""By the package of a library that stores need, what `./dev install --with` calls it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class FetchOrder:
     """The registry's workspace, where it has several."""
     require_hashes: bool = False
     """Whether every package must be listed with its hash."""
+    buckets: BucketServer = field(default_factory=BucketServer)
+    """The server that has the buckets of `s3://`."""
 
 
 def download(incoming: Path, order: FetchOrder) -> dict[str, int]:
@@ -73,23 +82,35 @@ def download(incoming: Path, order: FetchOrder) -> dict[str, int]:
 def _download(incoming: Path, order: FetchOrder, egress: Egress) -> dict[str, int]:
     timeout = int(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", REQUEST_TIMEOUT))
     retries = int(os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES", REQUEST_RETRIES))
+    asked = order.registry
     try:
-        store = ArtifactStore(order.registry, timeout, retries, plain_http=order.plain_http, workspace=order.workspace)
+        store = ArtifactStore(
+            order.registry,
+            timeout,
+            retries,
+            plain_http=order.plain_http,
+            workspace=order.workspace,
+            buckets=order.buckets,
+        )
         address = _address(store, order)
-        if chooses_its_servers(address):
+        if not is_registrys(address, order.registry):
+            asked = server_of(address, order.registry)
+        if names_a_bucket(address):
+            egress.narrow([origin(order.buckets.url)])
+        elif chooses_its_servers(address):
             egress.open()
         artifacts = store.open(address)
         listed = _list(artifacts, order.limits.max_files)
     except StepError:
         raise
     except Exception as error:  # MLflow raises anything, the artifact store's library anything else
-        raise _as_step_error(order, error) from error
+        raise _as_step_error(order, error, asked) from error
     why = why_too_much(listed, tree.free_bytes(incoming.parent), order.limits)
     if why:
         raise _cannot(order, why)
     for directory in sorted({str(Path(path).parent) for path in listed} | {"."}):
         (incoming / directory).mkdir(parents=True, exist_ok=True)
-    _download_files(artifacts, listed, incoming, order)
+    _download_files(artifacts, listed, incoming, order, asked)
     sizes = tree.regular_files(incoming)
     differing = _first_difference(listed, sizes)
     if differing is not None:
@@ -123,6 +144,7 @@ def _address(store: ArtifactStore, order: FetchOrder) -> str:
         raise _cannot(order, why)
     if not is_registrys(location.address, order.registry):
         log_out()  # a person who may register a version could name a host of theirs, and would be sent the credentials
+        trust_stores()
     hand_over_keys(location.address.partition(":")[0])
     return location.address
 
@@ -165,6 +187,11 @@ def _entries(artifacts: Artifacts, max_files: int) -> Iterator[Entry]:
             why = manifests.why_not_a_path(entry.path)
             if why:
                 raise StepError(f"cannot download the artifact {entry.path!r}: {why}; log the model again without it")
+            if entry.size is not None and entry.size < 0:  # it would make room for others in a sum
+                raise StepError(
+                    f"cannot download the artifact {entry.path!r}: it is listed with a negative size; "
+                    "have the artifact store mended"
+                )
             if listed > max_files:
                 raise StepError(
                     f"cannot download the model: it has more than {max_files} files; "
@@ -175,7 +202,9 @@ def _entries(artifacts: Artifacts, max_files: int) -> Iterator[Entry]:
             yield entry
 
 
-def _download_files(artifacts: Artifacts, listed: dict[str, int | None], incoming: Path, order: FetchOrder) -> None:
+def _download_files(
+    artifacts: Artifacts, listed: dict[str, int | None], incoming: Path, order: FetchOrder, asked: str
+) -> None:
     """Download several files at a time, the smallest first; the first failure stops the others. Raises StepError."""
     meter, stop = Meter(listed, order.limits), Event()
 
@@ -203,7 +232,7 @@ def _download_files(artifacts: Artifacts, listed: dict[str, int | None], incomin
                 raise
         except Exception as error:  # MLflow raises anything, the artifact store's library anything else
             if not space.is_short():  # else the error is the consequence of a file that was cut off
-                raise _as_step_error(order, error) from error
+                raise _as_step_error(order, error, asked) from error
     if space.is_short():
         tree.remove(incoming)  # the host needs the room at once
         raise _cannot(
@@ -213,22 +242,32 @@ def _download_files(artifacts: Artifacts, listed: dict[str, int | None], incomin
         )
 
 
+def _install(missing: ImportError) -> str:
+    """Say how the host gets a library."""
+    extra = EXTRAS.get((missing.name or "").partition(".")[0])
+    command = f"./dev install --with {extra}" if extra else "./dev install"
+    return f"run {command} again on the host, or log the model through the MLflow server"
+
+
 def _cannot(order: FetchOrder, why: str) -> StepError:
     return StepError(f"cannot download version {order.version} of {order.name}: {why}")
 
 
-def _as_step_error(order: FetchOrder, error: Exception) -> StepError:
-    """Turn an error of a download into the step's reason. Causes on this host come before those of the store."""
+def _as_step_error(order: FetchOrder, error: Exception, asked: str) -> StepError:
+    """Turn an error of a download into the step's reason; `asked` is the server that was asked last.
+
+    Causes on this host come before those of the store.
+    """
     numbers = {cause.errno for cause in causes(error) if isinstance(cause, OSError)}
     if numbers & {errno.ENOSPC, errno.EDQUOT}:
         return _cannot(order, "no space left on this host's disk; make room on the host")
     for cause in causes(error):
         if isinstance(cause, CredentialError):
-            return _cannot(order, f"{order.registry}: {cause}; mend the credential on the host")
+            return _cannot(order, f"{asked}: {cause}; mend the credential on the host")
         if isinstance(cause, ImportError):
-            return _cannot(
-                order, f"this host has no library for such a store ({cause}); log it through the MLflow server"
-            )
+            return _cannot(order, f"this host has no library for such a store ({cause}); {_install(cause)}")
     if errno.EFBIG in numbers:
         return _cannot(order, "the artifact store sends more than it listed; it is tried again by itself")
-    return _cannot(order, f"{order.registry}: {describe_failure(error)}; it is tried again by itself")
+    if isinstance(error, StoreError):
+        return _cannot(order, str(error))
+    return _cannot(order, f"{asked}: {describe_failure(error)}; it is tried again by itself")

@@ -36,7 +36,7 @@ class Limits:
 def is_registrys(address: str, registry: str) -> bool:
     """Tell whether an artifact's address means the registry's own server."""
     names_no_server = address.startswith("mlflow-artifacts:") and not urlsplit(address).netloc
-    return names_no_server or _server(address, registry) == origin(registry)
+    return names_no_server or server_of(address, registry) == origin(registry)
 
 
 def servers(registry: str, limits: Limits) -> frozenset[str]:
@@ -44,9 +44,14 @@ def servers(registry: str, limits: Limits) -> frozenset[str]:
     return limits.hosts | {origin(registry)}
 
 
+def names_a_bucket(address: str) -> bool:
+    """Tell whether an address names a bucket of the one server that the host's settings name for buckets."""
+    return urlsplit(address).scheme == "s3"
+
+
 def chooses_its_servers(address: str) -> bool:
     """Tell whether an address names a bucket or a container, for which its library knows the servers."""
-    return urlsplit(address).scheme not in ("http", "https", "mlflow-artifacts")
+    return urlsplit(address).scheme not in ("http", "https", "mlflow-artifacts", "s3")
 
 
 def why_not_from(address: str, registry: str, limits: Limits) -> str | None:
@@ -61,7 +66,7 @@ def why_not_from(address: str, registry: str, limits: Limits) -> str | None:
     # A store, or a proxy before it, might leave the bucket or the directory that fetch.hosts means.
     if ".." in parts.path.split("/"):
         return "its location has '..'; register it again"
-    server = _server(address, registry)
+    server = server_of(address, registry)
     is_known = is_registrys(address, registry) or server in limits.hosts
     if not is_known:
         return (
@@ -71,7 +76,7 @@ def why_not_from(address: str, registry: str, limits: Limits) -> str | None:
     return None
 
 
-def _server(address: str, registry: str) -> str:
+def server_of(address: str, registry: str) -> str:
     """Name the server of an address as `https://host:443`, or its bucket as `s3://bucket`; "" when it names none."""
     if urlsplit(address).scheme == "mlflow-artifacts":
         # MLflow reaches the host of such an address the way it reaches the registry.

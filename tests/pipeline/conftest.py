@@ -1,5 +1,6 @@
 """A real MLflow server, an ordinary account, and a relay that misbehaves on demand."""
 
+import importlib.util
 import os
 import pty
 import select
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -143,6 +145,19 @@ def ordinary() -> list[str]:
         return become
     apart = ["unshare", "--mount", "--propagation=private", "sh", "-ec", OPEN_UP]
     return [*apart, str(hidden[0]), str(ROOT), *become]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Iterator[ModuleType]:
+    """The script as a module, as a served template imports it."""
+    spec = importlib.util.spec_from_file_location("pipeline", ROOT / "pipeline.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["pipeline"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["pipeline"]
 
 
 @pytest.fixture(scope="session")

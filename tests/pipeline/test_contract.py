@@ -1,10 +1,7 @@
 """What a model may answer, what a name may be, where settings come from: decided without a server."""
 
-import importlib.util
 import math
 import os
-import sys
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -12,21 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from tests.pipeline.conftest import ROOT
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> Iterator[ModuleType]:
-    """The script as a module, as a served template imports it."""
-    spec = importlib.util.spec_from_file_location("pipeline", ROOT / "pipeline.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["pipeline"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["pipeline"]
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from reconciler.core.units.logged_example import LoggedExample
 from reconciler.steps.logged_example import find_example
 from tests.pipeline.conftest import DEADLINE, ROOT, Account, Relay
+from tests.s3 import buckets
 
 PAUSES = f"{ROOT}/examples/pauses/pauses.py:Pauses"
 LIGHT = ("--requirements", str(ROOT / "examples/pauses/requirements.txt"))  # spares the search for requirements
@@ -116,6 +117,23 @@ def test_a_model_is_registered_with_the_example_it_was_checked_with(
         [sys.executable, "-I", "-c", script, str(model)], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert "'positive'" in elsewhere.stdout
+
+
+def test_a_run_with_wrong_keys_of_a_bucket_says_what_is_left_and_shows_no_secret(
+    scientist: Account, name: str, tmp_path: Path
+) -> None:
+    """The experiment's artifacts are in the bucket, as with a server whose default artifact root is one."""
+    MlflowClient(scientist.registry).create_experiment(name, artifact_location=f"s3://models/{name}")
+    with buckets(tmp_path) as server:
+        variables = server.environment | {"AWS_SECRET_ACCESS_KEY": "hunter2hunter2"}
+        scientist.write(".env", "".join(f"{variable}={value}\n" for variable, value in variables.items()))
+        result = scientist.run("--name", name, "--model", PAUSES, *LIGHT)
+    assert result.code == 1
+    said, left = result.err.splitlines()[-2:]
+    assert said.startswith(f"cannot log the model at {scientist.registry}: its artifacts are in a bucket that you")
+    assert "and its server refused your keys (SignatureDoesNotMatch); check AWS_ACCESS_KEY_ID" in said
+    assert left.startswith(f"nothing was registered as {name}; run ")
+    assert "hunter2" not in result.out + result.err
 
 
 def test_a_person_at_a_terminal_is_asked_for_the_name_and_before_an_update(scientist: Account, name: str) -> None:

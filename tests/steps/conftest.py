@@ -90,12 +90,12 @@ def newest(registry: str, name: str) -> Registered:
     return Registered(registry, name, int(found.version), found.source)
 
 
-def log_directory(registry: str, name: str, directory: Path) -> Registered:
+def log_directory(registry: str, name: str, directory: Path, experiment: str = "0") -> Registered:
     """Register a directory as a version by its run's address, as it is."""
     import mlflow
 
     client = mlflow.MlflowClient(registry)
-    run = client.create_run("0").info.run_id
+    run = client.create_run(experiment).info.run_id
     client.log_artifacts(run, str(directory), "model")
     try:
         client.create_registered_model(name)

@@ -366,15 +366,6 @@ def test_a_host_that_the_settings_do_not_name_is_not_spoken_to(tmp_path: Path, r
     print(f"locations elsewhere tried {len(HOSTS)}, downloaded from 0")  # noqa: T201 - a figure for people
 
 
-def test_a_kind_of_store_without_its_library_is_a_plain_reason(tmp_path: Path, run: Steps) -> None:
-    """The product brings none for buckets; artifacts that the MLflow server hands through need none."""
-    with Store(location="s3://models/odd") as store:
-        arguments = store.arguments("--host", "s3://models", schemes="s3")
-        ended = run(tmp_path / "release", *arguments, MLFLOW_TRACKING_URI=store.address)
-    assert ended.code == 1
-    assert "this host has no library for such a store (No module named 'botocore'); log it through" in ended.status
-
-
 def test_a_stores_key_is_shown_to_its_own_kind_of_store_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the name of systemd's file, in this process alone."""
     (tmp_path / "artifacts.aws").write_text("[default]\n")
@@ -387,8 +378,9 @@ def test_a_stores_key_is_shown_to_its_own_kind_of_store_only(tmp_path: Path, mon
             os.environ.get("AWS_SHARED_CREDENTIALS_FILE"),
             os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"),
         )
+    # Those of buckets go into no variable at all.
     assert shown == {
-        "s3": (f"{tmp_path}/artifacts.aws", None),
+        "s3": (None, None),
         "gs": (None, f"{tmp_path}/artifacts.gcs.encrypted"),
         "https": (None, None),
         "mlflow-artifacts": (None, None),

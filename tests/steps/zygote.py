@@ -29,6 +29,8 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    import boto3  # noqa: F401 - imported here so that no step has to
+    import botocore.httpsession  # noqa: F401 - imported here so that no step has to
     import mlflow.artifacts
     import mlflow.store.artifact.artifact_repository_registry  # noqa: F401 - imported here so that no step has to
 

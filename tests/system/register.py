@@ -1,7 +1,8 @@
 """Runs inside a host, as its data scientist: logs and registers small models whose code comes as JSON on stdin.
 
-Reads a list of {"name", "code" or "kind": "sklearn", "modules", "requirements", "settings", "replay"}; prints the
-versions. "modules" are files by their names, which are shipped with the code and are not imported here.
+Reads a list of {"name", "code" or "kind": "sklearn", "modules", "requirements", "settings", "replay", "artifacts_at"};
+prints the versions. "modules" are files by their names, which are shipped with the code and are not imported here.
+"artifacts_at" is the address of a directory that this client writes the artifacts to itself.
 `pipeline.py` would refuse most of these, which is the point: a registry takes anything.
 """
 
@@ -17,7 +18,9 @@ from mlflow import MlflowClient
 
 def log(model: dict[str, Any], directory: Path) -> str:
     """Log one model; return the URI of what was logged."""
-    with mlflow.start_run():
+    place = model.get("artifacts_at")
+    experiment = mlflow.create_experiment(model["name"], artifact_location=place) if place else None
+    with mlflow.start_run(experiment_id=experiment):
         if model.get("kind") == "sklearn":
             return log_sklearn()
         code = directory / f"{model['name']}.py"

@@ -1,6 +1,7 @@
 """One hospital in small: a host, its registry, a data scientist, and what they see."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,11 @@ class Site:
         self.registry = registry
         host.run(["useradd", "--create-home", SCIENTIST])
 
-    def register(self, *models: dict[str, Any]) -> dict[str, int]:
-        """Register models by their code; gives the new version of each. See register.py for what a model may say."""
+    def register(self, *models: dict[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, int]:
+        """Register models by their code; gives the new version of each. See register.py for what a model may say.
+
+        `environment` is what the data scientist has in it beside the registry.
+        """
         for model in models:
             model.setdefault("settings", {"environment": "host"})
         done = self.host.run(
@@ -55,6 +59,7 @@ class Site:
                 "MLFLOW_TRACKING_URI": self.registry.uri,
                 "MLFLOW_DISABLE_TELEMETRY": "true",
                 **self.registry.login,
+                **(environment or {}),
             },
             timeout=180,
         )

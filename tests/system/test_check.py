@@ -277,6 +277,31 @@ def test_a_signature_check_that_others_can_change_is_found(site: Site) -> None:
     site.host.run(["rm", settings])
 
 
+def test_what_is_missing_for_an_artifact_store_is_found(site: Site) -> None:
+    """Keys, server and library; before a version from there is promoted."""
+    settings, keys = "/etc/mlflow-reconciler/config.d/70-bucket.toml", "/etc/credstore/artifacts.aws"
+    bucket = "[fetch]\nhosts = ['s3://models']\n"
+    server = "s3_endpoint_url = 'https://127.0.0.1:9'\n"
+    site.host.write(settings, bucket + server)
+    mend = mend_of(site, "^fetch.hosts names s3://models, and there is no credential artifacts.aws$")
+    assert f"put its keys into {keys} with mode 0600" in mend
+    site.host.write(keys, "[default]\n", 0o600)
+    site.host.wait_for(lambda: findings(site) == [] or None, PATIENCE, "the keys to be found")
+    encrypted = "/etc/credstore.encrypted/artifacts.aws.encrypted"
+    site.host.run(f"install -D -m 0600 /dev/null {encrypted}; rm {keys}")
+    assert findings(site) == [], "they may be encrypted"
+    site.host.write(settings, bucket)
+    mend = mend_of(site, "^fetch.hosts names s3://models, and fetch.s3_endpoint_url is empty$")
+    assert mend == "set fetch.s3_endpoint_url to the address of the bucket's server"
+    site.host.write(settings, bucket + server.replace("https://127.0.0.1", "http://minio.example.org"))
+    mend = mend_of(site, "^fetch.s3_endpoint_url is plain HTTP to another host, and nothing is fetched from http://min")
+    assert mend == "use https, or set fetch.s3_plain_http"
+    site.host.write(settings, bucket.replace("s3:", "gs:"))
+    mend = mend_of(site, "^fetch.hosts names gs://models, and there is no library for gs:// here$")
+    assert mend == "run ./dev install --with gs"
+    site.host.run(f"rm {settings} {encrypted}")
+
+
 def test_a_lost_uv_is_found(site: Site) -> None:
     """Installing again would download it, so it is put back here."""
     uv = f"{SHIPPED}/venv/bin/uv"

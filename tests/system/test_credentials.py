@@ -1,7 +1,8 @@
 """Credentials on a host: where they work, where they never lie, how they are exchanged while models go on serving.
 
 Its registry asks for a password, behind a server that speaks TLS with a certificate of the hospital's own authority and
-demands one of each client; its package index asks for a password, too.
+demands one of each client; its package index asks for a password, too. Its bucket wants signatures, behind TLS of that
+authority.
 """
 
 import base64
@@ -18,6 +19,7 @@ import pytest
 from tests.host import CHECKOUT_INSIDE, Host, Layers, Registry
 from tests.host.installed import configure
 from tests.index import Index
+from tests.s3 import Buckets, buckets
 from tests.steps import wheels
 from tests.system.conftest import SETTINGS
 from tests.system.site import PYTHON, Site, code
@@ -48,6 +50,7 @@ class Vault:
     site: Site
     front: TlsFront
     index: Index
+    bucket: Buckets
     secrets: dict[str, str]
     since: float
     """When they were made, as files tell time."""
@@ -62,7 +65,7 @@ class Vault:
         password, index = self.secrets["registry.password"], self.secrets["index.password"]
         pairs = [f"fetcher:{password}", f"builder:{index}"]
         key = self.secrets["registry.client-certificate"].splitlines()[1]
-        return [password, index, key, self.secrets["artifacts.aws"][-40:], *(encoded(pair) for pair in pairs)]
+        return [password, index, key, self.bucket.secret_key, *(encoded(pair) for pair in pairs)]
 
     def search(self) -> dict[str, Any]:
         """Look for all of them everywhere."""
@@ -97,14 +100,17 @@ def vault(image: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[V
         "registry.client-certificate": authority.issue("host").read_text(),
         "index.username": "builder",
         "index.password": f"c4n4ry{secrets.token_hex(12)}",
-        "artifacts.aws": f"[default]\naws_access_key_id = canary\naws_secret_access_key = {secrets.token_hex(20)}",
+        "artifacts.ca": authority.pem.read_text(),
     }
     host = Host("vault", base=image)
     with (
         TlsFront(f"http://127.0.0.1:{host.registry_port}", authority.issue("front"), clients=authority.pem) as front,
         Index(directory / "house", "builder", given["index.password"]) as index,
+        buckets(directory, authority, ("AKIACANARYCANARY", secrets.token_hex(20))) as bucket,
     ):
+        given["artifacts.aws"] = bucket.credential
         settings = f"[registry]\nuri = '{front.uri}'\ntimeout = 20\n[build]\nindex_url = '{index.url}'\n"
+        settings += f"[fetch]\nhosts = ['s3://models']\ns3_endpoint_url = '{bucket.url}'\n"
         configure(host, SETTINGS + settings)
         for name, content in given.items():
             host.write(f"{STORE}/{name}", content, 0o600)
@@ -114,7 +120,25 @@ def vault(image: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[V
             registry.set_user("fetcher", given["registry.password"])
             site = Site(host, registry)
             site.serve({"name": "guarded", "code": code()})
-            yield Vault(site, front, index, given, since)
+            yield Vault(site, front, index, bucket, given, since)
+
+
+def test_a_model_whose_files_are_in_a_bucket_is_promoted_and_serves(vault: Vault) -> None:
+    """The data scientist wrote them there himself; the host has keys, server and authority from its operator."""
+    site, authority = vault.site, "/home/ada/authority.pem"
+    vault.bucket.put("models", {"another/thing": b""})
+    site.host.write(authority, vault.secrets["artifacts.ca"], 0o644)
+    variables = {"AWS_CA_BUNDLE": authority, "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}
+    model = {"name": "bucketed", "code": code(), "artifacts_at": "s3://models/bucketed"}
+    site.register(model, environment=vault.bucket.environment | variables)
+    site.host.run(["rm", authority])
+    site.registry.promote("bucketed", 1)
+    site.wait_for("bucketed", "serving", 1)
+    assert site.predict("bucketed", {}, {}).status_code == 200
+    assert (vault.bucket.directory / "models/bucketed").is_dir()
+    assert vault.site.host.output("systemctl show --property=StatusText --value mlflow-fetch@bucketed.1").startswith(
+        "fetched "
+    )
 
 
 def test_a_whole_deployment_leaves_no_secret_anywhere(vault: Vault) -> None:

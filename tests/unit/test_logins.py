@@ -12,7 +12,7 @@ from reconciler.core.state.release import Parameters, Release
 from reconciler.core.text.urls import is_readable_on_the_way, origin
 from reconciler.core.units.addresses import Listening
 from reconciler.daemon.desired import step_settings
-from reconciler.settings.model import BuildSettings, Settings
+from reconciler.settings.model import BuildSettings, FetchSettings, Settings
 
 CANARY = "c4n4ry-hunter2"
 
@@ -99,6 +99,9 @@ def test_what_looks_like_loopback_and_is_not_is_read_on_the_way(host: str) -> No
     assert is_readable_on_the_way(f"http://{host}:5000/")
 
 
+RENDERER = Renderer([Path(__file__).parents[2] / "templates"], lambda _unit, _text: None)
+
+
 def loaded(template: str, *, allow_source: bool = False) -> set[str]:
     """Which credentials a release's unit asks systemd for."""
     release = Release("example", 1, "models:/example/1", Parameters())
@@ -106,7 +109,7 @@ def loaded(template: str, *, allow_source: bool = False) -> set[str]:
     render = {"fetch": unit_values.fetch(release, steps), "build": unit_values.build(release, "0" * 32, steps)}.get(
         template, unit_values.server(release, "0" * 32, Listening(), None)
     )
-    text = Renderer([Path(__file__).parents[2] / "templates"], lambda _unit, _text: None).render(render)
+    text = RENDERER.render(render)
     return set(re.findall(r"^LoadCredential(?:Encrypted)?=(\S+)$", text, re.MULTILINE))
 
 
@@ -114,8 +117,21 @@ def test_each_unit_asks_for_what_its_own_step_needs() -> None:
     """Fetch nothing of the index, build nothing of the registry and nothing where it runs code; a server nothing."""
     fetch, build = loaded("fetch"), loaded("build")
     names = {"registry.username", "registry.password", "registry.token", "registry.ca", "registry.client-certificate"}
-    names |= {"artifacts.aws", "artifacts.gcs"}
+    names |= {"artifacts.aws", "artifacts.gcs", "artifacts.ca"}
     assert fetch == names | {f"{name}.encrypted" for name in names}
     assert build == {f"index.{name}{end}" for name in ("username", "password") for end in ("", ".encrypted")}
     assert loaded("build", allow_source=True) == set()
     assert loaded("server") == set()
+
+
+def test_the_fetch_is_told_the_server_of_buckets_and_its_release_stays_the_same() -> None:
+    """What the settings say of it is in the unit; another server is no reason to fetch all models again."""
+    release = Release("example", 1, "models:/example/1", Parameters())
+    set_up = FetchSettings(s3_endpoint_url="http://minio.example:9000/", s3_region="eu-west-1", s3_plain_http=True)
+    renders = [unit_values.fetch(release, step_settings(Settings(fetch=fetch))) for fetch in (FetchSettings(), set_up)]
+    without, told = [RENDERER.render(render) for render in renders]
+    line = next(line for line in told.splitlines() if line.startswith("ExecStart="))
+    assert '--s3-endpoint-url "http://minio.example:9000"' in line
+    assert '--s3-region "eu-west-1" --s3-plain-http' in line
+    assert "--s3" not in without
+    assert renders[0].facts.done_for == renders[1].facts.done_for

@@ -34,6 +34,7 @@ from tests.unit.conftest import CHECKOUT, World
 RELEASE = Release("demo", 1, "models:/m-1", Parameters())
 STEPS = step_settings(Settings())
 FILTERED = {"source", "schemes", "registry_uri", "workspace", "index_url", "find_links", "verify_command"}
+FILTERED |= {"s3_endpoint_url", "s3_region"}
 """Values that others, or the settings, choose freely."""
 RENDERER = Renderer([CHECKOUT / "templates"], lambda _unit, _text: None)
 

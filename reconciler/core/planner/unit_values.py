@@ -34,6 +34,9 @@ class StepSettings:
     fetch_deadline: int
     fetch_schemes: tuple[str, ...]
     fetch_hosts: tuple[str, ...]
+    s3_endpoint_url: str
+    s3_region: str
+    s3_plain_http: bool
     max_size: int
     max_files: int
     keep_free: int
@@ -115,6 +118,9 @@ def fetch(release: Release, settings: StepSettings) -> Render:
         "plain_http": settings.plain_http,
         "schemes": list(settings.fetch_schemes),
         "hosts": list(settings.fetch_hosts),
+        "s3_endpoint_url": settings.s3_endpoint_url,
+        "s3_region": settings.s3_region,
+        "s3_plain_http": settings.s3_plain_http,
         "max_size": settings.max_size,
         "max_files": settings.max_files,
         "keep_free": settings.keep_free,
