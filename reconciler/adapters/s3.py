@@ -235,8 +235,10 @@ def _why(error: Exception) -> str:
         return f"{describe_failure(error)}; {_AUTHORITY}"
     if isinstance(error, HTTPClientError | OSError):
         return f"{describe_failure(error)}; {_AGAIN}"
-    misread = (_NotS3Error, ResponseParserError, PaginationError, ValueError, KeyError, RecursionError)
-    return _NOT_S3 if isinstance(error, misread) else f"{describe_failure(error)}; {_AGAIN}"
+    # The last five are boto3's own way to stumble over documents that are too odd for it.
+    misread = (_NotS3Error, ResponseParserError, PaginationError)
+    stumbled = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+    return _NOT_S3 if isinstance(error, misread + stumbled) else f"{describe_failure(error)}; {_AGAIN}"
 
 
 def _why_refused(answer: dict[str, Any]) -> str:

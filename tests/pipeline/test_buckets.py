@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import pytest
 from mlflow.store.artifact import s3_artifact_repo
 
 from tests.s3 import Buckets, buckets
+from tests.steps.hostile_bucket import HostileBucket, failure, send
 from tests.tls import Authority
 
 MLFLOW = "http://mlflow.example:5000"
@@ -104,3 +106,31 @@ def test_a_bucket_that_cannot_be_written_to_is_a_sentence(
         log()
     assert str(caught.value) == f"{BUCKET} {expected.replace('{server}', server.url)}"
     assert "AWS_MAX_ATTEMPTS" not in os.environ
+
+
+def test_a_bucket_that_is_busy_is_asked_as_often_as_the_mlflow_server(
+    pipeline: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, plain: Buckets
+) -> None:
+    """boto3 by itself tries five times, and waits a minute each time for a server that is silent."""
+    (tmp_path / "MLmodel").write_text("x")
+
+    def busy(handler: BaseHTTPRequestHandler, _path: str) -> bool:
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        send(handler, failure("SlowDown"), 503)
+        return True
+
+    with HostileBucket(busy) as bucket:
+        for variable, value in {**plain.environment, "MLFLOW_S3_ENDPOINT_URL": bucket.url}.items():
+            monkeypatch.setenv(variable, value)
+        s3_artifact_repo._cached_get_s3_client.cache_clear()
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+        def log() -> None:
+            with pipeline.registry_request(f"log the model at {MLFLOW}", MLFLOW, 60, retries=1):
+                repository = s3_artifact_repo.S3ArtifactRepository("s3://models/x")
+                repository.log_artifact(str(tmp_path / "MLmodel"))  # type: ignore[no-untyped-call]  # MLflow gives it no types
+
+        with pytest.raises(pipeline.PipelineError, match=r"SlowDown.*check MLFLOW_S3_ENDPOINT_URL \(http") as caught:
+            log()
+        assert str(caught.value).startswith(BUCKET)
+        assert len(bucket.seen) == 2

@@ -37,7 +37,7 @@ class HostileBucket:
             def do_GET(self) -> None:
                 bucket._answer(self)
 
-            do_HEAD = do_GET  # noqa: N815 - http.server's own name
+            do_HEAD = do_PUT = do_GET  # noqa: N815 - http.server's own names
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.mlflow_server import PATIENCE, mlflow_server
 from tests.s3 import Buckets, buckets
 from tests.steps.conftest import log_directory, newest
 from tests.steps.hostile_bucket import Bend, HostileBucket, failure, listing, send, without_end
-from tests.steps.step import ROOT, Ended, Steps, environment
+from tests.steps.step import ROOT, Ended, Steps, command, environment
 from tests.steps.store import FILES, Store
 from tests.tls import Authority, TlsFront
 
@@ -53,7 +53,24 @@ def credentials(directory: Path, aws: str = CREDENTIAL, ca: str = "") -> str:
     return str(directory)
 
 
-def fetch(run: Steps, area: Path, url: str, credential: str, *more: str, below: str = "odd", **variables: str) -> Ended:
+def alone(state: Path, *arguments: object, **variables: str) -> Ended:
+    """Run a step in a process of its own from the first import on, with these variables."""
+    done = subprocess.run(
+        command(*arguments),
+        cwd=ROOT,
+        env=environment(state, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout.splitlines()[-1], done.stdout)
+
+
+def fetch(
+    run: Callable[..., Ended], area: Path, url: str, credential: str, *more: str, below: str = "odd", **variables: str
+) -> Ended:
     """Fetch the version whose files are in the bucket `models` below `odd/`, or elsewhere in it."""
     with Store(location=f"s3://models/{below}") as registry:
         arguments = registry.arguments("--host", "s3://models", "--s3-endpoint-url", url, *more, schemes="s3")
@@ -115,7 +132,7 @@ def test_a_version_that_changed_in_the_bucket_is_refused_by_its_pin(tmp_path: Pa
     assert "the artifact store has other files than when it was first fetched here" in ended.status
 
 
-def test_nothing_is_taken_from_environment_home_or_metadata_service(tmp_path: Path, run: Steps, plain: Buckets) -> None:
+def test_nothing_is_taken_from_environment_home_or_metadata_service(tmp_path: Path, plain: Buckets) -> None:
     """Keys, addresses, proxies and programs of somebody's; all of them would lead elsewhere."""
     plain.put("models", {f"own/{name}": content for name, content in FILES.items()})
     home, ran = tmp_path / "home", tmp_path / "ran"
@@ -124,7 +141,7 @@ def test_nothing_is_taken_from_environment_home_or_metadata_service(tmp_path: Pa
     with HostileBucket() as elsewhere:
         program = f"credential_process = /usr/bin/touch {ran}\nendpoint_url = {elsewhere.url}\nregion = mars\n"
         (home / ".aws/credentials").write_text(f"[default]\n{program}[evil]\n{program}")
-        (home / ".aws/config").write_text(f"[default]\n{program}[profile evil]\n{program}")
+        (home / ".aws/config").write_text("this is no file of settings, as who reads it finds out")
         variables = {
             "HOME": str(home),
             "AWS_PROFILE": "evil",
@@ -146,16 +163,16 @@ def test_nothing_is_taken_from_environment_home_or_metadata_service(tmp_path: Pa
             "AWS_DEFAULTS_MODE": "in-region",
         }
         given = credentials(tmp_path / "credentials", plain.credential + program)
-        ended = fetch(run, tmp_path, plain.url, given, below="own", **variables)
+        ended = fetch(alone, tmp_path, plain.url, given, below="own", **variables)
         assert ended.code == 0, ended.output
         assert fetched(tmp_path) == FILES
-        missing = fetch(run, tmp_path / "keyless", plain.url, credentials(tmp_path / "none", ""), **variables)
+        missing = fetch(alone, tmp_path / "keyless", plain.url, credentials(tmp_path / "none", ""), **variables)
         assert "the credential 'artifacts.aws' is missing; mend the credential on the host" in why(
             missing, tmp_path / "keyless"
         )
         # The registry is asked over plain HTTP, so that these would be for the store alone.
         proxied = {"HTTPS_PROXY": elsewhere.url, "https_proxy": elsewhere.url}
-        ended = fetch(run, tmp_path / "proxied", "https://127.0.0.1:9", given, **proxied)
+        ended = fetch(alone, tmp_path / "proxied", "https://127.0.0.1:9", given, **proxied)
         assert "connection refused" in why(ended, tmp_path / "proxied")
         assert elsewhere.seen == []
     assert not ran.exists()
@@ -167,8 +184,8 @@ KEYS = {
     "[other]\naws_access_key_id = hunter2": "has no aws_access_key_id or no aws_secret_access_key in its section",
     "[default]\naws_access_key_id = hunter2": "has no aws_access_key_id or no aws_secret_access_key in its section",
     "[default]\naws_access_key_id = a\naws_secret_access_key = hunter2 b": "has a key with a space",
-    CREDENTIAL: "it does not know the host's keys (InvalidAccessKeyId, HTTP 403); put the right keys into",
-    CREDENTIAL.replace("TESTTESTTEST", "OTHEROTHER"): "(InvalidAccessKeyId, HTTP 403)",
+    CREDENTIAL: "it does not accept the host's keys (SignatureDoesNotMatch, HTTP 403); put the right keys into",
+    CREDENTIAL.replace("TEST", "OTHER"): "it does not know the host's keys (InvalidAccessKeyId, HTTP 403); put the",
 }
 
 
@@ -176,11 +193,7 @@ KEYS = {
 def test_keys_that_do_not_fit_are_a_plain_reason(tmp_path: Path, run: Steps, plain: Buckets, content: str) -> None:
     """The sentence names the credential, and never shows it."""
     given = credentials(tmp_path / "credentials", content)
-    ended = fetch(run, tmp_path, plain.url, given)
-    expected = KEYS[content]
-    if content == CREDENTIAL:  # the right key's name, and another secret
-        expected = "it does not accept the host's keys (SignatureDoesNotMatch, HTTP 403); put the right keys into"
-    assert expected in why(ended, tmp_path)
+    assert KEYS[content] in why(fetch(run, tmp_path, plain.url, given), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -371,9 +384,13 @@ HOSTILE: dict[str, tuple[Bend, str]] = {
     # The host's settings or credentials.
     "no document": (answering(b"<html><p>log in"), "its answer is not S3's; set fetch.s3_endpoint_url on the"),
     "another document": (answering(b"<html></html>"), "its answer is not S3's; set fetch.s3_endpoint_url on the"),
-    "an error within an error, without end": (
+    "an error of many levels": (
         answering(b"<Error>" + b"<a>" * 100_000 + b"</a>" * 100_000 + b"</Error>", 403),
-        "cannot download version 1 of odd: s3://models at ",
+        "its answer is not S3's",
+    ),
+    "a code of two levels": (
+        answering(b"<Error><Code><Code>x</Code></Code></Error>", 403),
+        "its answer is not S3's",
     ),
     "a part with status 206": (sending(b"\0" * 3000, 206), "its answer is not S3's"),
     "a bomb": (answering(BOMB), "its answer is not S3's"),
@@ -446,6 +463,15 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(tmp_path: Path, run: 
     assert fetched(tmp_path) == FILES
 
 
+def test_an_object_that_stands_for_a_directory_is_no_file(tmp_path: Path, run: Steps) -> None:
+    """Some tools make one for each directory, the top one, too."""
+    sizes = [("odd/", "0"), *((f"odd/{name}", str(len(content))) for name, content in FILES.items())]
+    with HostileBucket(answering(listing(sizes))) as bucket:
+        ended = fetch(run, tmp_path, bucket.url, credentials(tmp_path / "credentials"))
+    assert ended.code == 0, ended.output
+    assert fetched(tmp_path) == FILES
+
+
 def test_files_of_a_bucket_come_several_at_a_time(tmp_path: Path, run: Steps) -> None:
     """Each is sent only when another is asked for: one after the other would wait for ever."""
     import threading
@@ -464,17 +490,21 @@ def test_files_of_a_bucket_come_several_at_a_time(tmp_path: Path, run: Steps) ->
 
 
 ELSEWHERE_WHILE_LISTING = """
-import sys
+import socket, sys
 from pathlib import Path
 import requests
 from reconciler.adapters.s3 import BucketServer, S3Artifacts
 from reconciler.steps import download as downloads
 from reconciler.steps.limits import Limits
-registry, url, there, area = sys.argv[1:]
+registry, url, there, area, how = sys.argv[1:]
 honest = S3Artifacts.entries
 def entries(self, below=None):
     yield from honest(self, below)
-    requests.get(there, timeout=5)
+    if how == "without a look-up":
+        host, port = there.removeprefix("http://").split(":")
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM).connect((host, int(port)))
+    else:
+        requests.get(there, timeout=5)
 S3Artifacts.entries = entries
 limits = Limits(frozenset({"s3"}), frozenset({"s3://models", there}), 0, 100, 0)
 order = downloads.FetchOrder("odd", 1, "models:/m-1", "model", registry, limits, buckets=BucketServer(url))
@@ -485,13 +515,21 @@ except downloads.StepError as refused:
 """
 
 
-@pytest.mark.parametrize("where", ["the registry", "a server of fetch.hosts", "the server itself"])
-def test_a_fetch_from_a_bucket_is_held_to_its_one_server(tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize(
+    ("where", "how"),
+    [
+        ("the registry", "by a request"),
+        ("the registry", "without a look-up"),
+        ("a server of fetch.hosts", "by a request"),
+        ("the server itself", "by a request"),
+    ],
+)
+def test_a_fetch_from_a_bucket_is_held_to_its_one_server(tmp_path: Path, where: str, how: str) -> None:
     """Whatever a library does then: even what a fetch from elsewhere may reach is out of reach."""
     with Store(location="s3://models/odd") as registry, Store() as other, HostileBucket() as bucket:
-        there = {"the registry": registry.address, "the server itself": bucket.url}.get(where, f"{other.address}")
+        there = {"the registry": registry.address, "the server itself": bucket.url}.get(where, other.address)
         given = credentials(tmp_path / "credentials")
-        words = [registry.address, bucket.url, there.replace("127.0.0.1", "127.0.0.1"), str(tmp_path / "incoming")]
+        words = [registry.address, bucket.url, there, str(tmp_path / "incoming"), how]
         done = subprocess.run(
             [sys.executable, "-c", ELSEWHERE_WHILE_LISTING, *words],
             env=environment(tmp_path / "state", PYTHONPATH=str(ROOT), CREDENTIALS_DIRECTORY=given),

@@ -188,6 +188,34 @@ def test_a_lock_that_somebody_holds_does_not_hold_up_an_install(installed: Host)
         assert "Permission denied" in refused.stderr, lock
 
 
+STORES = """
+from reconciler.adapters.artifact_store import ArtifactStore
+store = ArtifactStore("http://127.0.0.1:9", 1, 0)
+for address in ("gs://m/x", "wasbs://m@a.blob.core.windows.net/x", "abfss://m@a.dfs.core.windows.net/x"):
+    try:
+        print(type(store.open(address)).__name__)
+    except ImportError as missing:
+        print(missing.name)
+"""
+
+
+@pytest.mark.by_hand
+def test_extras_bring_their_libraries_and_an_upgrade_keeps_them(installed: Host) -> None:
+    """Where the library was missing, the fetch would now ask the store; `none` takes them away again."""
+    missing, there = ["google.cloud", "azure", "azure"], ["MlflowArtifacts"] * 3
+    for arguments, found in (
+        ((), missing),
+        (("--with", "gs"), [there[0], *missing[1:]]),
+        (("--with", "gs", "--with", "azure"), there),
+        ((), there),
+        (("--with", "none"), missing),
+    ):
+        said = installed.run([DEV, "install", "--no-start", *arguments], timeout=600).stdout
+        python = ["/opt/mlflow-reconciler/venv/bin/python", "-I", "-c", STORES]
+        assert installed.output(python, timeout=120).splitlines() == found, (arguments, said)
+        assert installed.output(OPEN_OR_FOREIGN) == ""
+
+
 def is_held(host: Host, lock: str) -> bool:
     """Whether somebody has it."""
     return host.run(["flock", "--nonblock", lock, "true"], check=False).returncode == 1
