@@ -22,6 +22,8 @@ T = TypeVar("T")
 CHECKOUT = Path(__file__).resolve().parents[2]
 CHECKOUT_INSIDE = Path("/srv/mlflow-systemd")  # /tmp and /var/tmp are fresh in the host, so the checkout is bound here
 BASE = Path(os.environ.get("MLFLOW_SYSTEMD_HOSTS", "/var/tmp/mlflow-systemd-hosts"))  # noqa: S108 - root's, mode 0700
+# Of the machine, not of BASE: hosts share its network, wherever their files are.
+PORTS = Path("/run/mlflow-systemd-test-ports")
 # How to reach a package index through this machine's proxies and certificates: handed through, never known here.
 HANDED_THROUGH = re.compile(r"(?i)^(pip_.*|uv_.*|ssl_cert_(file|dir)|requests_ca_bundle|curl_ca_bundle|.*_proxy)$")
 POWER_OFF = signal.SIGRTMIN + 4  # systemd(1): start poweroff.target
@@ -57,7 +59,7 @@ class Host:
         self.nspawn_options = tuple(nspawn_options)
         remove_leftovers()
         self._lock = _lock(BASE / f"{self.name}.lock")
-        self.ports = PortBlock(BASE / "ports")
+        self.ports = PortBlock(PORTS)
         self.layers = Layers(BASE / self.name, base, seed)
         self._cgroups = HostCgroups.named(self.name)
         self._nspawn: subprocess.Popen[bytes] | None = None
