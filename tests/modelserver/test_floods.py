@@ -121,7 +121,7 @@ def test_slowloris(target: Address) -> None:
         flood.outcome["closed by the server"] = count_closed(slow)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 def test_slow_heads_on_kept_connections(target: Address) -> None:
     """The deadline holds for a further request on a connection, too, from its first byte on."""
     with Flood(target, "300 slow second heads") as flood:
@@ -150,7 +150,7 @@ def test_ten_thousand_idle_connections(target: Address) -> None:
         assert descriptors < CONNECTIONS + 400
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 def test_thousands_of_bodies_that_do_not_come(target: Address) -> None:
     """A head is cheap, too: the slowest bodies make room, and time is up for all of them."""
     # More than is sent while others are served: bodies that became complete would be a flood of requests.
@@ -165,7 +165,7 @@ def test_thousands_of_bodies_that_do_not_come(target: Address) -> None:
         assert count_closed(slow) >= 3000 - CONNECTIONS
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 def test_a_gigabyte_that_says_so(target: Address) -> None:
     """Refused by its head."""
     with Flood(target, "100 x 1 GB declared") as flood:
@@ -250,7 +250,7 @@ def test_bad_multipart_and_bad_json_by_the_hundred(target: Address) -> None:
         assert flood.outcome == {"400": 50}
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 def test_clients_that_do_not_read_their_answers(target: Address) -> None:
     """Answers that nobody takes are given up."""
     with Flood(target, "5 x 5000 requests whose answers nobody reads") as flood:
@@ -332,7 +332,7 @@ def test_only_peers_are_spoken_to(models: Path, tmp_path: Path, processes: list[
                 assert bool(read_all(connection)) == answered
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 def test_a_server_without_descriptors_still_takes_connections(
     models: Path, tmp_path: Path, processes: list[ServerProcess]
 ) -> None:

@@ -371,7 +371,7 @@ def test_no_build_is_given_what_another_one_made_of_a_source(tmp_path: Path, run
     assert seen[0] != seen[1]
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.by_hand)])
 def test_a_build_killed_at_any_action_is_finished_by_the_next(tmp_path: Path, house: Path, stride: int) -> None:
     """SIGKILL before every change that the step makes itself, and before every program that it starts."""
     made = release(tmp_path / "release", "tiny")

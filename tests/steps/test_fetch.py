@@ -493,7 +493,7 @@ def test_a_stopped_fetch_says_that_it_goes_on_and_does(tmp_path: Path, run: Step
         assert run(state, *store.arguments(), MLFLOW_TRACKING_URI=store.address).code == 0
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.by_hand)])
 def test_a_fetch_killed_at_any_action_is_finished_by_the_next(tmp_path: Path, stride: int) -> None:
     """SIGKILL before every single change of the disk; a manifest never lies over files that are not whole."""
     with Store() as store:

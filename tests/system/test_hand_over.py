@@ -169,8 +169,8 @@ QUICK = ("load", "crash")
 
 
 def _list_of(kind: str) -> pytest.MarkDecorator:
-    """Which list of tests has a kind. `import` stands for the other kinds that never get to their soak."""
-    return pytest.mark.by_hand if kind in ("example", "answer") else pytest.mark.exhaustive
+    """Which list of tests has a kind. `import` stands for those that never get to their soak, `grow` for the others."""
+    return pytest.mark.exhaustive if kind in ("import", "grow") else pytest.mark.by_hand
 
 
 @pytest.mark.parametrize("kind", [kind if kind in QUICK else pytest.param(kind, marks=_list_of(kind)) for kind in BAD])

@@ -13,7 +13,7 @@ from tests.system.site import PYTHON, Site, code
 from tests.system.steady import Steady
 from tests.system.written import written
 
-pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.by_hand, pytest.mark.timeout(600)]
 
 RACER = Path(__file__).with_name("racer.py")
 SAID = "/var/tmp/raced"  # noqa: S108 - of the test host, opened by systemd

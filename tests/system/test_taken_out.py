@@ -20,7 +20,7 @@ from tests.system.test_trust import (
     tried_by_the_reconciler,
 )
 
-pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.by_hand, pytest.mark.timeout(600)]
 
 TEMPLATE = CHECKOUT / "templates/native/model.service.j2"
 OWN = "/etc/mlflow-reconciler/templates/native/model.service.j2"

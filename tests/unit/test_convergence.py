@@ -148,7 +148,7 @@ def test_any_state_converges_to_any_snapshot(
     converge(history, final, kind)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 @pytest.mark.timeout(1200)
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @histories

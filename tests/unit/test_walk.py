@@ -224,7 +224,7 @@ def test_whatever_happens_the_host_ends_as_the_registry_says(seed: int) -> None:
     walked(seed, 40)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 @pytest.mark.timeout(1200)
 def test_long_walks_end_as_the_registry_says() -> None:
     """Many, and longer."""
