@@ -36,6 +36,12 @@ def free_port() -> int:
         return port
 
 
+def _path(arguments: tuple[str, ...]) -> str:
+    """Return the path below which a server with these arguments has everything; "" where it has it at the top."""
+    option = "--static-prefix"
+    return arguments[arguments.index(option) + 1] if option in arguments else ""
+
+
 @contextmanager
 def mlflow_server(directory: Path, port: int | None = None, *more: str) -> Iterator[str]:
     """Run a server with its database and artifacts in `directory`; yields its address once it answers.
@@ -47,7 +53,7 @@ def mlflow_server(directory: Path, port: int | None = None, *more: str) -> Itera
     command += ["--backend-store-uri", f"sqlite:///{directory}/mlflow.db"]
     command += ["--artifacts-destination", str(directory / "artifacts"), *more]
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://127.0.0.1:{port}{_path(more)}"
 
     def answers() -> bool:
         if server.poll() is not None:
