@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from modelserver.answer import JSON, HttpAnswer
 from modelserver.model.error_log import ModelErrorLog
 from modelserver.model.invocations import ScoringModel
 from modelserver.model.progress import RequestProgress
-from tests.modelserver.process import PATIENCE, ServerProcess, listen, start, url
+from tests.modelserver.process import OTHER_PACKAGES, PATIENCE, ServerProcess, listen, start, url
 
 CSV = "text/csv"
 _LOADER = '''"""A flavour of somebody's own, in a package of its own."""
@@ -74,6 +75,55 @@ def test_a_loader_with_data_and_code_computes_in_two_processes(tmp_path: Path, p
         answer = httpx.post(f"{url(tcp)}/invocations", json={"inputs": [1, 2, 3, 4]}, timeout=PATIENCE)
         assert (answer.status_code, answer.text) == (200, '{"predictions": [0.5, 2.0, 4.5, 8.0]}'), server.printed()
         assert server.end() == 0
+
+
+# What a model computes, and what comes out.
+NATIVE: dict[str, tuple[str, str]] = {
+    "lightgbm": (
+        "import lightgbm, numpy\n"
+        "        x = numpy.arange(40.0).reshape(-1, 1)\n"
+        "        fitted = lightgbm.LGBMRegressor(min_child_samples=3, verbose=-1).fit(x, 3 * x[:, 0])\n"
+        "        return [bool(fitted.predict([[35.0]])[0] > fitted.predict([[3.0]])[0])]",
+        '{"predictions": [true]}',
+    ),
+    "onnxruntime": (
+        "import numpy, onnxruntime\n"
+        "        from onnx import TensorProto, helper\n"
+        "        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in 'xy']\n"
+        "        node = helper.make_node('Add', ['x', 'x'], ['y'])\n"
+        "        graph = helper.make_graph([node], 'g', ends[:1], ends[1:])\n"
+        "        made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=9)\n"
+        "        session = onnxruntime.InferenceSession(made.SerializeToString())\n"
+        "        return session.run(None, {'x': numpy.float32([1.5, 2])})[0].tolist()",
+        '{"predictions": [3.0, 4.0]}',
+    ),
+}
+
+
+@pytest.mark.by_hand
+@pytest.mark.parametrize("library", NATIVE)
+def test_libraries_with_threads_of_their_own_compute_in_a_thread_of_the_server(
+    library: str, tmp_path: Path, processes: list[ServerProcess]
+) -> None:
+    """They need packages that the tests do not have: `pip install --no-deps --target DIR lightgbm onnxruntime onnx`
+    and what onnx needs (protobuf, ml_dtypes), with TESTED_WITH_PACKAGES_IN=DIR.
+    """
+    if not Path(os.environ.get(OTHER_PACKAGES, ""), library).is_dir():
+        pytest.skip(f"needs {library} in the directory that {OTHER_PACKAGES} names")
+    body, answered = NATIVE[library]
+    code = tmp_path / "native.py"
+    code.write_text(
+        "import mlflow\n\n\nclass Native(mlflow.pyfunc.PythonModel):\n"
+        f"    def predict(self, context, model_input, params=None):\n        {body}\n\n\n"
+        "mlflow.models.set_model(Native())\n"
+    )
+    mlflow.pyfunc.save_model(tmp_path / "m", python_model=str(code), pip_requirements=[])
+    with listen() as tcp:
+        server = start(tmp_path / "s", tmp_path / "m", [tcp])
+        processes.append(server)
+        server.wait_for("READY=1")
+        answer = httpx.post(f"{url(tcp)}/invocations", json={"inputs": [1]}, timeout=PATIENCE)
+        assert (answer.status_code, answer.text) == (200, answered), server.printed()
 
 
 class Columns(PythonModel):
