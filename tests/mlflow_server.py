@@ -36,6 +36,12 @@ def free_port() -> int:
         return port
 
 
+def _path(arguments: tuple[str, ...]) -> str:
+    """Return the path below which a server with these arguments has everything; "" where it has it at the top."""
+    option = "--static-prefix"
+    return arguments[arguments.index(option) + 1] if option in arguments else ""
+
+
 @contextmanager
 def mlflow_server(
     directory: Path, port: int | None = None, *more: str, environment: Mapping[str, str] | None = None
@@ -48,9 +54,14 @@ def mlflow_server(
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{directory}/mlflow.db"]
     command += ["--artifacts-destination", str(directory / "artifacts"), *more]
+<<<<<<< HEAD
     variables = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     variables |= environment or {}
     address = f"http://127.0.0.1:{port}"
+=======
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    address = f"http://127.0.0.1:{port}{_path(more)}"
+>>>>>>> prooftip
 
     def answers() -> bool:
         if server.poll() is not None:
