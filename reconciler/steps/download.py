@@ -51,6 +51,8 @@ class FetchOrder:
     """The registry's workspace, where it has several."""
     require_hashes: bool = False
     """Whether every package must be listed with its hash."""
+    ignore_index_options: bool = False
+    """Whether options that say where packages come from count for nothing, instead of being refused."""
 
 
 def download(incoming: Path, order: FetchOrder) -> dict[str, int]:
