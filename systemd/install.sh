@@ -4,7 +4,8 @@
 #
 # What is installed lives in two kinds of directories, each named by a digest of everything in it and used only once its
 # last file, `complete`, is there:
-#   $prefix/environments/<digest>   a Python environment with the packages of requirements.lock, and of the locks of extras
+#   $prefix/environments/<digest>   a Python environment with the packages of requirements.lock and of the locks of extras,
+#                                   and in server-wheels those of modelserver/requirements.lock as wheels
 #   $prefix/versions/<digest>       the project's own packages, launchers, templates; `venv` in it points to an environment
 # $prefix/current points to the version in use and $prefix/{venv,bin,...} into current, so that one rename switches all of
 # it. An install that is interrupted leaves the former version in use and the next run starts the unfinished directory
@@ -140,24 +141,43 @@ choose_extras() {
 install_environment() {
     local locks=(requirements.lock) extra
     for extra in "${extras[@]}"; do locks+=("requirements-$extra.lock"); done
-    environment=environments/$( (/usr/bin/python3 --version && cd "$checkout" && cat "${locks[@]}") | sha256sum | cut -c1-12)
+    environment=environments/$( (/usr/bin/python3 --version && cd "$checkout" &&
+        cat "${locks[@]}" modelserver/requirements.lock) | sha256sum | cut -c1-12)
     local new=$prefix/$environment
     if [[ -e $new/complete && -x $new/bin/uv ]] && ! others_can_change "$new"; then
         show_to_all "$new"
         return
     fi
-    say "      $environment: packages of ${locks[*]}"
+    say "      $environment: packages of ${locks[*]} and of the model server"
     # Nobody uses an unfinished one, so it is started over; the cache makes that quick.
     rm -rf "$new"
     # Closed until it is finished, or others could hold the lock that uv puts into it.
     install -d -m 0700 "$new"
     python_environment "$new" "${locks[@]}"
     for extra in "${extras[@]}"; do echo "$extra"; done >"$new/extras"
+    server_wheels "$new/server-wheels"
     # Of the version in use when a process starts, and of no other while it runs.
     echo "import sys, os; sys.path.append(os.path.realpath('$prefix/current/lib'))" \
         >"$(echo "$new"/lib/python3*/site-packages)/mlflow-systemd.pth"
     compile_bytecode "$new"
     finish "$new"
+}
+
+# server_wheels DIRECTORY: what the server needs beside a model's own packages, as wheels, every file by its hash. A model
+# that ships all its packages as wheels needs no index then (reconciler/steps/install.py).
+server_wheels() {
+    local tools list
+    tools=$(mktemp -d)
+    /usr/bin/python3 -m venv "$tools/venv"
+    # The lock has several versions of a package, for several Pythons, and pip takes one of a name at a time: the first of
+    # each comes into the first list, the second into the second.
+    awk -v to="$tools" '/^[a-z]/ { split($1, name, "=="); list = to "/list." ++seen[name[1]]; sub(/ ;.*/, " \\") }
+        { print >list }' "$checkout/modelserver/requirements.lock"
+    for list in "$tools"/list.*; do
+        "$tools/venv/bin/python" -m pip download -qq --require-hashes --no-deps --only-binary :all: \
+            --dest "$1" --requirement "$list"
+    done
+    rm -rf "$tools"
 }
 
 install_program() {

@@ -54,14 +54,9 @@ def mlflow_server(
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{directory}/mlflow.db"]
     command += ["--artifacts-destination", str(directory / "artifacts"), *more]
-<<<<<<< HEAD
     variables = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     variables |= environment or {}
-    address = f"http://127.0.0.1:{port}"
-=======
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     address = f"http://127.0.0.1:{port}{_path(more)}"
->>>>>>> prooftip
 
     def answers() -> bool:
         if server.poll() is not None:

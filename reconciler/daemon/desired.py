@@ -123,4 +123,5 @@ def step_settings(settings: Settings) -> StepSettings:
         offline=settings.build.offline,
         allow_source=settings.build.allow_source,
         require_hashes=settings.build.require_hashes,
+        ignore_index_options=settings.build.ignore_index_options,
     )

@@ -167,6 +167,8 @@ class BuildSettings(_Section, frozen=True):
     find_links: tuple[AddressOrDirectory, ...] = ()
     offline: bool = False
     allow_source: bool = False
+    ignore_index_options: bool = False
+    """Whether options in a model's requirements that say where packages come from count for nothing."""
     require_hashes: bool = False
     """Whether only files are installed whose hash is known before."""
 

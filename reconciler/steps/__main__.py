@@ -3,7 +3,7 @@
     python -I -m reconciler.steps fetch --name NAME --version V --source URI [--environment model|host]
                                           --schemes s3,https,... [--host https://HOST:PORT|s3://BUCKET]...
                                           [--max-size BYTES] [--max-files N] [--keep-free BYTES] [--plain-http]
-                                          [--require-hashes] [--workspace NAME]
+                                          [--require-hashes] [--ignore-index-options] [--workspace NAME]
                                           [--s3-endpoint-url URL] [--s3-region REGION] [--s3-plain-http]
     python -I -m reconciler.steps build --release-dir DIR --digest DIGEST [--index-url URL] [--find-links PLACE]...
                                           [--offline] [--allow-source] [--keep-free BYTES] [--require-hashes]
@@ -96,6 +96,7 @@ def _fetch(options: argparse.Namespace) -> str:
         workspace=options.workspace,
         require_hashes=options.require_hashes,
         buckets=BucketServer(options.s3_endpoint_url, options.s3_region, options.s3_plain_http),
+        ignore_index_options=options.ignore_index_options,
     )
     return fetch(_state_directory(), order, _pin(options.pin))
 
@@ -116,6 +117,7 @@ def _build(options: argparse.Namespace) -> str:
         keep_free=options.keep_free,
         pinned=_pin(options.pin),
         require_hashes=options.require_hashes,
+        server_wheels=options.server_wheels or BuildOrder.server_wheels,
     )
     return build(_state_directory(), options.release_dir, order)
 
@@ -172,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--s3-region", default="", help="the region that requests to it are signed for")
     fetch.add_argument("--s3-plain-http", action="store_true", help="requests may go to it in plain text")
     fetch.add_argument("--keep-free", type=int, default=0, help="bytes that stay free on the file system")
+    fetch.add_argument("--ignore-index-options", action="store_true", help="pass over indexes that a model names")
     build = steps.add_parser("build", help="make the Python environment of a fetched model")
     build.add_argument("--release-dir", required=True, type=Path)
     build.add_argument("--digest", required=True)
@@ -180,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--offline", action="store_true")
     build.add_argument("--allow-source", action="store_true")
     build.add_argument("--keep-free", type=int, default=0, help="bytes that stay free on the file system")
+    build.add_argument("--server-wheels", type=Path, help="in place of the product's own wheels for the server")
     verify = steps.add_parser("verify", help="compare a release with what was fetched")
     verify.add_argument("--release-dir", required=True, type=Path)
     verify.add_argument("--environment-dir", required=True)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from reconciler.steps import environment_record, hashed_requirements, install, i
 from reconciler.steps import manifest as manifests
 from reconciler.steps.environment_record import COMPLETE, VENV
 from reconciler.steps.intact import Fresh
-from reconciler.steps.manifest import Environment
+from reconciler.steps.manifest import MODEL, Environment
 from reconciler.steps.requirements import environment_digest, server_digest, server_package, server_sources
 from reconciler.steps.sole_access import shut_out
 from reconciler.steps.step_report import StepError, print_line
@@ -35,6 +36,8 @@ class BuildOrder:
     pinned: str | None = None
     """What root recorded of the environment when it was built."""
     require_hashes: bool = False
+    server_wheels: Path = Path(sys.prefix, "server-wheels")
+    """Wheels of what the server needs, in the product's own environment: systemd/install.sh puts them there."""
 
 
 def build(environment_dir: Path, release_dir: Path, order: BuildOrder) -> str:
@@ -67,7 +70,8 @@ def build(environment_dir: Path, release_dir: Path, order: BuildOrder) -> str:
     try:
         python = uv.find_python(wanted.python, room)
         fresh = install.make(environment_dir / NEW, python, room)
-        install.install(fresh, wanted, python, order.sources, login, room)
+        what = install.Order(wanted, release_dir / MODEL, python, order.sources, order.server_wheels, login)
+        install.install(fresh, what, room)
         # From here on nothing is started but the host's own Python, which reads what is there and runs none of it.
         intact.refuse_changes(fresh)
         server = _add_server(fresh)
@@ -78,7 +82,7 @@ def build(environment_dir: Path, release_dir: Path, order: BuildOrder) -> str:
     finally:  # a failed build must not take the room that the next try needs
         _tidy(environment_dir)
     tree.sync_below(environment_dir)
-    complete = environment_record.record(environment_dir, order.digest, python, packages, server)
+    complete = environment_record.record(environment_dir, wanted, python, packages, server)
     made_of = f"Python {wanted.python}, {len(packages)} packages, {complete.entries} files"
     return status_lines.built(f"built environment {order.digest}: {made_of}", complete.content)
 
@@ -92,7 +96,9 @@ def _wanted(release_dir: Path, order: BuildOrder) -> Environment:
             f"cannot build the environment: {release_dir} was not fetched completely; fetch it again"
         ) from error
     # The manifest belongs to the user of the step: its digest must follow from what it lists.
-    expected = environment_digest(wanted.python, wanted.requirements, wanted.modelserver, wanted.pins)
+    expected = environment_digest(
+        wanted.python, wanted.requirements, wanted.modelserver, wanted.pins, wanted.constraints
+    )
     if order.digest != wanted.digest or order.digest != expected:
         raise StepError(
             f"cannot build the environment {order.digest}: the release needs {wanted.digest}; fetch it again"
@@ -102,7 +108,7 @@ def _wanted(release_dir: Path, order: BuildOrder) -> Environment:
             raise StepError(
                 "cannot build the environment: the model was fetched before hashes were asked for; fetch it again"
             )
-        hashed_requirements.refuse_unhashed(wanted.requirements)
+        hashed_requirements.refuse_unhashed((*wanted.requirements, *wanted.constraints))
     return wanted
 
 

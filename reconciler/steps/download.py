@@ -60,6 +60,8 @@ class FetchOrder:
     """Whether every package must be listed with its hash."""
     buckets: BucketServer = field(default_factory=BucketServer)
     """The server that has the buckets of `s3://`."""
+    ignore_index_options: bool = False
+    """Whether options that say where packages come from count for nothing, instead of being refused."""
 
 
 def download(incoming: Path, order: FetchOrder) -> dict[str, int]:

@@ -10,7 +10,7 @@ from reconciler.core.text.strict import StrictModel
 from reconciler.core.units.names import ENVIRONMENT_PATTERN
 from reconciler.files.atomic import replace_file
 from reconciler.steps.check_files import OddFileError, digest, listing
-from reconciler.steps.manifest import Sha256
+from reconciler.steps.manifest import Environment, Sha256
 from reconciler.steps.sole_access import why_not_alone
 
 COMPLETE = "complete.json"
@@ -26,6 +26,8 @@ class Complete(StrictModel):
     python: str
     """Path of the interpreter it was made from; when that is upgraded in place the environment goes on working."""
     packages: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+    """Options in the requirements of the model that it was built for, which counted for nothing."""
     modelserver: Sha256
     entries: int
     content: Sha256
@@ -65,16 +67,17 @@ def why_incomplete(environment_dir: Path, expected_digest: str, pinned: str | No
     return None
 
 
-def record(environment_dir: Path, identity: str, python: str, packages: tuple[str, ...], server: str) -> Complete:
+def record(environment_dir: Path, wanted: Environment, python: str, packages: tuple[str, ...], server: str) -> Complete:
     """Write the record durably; from here on the environment counts as complete.
 
-    `identity`: the digest of what was asked for. `server`: the digest of the model server in it.
+    `wanted`: what was asked for. `server`: the digest of the model server in it.
     """
     entries, content_digest = content(environment_dir / VENV)
     complete = Complete(
-        digest=identity,
+        digest=wanted.digest,
         python=python,
         packages=packages,
+        ignored=wanted.ignored,
         modelserver=server,
         entries=entries,
         content=content_digest,

@@ -11,7 +11,7 @@ from reconciler.steps import manifest as manifests
 from reconciler.steps import tree
 from reconciler.steps.download import FetchOrder, download
 from reconciler.steps.logged_example import find_example
-from reconciler.steps.manifest import MANIFEST, MODEL, FileRecord, Manifest
+from reconciler.steps.manifest import MANIFEST, MODEL, Environment, FileRecord, Manifest
 from reconciler.steps.requirements import read_environment
 from reconciler.steps.sole_access import why_not_alone
 from reconciler.steps.step_report import StepError, print_line
@@ -30,8 +30,7 @@ def fetch(release_dir: Path, order: FetchOrder, pinned: str | None = None) -> st
         manifest = _fetch_anew(release_dir, order, pinned)
     elif not _has_ordered_environment(manifest, order):
         # Same bytes, another way to run them: nothing to download.
-        environment = read_environment(release_dir / MODEL, order.environment, require_hashes=order.require_hashes)
-        manifest = manifest.model_copy(update={"environment": environment})
+        manifest = manifest.model_copy(update={"environment": _environment(release_dir / MODEL, order)})
         manifests.write(release_dir, manifest)
     example = find_example(release_dir / MODEL, manifest.files.keys())
     words = f"fetched {len(manifest.files)} files, {human_size(manifest.size)}{beside_fetched(example)}"
@@ -63,7 +62,21 @@ def _has_ordered_environment(manifest: Manifest, order: FetchOrder) -> bool:
     environment = manifest.environment
     is_same_kind = (environment.digest == HOST_ENVIRONMENT) == (order.environment == HOST_ENVIRONMENT)
     has_same_hashes = (environment.pins is not None) == order.require_hashes
-    return is_same_kind and has_same_hashes
+    may_be_ignored = order.ignore_index_options or not environment.ignored
+    return is_same_kind and has_same_hashes and may_be_ignored
+
+
+def _environment(model: Path, order: FetchOrder) -> Environment:
+    """Read what the model needs, and tell what of its requirements counts for nothing here."""
+    environment = read_environment(
+        model,
+        order.environment,
+        require_hashes=order.require_hashes,
+        ignore_index_options=order.ignore_index_options,
+    )
+    for option in environment.ignored:
+        print_line(f"ignored in the model's requirements, by build.ignore_index_options: {option}")
+    return environment
 
 
 def _present(release_dir: Path, order: FetchOrder, pinned: str | None) -> Manifest | None:
@@ -138,5 +151,5 @@ def _new_manifest(order: FetchOrder, sizes: dict[str, int], model: Path) -> Mani
         version=order.version,
         source=order.source,
         files=records,
-        environment=read_environment(model, order.environment, require_hashes=order.require_hashes),
+        environment=_environment(model, order),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from reconciler.core.text.quote import one_line
 from reconciler.steps.step_report import StepError
 
 MAX_HASHES = 500
@@ -35,8 +36,8 @@ def with_sorted_hashes(line: str) -> str:
         return requirement
     if not _names_one_version(requirement) or len(hashes) > MAX_HASHES:
         raise StepError(
-            f"cannot use the model's requirement {requirement[:120]!r}: hashes (at most {MAX_HASHES}) go with one "
-            "version, such as name==1.2.3; log the model again with it"
+            f"cannot use the model's requirement {one_line(requirement, 120)!r}: hashes (at most {MAX_HASHES}) go with "
+            "one version, such as name==1.2.3; log the model again with it"
         )
     return " ".join([requirement, *(f"--hash={digest}" for digest in hashes)])
 
@@ -47,8 +48,8 @@ def refuse_unhashed(requirements: tuple[str, ...]) -> None:
         requirement, hashes = hashed(line)
         if not hashes:
             raise StepError(
-                f"cannot use the model's requirement {requirement[:120]!r}: this host installs nothing without a "
-                "--hash=sha256:… known before (build.require_hashes); list everything as "
+                f"cannot use the model's requirement {one_line(requirement, 120)!r}: this host installs nothing "
+                "without a --hash=sha256:… known before (build.require_hashes); list everything as "
                 "`uv pip compile --generate-hashes` does, and log the model again"
             )
 

@@ -63,6 +63,10 @@ class Environment(StrictModel):
     """Digest of the server that was installed here when the model was fetched; part of `digest`."""
     pins: Sha256 | None = None
     """Digest of the server's own requirements with their hashes, where each file must have one; part of `digest`."""
+    constraints: tuple[Annotated[str, StringConstraints(max_length=50_000)], ...] = ()
+    """Versions that packages must have if something requires them; part of `digest`."""
+    ignored: tuple[Annotated[str, StringConstraints(max_length=200)], ...] = ()
+    """Options of the model's requirements that count for nothing here; told, and no part of `digest`."""
 
 
 class Manifest(StrictModel):

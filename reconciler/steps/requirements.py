@@ -4,31 +4,27 @@ import hashlib
 import importlib.util
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from reconciler.core.units.names import HOST_ENVIRONMENT
-from reconciler.steps.hashed_requirements import hashed, logical_lines, refuse_unhashed, server_pins, with_sorted_hashes
+from reconciler.steps import model_wheels, requirement_files
+from reconciler.steps.hashed_requirements import refuse_unhashed, server_pins
 from reconciler.steps.manifest import Environment
+from reconciler.steps.model_files import read_text
 from reconciler.steps.step_report import StepError
 
-MAX_FILE_BYTES = 1024 * 1024
-MAX_REQUIREMENTS = 1000
 SERVER_REQUIREMENTS = "requirements.txt"
 
-MAX_REQUIREMENT = 1000
-"""Characters of one requirement."""
-
-# A name, perhaps extras, then versions and markers; every other form names a place or an option. It is looser than
-# packaging.Requirement on purpose: `gpg==1.14.0-unknown` is no version that can be installed, yet a model that lists it
-# runs in the host's environment. What is not accepted here would never be fetched.
-_PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\s*(?:\[[A-Za-z0-9._,\s-]*\])?\s*(?:$|[(<>=!~;].*)")
 _MINOR = re.compile(r"(3\.[0-9]{1,2})(?:\.[0-9]{1,2})?(?:\.?[a-z]+[0-9]*)?")
 
 
-def read_environment(model: Path, kind: str, *, require_hashes: bool = False) -> Environment:
+def read_environment(
+    model: Path, kind: str, *, require_hashes: bool = False, ignore_index_options: bool = False
+) -> Environment:
     """Read from a fetched model's own files what it needs to run.
 
     `kind` is "model", or "host" for the product's own interpreter. Odd lines are refused for both: a release may change
@@ -39,7 +35,10 @@ def read_environment(model: Path, kind: str, *, require_hashes: bool = False) ->
             "cannot use the model: it has no file MLmodel; log it with MLflow's log_model, not as a bare artifact"
         )
     # All of it is read before anything is decided: the first odd file is the reason, whatever the kind.
-    requirements = _requirements(model)
+    listed = requirement_files.read(model, ignore_index_options=ignore_index_options)
+    requirements = tuple(sorted({*listed.requirements, *_not_listed(listed.requirements)}))
+    model_wheels.refuse_two_of_one(requirements)
+    constraints = tuple(sorted(listed.constraints))
     python = _python(model)
     package = server_package()
     server = server_digest(package)
@@ -48,19 +47,32 @@ def read_environment(model: Path, kind: str, *, require_hashes: bool = False) ->
         digest = HOST_ENVIRONMENT  # nothing is installed, so nothing is refused for lack of a hash
     else:
         if require_hashes:
-            refuse_unhashed(requirements)
-        digest = environment_digest(python, requirements, server, pins)
-    return Environment(digest=digest, python=python, requirements=requirements, modelserver=server, pins=pins)
+            refuse_unhashed((*requirements, *constraints))
+        digest = environment_digest(python, requirements, server, pins, constraints)
+    return Environment(
+        digest=digest,
+        python=python,
+        requirements=requirements,
+        constraints=constraints,
+        modelserver=server,
+        pins=pins,
+        ignored=tuple(sorted(listed.ignored)),
+    )
 
 
-def environment_digest(python: str, requirements: tuple[str, ...], server: str, pins: str | None = None) -> str:
+def environment_digest(
+    python: str, requirements: tuple[str, ...], server: str, pins: str | None = None, constraints: tuple[str, ...] = ()
+) -> str:
     """Identify an environment by everything that goes into it: 32 hex digits.
 
     `pins`: where every file must have a known hash, the digest of those that the server brings along.
     """
-    content = {"python": python, "requirements": sorted(requirements), "modelserver": server}
-    if pins:  # without them no key at all: older digests stay valid
+    content: dict[str, Any] = {"python": python, "requirements": sorted(requirements), "modelserver": server}
+    # Without them no key at all: older digests stay valid.
+    if pins:
         content["pins"] = pins
+    if constraints:
+        content["constraints"] = sorted(constraints)
     document = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(document.encode()).hexdigest()[:32]
 
@@ -88,44 +100,14 @@ def server_digest(package: Path) -> str:
     return digest.hexdigest()
 
 
-def _requirements(model: Path) -> tuple[str, ...]:
-    text = _read(model / "requirements.txt")
-    if text is None:
-        raise StepError(
-            "cannot tell what the model needs: it has no requirements.txt; log it again with pip_requirements=[…]"
-        )
-    lines = sorted(set(logical_lines(text)))
-    if len(lines) > MAX_REQUIREMENTS:
-        raise StepError(
-            f"cannot use the model's requirements: more than {MAX_REQUIREMENTS} lines; list direct ones only"
-        )
-    for whole in lines:
-        line, _ = hashed(whole)
-        if not _names_a_package(line):
-            raise StepError(
-                f"cannot use the model's requirement {line[:120]!r}: only package names with versions are allowed, "
-                "indexes and files are the host's settings; log the model again without it"
-            )
-    return tuple(sorted({*map(with_sorted_hashes, lines), *_not_listed(lines)}))
-
-
-def _names_a_package(line: str) -> bool:
-    """Whether a requirement, without its hashes, is a package name with versions: no place, no option of uv's."""
-    has_option = " --" in line
-    is_continued = "\\" in line
-    is_short = len(line) <= MAX_REQUIREMENT
-    if has_option or is_continued or not is_short:
-        return False
-    return line.isprintable() and _PACKAGE.fullmatch(line) is not None
-
-
-def _not_listed(lines: list[str]) -> list[str]:
+def _not_listed(lines: Iterable[str]) -> list[str]:
     """Name what MLflow before 3 imports without requiring it: pkg_resources, which newer setuptools lack.
 
     MLflow's own environments have it because they put pip and setuptools into each.
     """
-    has_old_mlflow = any(re.match(r"mlflow(-skinny)?\s*==\s*[012]\.", line, re.IGNORECASE) for line in lines)
-    has_setuptools = any(re.match(r"setuptools\b", line, re.IGNORECASE) for line in lines)
+    by_name = [model_wheels.named(line) for line in lines]
+    has_old_mlflow = any(re.match(r"mlflow(-skinny)?\s*==\s*[012]\.", line, re.IGNORECASE) for line in by_name)
+    has_setuptools = any(re.match(r"setuptools\b", line, re.IGNORECASE) for line in by_name)
     return ["setuptools<81"] if has_old_mlflow and not has_setuptools else []
 
 
@@ -139,11 +121,11 @@ def _python(model: Path) -> str:
 
 
 def _from_python_env(model: Path) -> Any:
-    return _yaml(model / "python_env.yaml").get("python")
+    return _yaml(model, "python_env.yaml").get("python")
 
 
 def _from_conda(model: Path) -> Any:
-    dependencies = _yaml(model / "conda.yaml").get("dependencies")
+    dependencies = _yaml(model, "conda.yaml").get("dependencies")
     if not isinstance(dependencies, list):
         return None
     for line in dependencies:
@@ -154,32 +136,17 @@ def _from_conda(model: Path) -> Any:
 
 
 def _from_mlmodel(model: Path) -> Any:
-    flavors = _yaml(model / "MLmodel").get("flavors")
+    flavors = _yaml(model, "MLmodel").get("flavors")
     function = flavors.get("python_function") if isinstance(flavors, dict) else None
     return function.get("python_version") if isinstance(function, dict) else None
 
 
-def _yaml(path: Path) -> dict[Any, Any]:
+def _yaml(model: Path, name: str) -> dict[Any, Any]:
     """Read a mapping from a YAML file of the model; {} when there is no file, or something else in it."""
-    text = _read(path)
+    text = read_text(model, name)
     try:
         content = yaml.safe_load(text) if text is not None else None
     # YAML also allows dates, numbers and depths that Python does not.
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise StepError(f"cannot read the model's {path.name}: it is not YAML; log the model again") from None
+        raise StepError(f"cannot read the model's {name}: it is not YAML; log the model again") from None
     return content if isinstance(content, dict) else {}
-
-
-def _read(path: Path) -> str | None:
-    """Read a text file of the model, up to a limit; None when there is none. Raises StepError."""
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    if len(raw) > MAX_FILE_BYTES:
-        raise StepError(f"cannot read the model's {path.name}: it has more than a megabyte; log the model again")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise StepError(f"cannot read the model's {path.name}: it is not UTF-8 text; log the model again") from None

@@ -28,6 +28,7 @@ _LEAST = 1024 * 1024
 
 _NO_SPACE = r"No space left on device|os error 28|Disk quota exceeded"
 _CONFLICT = r"No solution found"
+_UNUSABLE = r"invalid package format|no wheels with a matching"
 _NO_LOGIN = "no credentials are used where build.allow_source has foreign code run, so choose one of the two"
 _CHECK_LOGIN = "see that the credentials index.username and index.password are right"
 _UNKNOWN = "{why}; see this unit's journal"
@@ -46,6 +47,15 @@ _SENTENCES = (
     (
         r"dns error|tcp connect error|Connection refused|timed out|error sending request|Failed to fetch",
         "cannot reach {index}: {cause}; it is tried again by itself, or mend build.index_url",
+    ),
+    (
+        r"invalid package format|Wheel version does not match|malformed wheel",
+        "{why}; a wheel of it is damaged, or was renamed: make it again, and log the model with it",
+    ),
+    (
+        r"was included as a URL dependency",
+        "a package names an address from which to take another: {why}; list that other package, too, by its version or "
+        "as a wheel in the model, and log a wheel that requires it by its name",
     ),
     (
         r"no usable wheels|building from source is disabled",
@@ -67,12 +77,16 @@ solution found".
 
 @dataclass(frozen=True)
 class Sources:
-    """Where packages may come from; the host's settings, never the model's."""
+    """Where packages may come from: the host's settings, and wheels that the model ships itself."""
 
     index_url: str = ""
     find_links: tuple[str, ...] = ()
     offline: bool = False
     allow_source: bool = False
+    in_the_model: str = ""
+    """A directory with the model's own wheels, each of which is listed with its hash; "" for none."""
+    is_model_alone: bool = False
+    """Whether these are the model's own wheels and what the product brings, and nothing of the host's settings."""
 
     @property
     def server(self) -> str:
@@ -82,11 +96,11 @@ class Sources:
     def arguments(self) -> list[str]:
         """Write them as uv's options."""
         options = ["--index-url", self.index_url] if self.index_url else []
-        for place in self.find_links:
+        for place in filter(None, (self.in_the_model, *self.find_links)):
             options += ["--find-links", place]
         if self.offline:
             options.append("--offline")
-            has_wheels_only = bool(self.find_links) and not self.index_url
+            has_wheels_only = bool(self.find_links or self.in_the_model) and not self.index_url
             if has_wheels_only:
                 options.append("--no-index")  # the default index would only be a name that cannot be looked up
         if not self.allow_source:
@@ -211,6 +225,11 @@ def _minor_number(minor: str) -> int:
 def is_conflict(error: UvError) -> bool:
     """Tell whether the resolver found no set of versions, as opposed to an error before that."""
     return re.search(_CONFLICT, str(error)) is not None
+
+
+def may_be_elsewhere(error: UvError) -> bool:
+    """Tell whether other places could have what was lacking: no wheel that was there, and named by its hash, is bad."""
+    return is_conflict(error) and re.search(_UNUSABLE, str(error)) is None
 
 
 def as_step_error(error: UvError, what: str, sources: Sources) -> StepError:

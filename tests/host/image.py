@@ -13,6 +13,7 @@ from tests.host.host import BASE, CHECKOUT, CHECKOUT_INSIDE, Host
 from tests.host.layers import Layers
 
 ENVIRONMENTS = "opt/mlflow-reconciler/environments"
+LOCKS = (CHECKOUT / "requirements.lock", CHECKOUT / "modelserver/requirements.lock")
 INSTALL_SECONDS = 900  # a cold cache of packages behind a slow line; some 20 s are usual
 
 
@@ -30,7 +31,7 @@ def installed_image() -> Iterator[Layers]:
 
 @contextmanager
 def prepared_environments() -> Iterator[dict[str, Path]]:
-    """Give the packages of requirements.lock, installed: they take long and seldom change, so they are kept on disk.
+    """Give the packages of the locks, installed: they take long and seldom change, so they are kept on disk.
 
     Where the file system cannot keep them (see Layers.mount) there is nothing to give. They may be removed as soon
     as the context ends: by then they are hard-linked into a host.
@@ -61,9 +62,9 @@ def _prepare(prepared: Path) -> None:
 
 
 def _digest() -> str:
-    """What decides their content: the lock, how it is installed, the interpreter, the machine's packages."""
+    """What decides their content: the locks, how it is installed, the interpreter, the machine's packages."""
     digest = hashlib.sha256(f"{platform.machine()} {Path('/usr/bin/python3').resolve()}".encode())
-    for path in (CHECKOUT / "requirements.lock", CHECKOUT / "systemd/install.sh", Path("/var/lib/dpkg/status")):
+    for path in (*LOCKS, CHECKOUT / "systemd/install.sh", Path("/var/lib/dpkg/status")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

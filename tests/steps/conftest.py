@@ -115,6 +115,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for version in ("1.0", "2.0"):
         wheels.wheel(house, "tiny", version)
     wheels.wheel(house, "wants-old-tiny", "1.0", requires=("tiny<2",))
+    wheels.wheel(house, "wants-tiny", "1.0", requires=("tiny",))
     wheels.wheel(house, "starlette", "0.0.5")
     wheels.wheel(house, "wants-old-starlette", "1.0", requires=("starlette<0.1",))
     wheels.wheel(house, "other-python", "1.0", tag="cp39-cp39-manylinux_2_17_x86_64")

@@ -47,6 +47,7 @@ class StepSettings:
     offline: bool
     allow_source: bool
     require_hashes: bool
+    ignore_index_options: bool
 
 
 def _render(
@@ -125,15 +126,18 @@ def fetch(release: Release, settings: StepSettings) -> Render:
         "max_files": settings.max_files,
         "keep_free": settings.keep_free,
         "require_hashes": settings.require_hashes,
+        "ignore_index_options": settings.ignore_index_options,
         "pin": _pin(release.name, release.version, source_of(release)),
     }
     unit = names.fetch_unit(release.name, release.version)
     # A rollout that a person asks for looks everything over again, and takes the product's newer server along.
     again = [str(release.generation)] if release.generation else []
     hashes = ["hashes"] if settings.require_hashes else []
+    # A version that was refused for such an option is tried again at once.
+    ignoring = ["ignoring"] if settings.ignore_index_options else []
     # Only what changes the result: another deadline, or another address of the registry, must not make the host fetch
     # all its models again.
-    done_for = _digest(release.source, release.parameters.environment, *again, *hashes)
+    done_for = _digest(release.source, release.parameters.environment, *again, *hashes, *ignoring)
     facts = UnitFacts(done_for=done_for, source=source_of(release))
     return _render(release.name, unit, "release/fetch.service.j2", values, facts)
 
