@@ -121,6 +121,9 @@ Workspace = Annotated[
 Address = Annotated[str, AfterValidator(_address)]
 AddressOrDirectory = Annotated[str, AfterValidator(_address_or_directory)]
 OptionalAddressOrDirectory = Annotated[str, AfterValidator(_optional_address_or_directory)]
+OptionalFile = Annotated[
+    str, _matching(r"(/[^\x00-\x1f\x7f]+)?", 'should be the absolute path of a file, or "" for none')
+]
 Host = Annotated[
     str,
     _matching(

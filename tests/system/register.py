@@ -1,6 +1,7 @@
 """Runs inside a host, as its data scientist: logs and registers small models whose code comes as JSON on stdin.
 
-Reads a list of {"name", "code" or "kind": "sklearn", "requirements", "settings", "replay"}; prints the versions.
+Reads a list of {"name", "code" or "kind": "sklearn", "requirements", "constraints", "code_paths", "settings",
+"replay"}; prints the versions.
 `pipeline.py` would refuse most of these, which is the point: a registry takes anything.
 """
 
@@ -28,11 +29,16 @@ def log(model: dict[str, Any], directory: Path) -> str:
             for name, content in replay.items():
                 (folder / name).write_text(json.dumps(content))
             artifacts["replay"] = str(folder)
+        requirements = model.get("requirements", ["mlflow-skinny", "pandas"])
+        if constraints := model.get("constraints"):
+            (directory / "constraints.txt").write_text(constraints)
+            requirements = [*requirements, f"-c {directory}/constraints.txt"]
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(code),
             artifacts=artifacts or None,
-            pip_requirements=model.get("requirements", ["mlflow-skinny", "pandas"]),
+            code_paths=model.get("code_paths"),
+            pip_requirements=requirements,
         )
         return str(info.model_uri)
 
