@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from reconciler.apply.render import RenderError
-from reconciler.check import host, modes, space, stores
+from reconciler.check import host, modes, pythons, space, stores
 from reconciler.check.host import INSTALL_AGAIN, Finding
 from reconciler.core.planner import unit_values
 from reconciler.core.state.release import Parameters, Release
@@ -39,6 +39,7 @@ def findings(config: Path | None) -> list[Finding]:
         host.directories,
         host.programs,
         host.credentials,
+        pythons.findings,
         modes.modes,
         stores.stores,
         _space,
@@ -57,6 +58,14 @@ def openings(config: Path | None) -> list[str]:
         return host.openings(load(config))
     except SettingsError:
         return []  # a finding
+
+
+def known_pythons(config: Path | None) -> pythons.Pythons | None:
+    """List the versions of Python that environments can be made from; None when the settings cannot be used."""
+    try:
+        return pythons.pythons(load(config))
+    except SettingsError:
+        return None  # a finding
 
 
 def _templates(settings: Settings) -> Iterator[Finding]:

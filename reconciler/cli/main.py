@@ -131,12 +131,12 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def check(config: Config = None, as_json: Json = False) -> None:
     """Find faults of this installation and show how to mend each. Exits 1 if there are any."""
-    from reconciler.check.installation import findings, openings
+    from reconciler.check.installation import findings, known_pythons, openings
     from reconciler.cli import output
 
     need_root("check")
     found = findings(config)
-    output.findings(found, openings(config), as_json)
+    output.findings(found, openings(config), known_pythons(config), as_json)
     raise typer.Exit(1 if found else 0)
 
 

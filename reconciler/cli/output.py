@@ -15,6 +15,7 @@ from reconciler.core.text.quote import one_line
 
 if TYPE_CHECKING:  # programs ask for `status` often: it does not wait for what checks and plans import
     from reconciler.check.host import Finding
+    from reconciler.check.pythons import Pythons
     from reconciler.core.planner.plan import Plan
     from reconciler.core.state.history import Run
 
@@ -125,12 +126,17 @@ def held_deployments(deployments: Sequence[DeploymentStatus], as_json: bool) -> 
         sys.stdout.write("nothing waits for confirmation; all changes apply automatically\n")
 
 
-def findings(found: "Sequence[Finding]", opened: Sequence[str], as_json: bool) -> None:
-    """Print each fault with what mends it, and what the settings open to models or to other hosts."""
+def findings(found: "Sequence[Finding]", opened: Sequence[str], known: "Pythons | None", as_json: bool) -> None:
+    """Print each fault with what mends it, what the settings open, and the Pythons that models may have."""
     if as_json:
         rows = [{"what": finding.what, "mend": finding.mend} for finding in found]
-        sys.stdout.write(json.dumps({"schema": 1, "findings": rows, "opened": list(opened)}, indent=1) + "\n")
+        versions = {"here": list(known.here), "downloads": list(known.downloads)} if known else None
+        document = {"schema": 1, "findings": rows, "opened": list(opened), "pythons": versions}
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")
         return
+    if known:
+        more = f", and by download {', '.join(known.downloads)}" if known.downloads else ""
+        sys.stdout.write(f"Python for models: {', '.join(known.here) or 'none'} on this host{more}\n")
     for what in opened:
         sys.stdout.write(f"opened by the settings: {what}\n")
     for finding in found:

@@ -124,4 +124,7 @@ def step_settings(settings: Settings) -> StepSettings:
         allow_source=settings.build.allow_source,
         require_hashes=settings.build.require_hashes,
         ignore_index_options=settings.build.ignore_index_options,
+        pythons=settings.build.pythons,
+        python_mirror=settings.build.python_mirror,
+        python_list=settings.build.python_list,
     )

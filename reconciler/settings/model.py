@@ -5,7 +5,7 @@ defaults with these. How to add one is in docs/developing.md.
 """
 
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, IPvAnyAddress, create_model, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -25,6 +25,7 @@ from reconciler.settings.values import (
     Mode,
     NamePattern,
     OptionalAddressOrDirectory,
+    OptionalFile,
     OptionalServer,
     Region,
     Scheme,
@@ -169,6 +170,12 @@ class BuildSettings(_Section, frozen=True):
     allow_source: bool = False
     ignore_index_options: bool = False
     """Whether options in a model's requirements that say where packages come from count for nothing."""
+    pythons: Literal["system", "managed"] = "system"
+    """Whether environments are made from the host's own interpreters only, or also from those that uv downloads."""
+    python_mirror: OptionalAddressOrDirectory = ""
+    """Where uv downloads interpreters from, in place of its own server; "" is that."""
+    python_list: OptionalFile = ""
+    """A list of interpreters in uv's form, in place of the list inside uv; "" is that."""
     require_hashes: bool = False
     """Whether only files are installed whose hash is known before."""
 

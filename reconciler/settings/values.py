@@ -132,6 +132,9 @@ Workspace = Annotated[
 Address = Annotated[str, AfterValidator(_address)]
 AddressOrDirectory = Annotated[str, AfterValidator(_address_or_directory)]
 OptionalAddressOrDirectory = Annotated[str, AfterValidator(_optional_address_or_directory)]
+OptionalFile = Annotated[
+    str, _matching(r"(/[^\x00-\x1f\x7f]+)?", 'should be the absolute path of a file, or "" for none')
+]
 OptionalServer = Annotated[str, AfterValidator(_optional_server)]
 Region = Annotated[
     str, _matching(r"([a-z0-9][a-z0-9-]{0,62})?", 'should be the name of a region such as "eu-central-1", or ""')

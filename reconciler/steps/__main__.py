@@ -7,6 +7,7 @@
                                           [--s3-endpoint-url URL] [--s3-region REGION] [--s3-plain-http]
     python -I -m reconciler.steps build --release-dir DIR --digest DIGEST [--index-url URL] [--find-links PLACE]...
                                           [--offline] [--allow-source] [--keep-free BYTES] [--require-hashes]
+                                          [--pythons system|managed] [--python-mirror PLACE] [--python-list FILE]
     python -I -m reconciler.steps verify --release-dir DIR --environment-dir DIR|host
                                            [--check=WORD]...
     python -I -m reconciler.steps keep --from FILE
@@ -103,6 +104,7 @@ def _fetch(options: argparse.Namespace) -> str:
 
 def _build(options: argparse.Namespace) -> str:
     from reconciler.steps.build import BuildOrder, build
+    from reconciler.steps.python_list import PythonSettings
     from reconciler.steps.uv import Sources
 
     sources = Sources(
@@ -117,6 +119,13 @@ def _build(options: argparse.Namespace) -> str:
         keep_free=options.keep_free,
         pinned=_pin(options.pin),
         require_hashes=options.require_hashes,
+        pythons=PythonSettings(
+            managed=options.pythons == "managed",
+            mirror=options.python_mirror,
+            list=options.python_list,
+            offline=options.offline,
+        ),
+        unpack=options.unpack,
         server_wheels=options.server_wheels or BuildOrder.server_wheels,
     )
     return build(_state_directory(), options.release_dir, order)
@@ -183,6 +192,10 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--offline", action="store_true")
     build.add_argument("--allow-source", action="store_true")
     build.add_argument("--keep-free", type=int, default=0, help="bytes that stay free on the file system")
+    build.add_argument("--pythons", choices=("system", "managed"), default="system", help="whose interpreters to use")
+    build.add_argument("--python-mirror", default="", help="where uv downloads interpreters from")
+    build.add_argument("--python-list", default="", help="a file that lists them, in place of uv's own list")
+    build.add_argument("--unpack", type=Path, help="where an interpreter is unpacked before packages are installed")
     build.add_argument("--server-wheels", type=Path, help="in place of the product's own wheels for the server")
     verify = steps.add_parser("verify", help="compare a release with what was fetched")
     verify.add_argument("--release-dir", required=True, type=Path)

@@ -3,17 +3,28 @@
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.core.text.sizes import human_size
 from reconciler.core.units import status_lines
 from reconciler.files.atomic import sync_directory
-from reconciler.steps import environment_record, hashed_requirements, install, intact, subprocesses, tree, uv
+from reconciler.steps import (
+    environment_record,
+    hashed_requirements,
+    install,
+    intact,
+    own_python,
+    pythons,
+    subprocesses,
+    tree,
+    uv,
+)
 from reconciler.steps import manifest as manifests
 from reconciler.steps.environment_record import COMPLETE, VENV
 from reconciler.steps.intact import Fresh
 from reconciler.steps.manifest import MODEL, Environment
+from reconciler.steps.python_list import PythonSettings
 from reconciler.steps.requirements import environment_digest, server_digest, server_package, server_sources
 from reconciler.steps.sole_access import shut_out
 from reconciler.steps.step_report import StepError, print_line
@@ -36,6 +47,9 @@ class BuildOrder:
     pinned: str | None = None
     """What root recorded of the environment when it was built."""
     require_hashes: bool = False
+    pythons: PythonSettings = field(default_factory=PythonSettings)
+    unpack: Path | None = None
+    """Where an interpreter is downloaded to, apart from all packages; below the environment's directory if None."""
     server_wheels: Path = Path(sys.prefix, "server-wheels")
     """Wheels of what the server needs, in the product's own environment: systemd/install.sh puts them there."""
 
@@ -68,13 +82,17 @@ def build(environment_dir: Path, release_dir: Path, order: BuildOrder) -> str:
     room = Room(environment_dir, order.keep_free)
     login = uv.index_login(order.sources)
     try:
-        python = uv.find_python(wanted.python, room)
+        interpreter = pythons.choose(wanted.python, order.pythons, _unpacked(environment_dir, order), room)
+        python = recorded = interpreter.program
         fresh = install.make(environment_dir / NEW, python, room)
         what = install.Order(wanted, release_dir / MODEL, python, order.sources, order.server_wheels, login)
         install.install(fresh, what, room)
-        # From here on nothing is started but the host's own Python, which reads what is there and runs none of it.
+        # From here on nothing is started but the Python that it was made from, which reads what is there and runs none
+        # of it.
         intact.refuse_changes(fresh)
         server = _add_server(fresh)
+        if interpreter.tree:
+            recorded = own_python.move_in(fresh.venv, interpreter.tree, environment_dir / VENV, room)
         _compile(fresh, python, room)
         packages = _packages(fresh)
         shut_out(environment_dir / NEW)
@@ -82,7 +100,7 @@ def build(environment_dir: Path, release_dir: Path, order: BuildOrder) -> str:
     finally:  # a failed build must not take the room that the next try needs
         _tidy(environment_dir)
     tree.sync_below(environment_dir)
-    complete = environment_record.record(environment_dir, wanted, python, packages, server)
+    complete = environment_record.record(environment_dir, wanted, recorded, packages, server)
     made_of = f"Python {wanted.python}, {len(packages)} packages, {complete.entries} files"
     return status_lines.built(f"built environment {order.digest}: {made_of}", complete.content)
 
@@ -112,6 +130,10 @@ def _wanted(release_dir: Path, order: BuildOrder) -> Environment:
     return wanted
 
 
+def _unpacked(environment_dir: Path, order: BuildOrder) -> Path:
+    return order.unpack or environment_dir / "pythons"
+
+
 def _take_the_place(environment_dir: Path) -> None:
     if (environment_dir / VENV).exists():
         (environment_dir / VENV).rename(environment_dir / OLD)
@@ -138,14 +160,17 @@ def _add_server(fresh: Fresh) -> str:
 
 
 def _compile(fresh: Fresh, python: str, room: Room) -> None:
-    """Compile the sources to bytecode with the host's own interpreter.
+    """Compile the sources to bytecode, also an own interpreter's library, with what the environment was made from.
 
     The environment's interpreter would begin with the library that pyvenv.cfg names. -S: with `site` loaded, .pth files
     would run. -f: bytecode that a package brings is replaced by that of its sources.
     """
     workers = min(_WORKERS, len(os.sched_getaffinity(0)))
     command = [python, "-I", "-S", "-m", "compileall", "-q", "-f", "-j", str(workers)]
-    command += ["-s", str(fresh.venv), str(fresh.venv / "lib")]
+    # Nobody imports the tests that an interpreter's library has.
+    command += ["-x", r"/python/lib/python3[.0-9]*/(test|.*/tests?)/"]
+    places = [fresh.venv / "lib", fresh.venv / own_python.PYTHON / "lib"]
+    command += ["-s", str(fresh.venv), *(str(place) for place in places if place.is_dir())]
     done = subprocesses.run(command, room=room, environment={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
     if done.returncode != 0:  # templates and examples in packages need not be Python; they are never imported
         print_line(

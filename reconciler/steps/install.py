@@ -54,7 +54,8 @@ def install(fresh: Fresh, order: Order, room: Room) -> None:
     lines = tuple(map(model_wheels.named, wanted.requirements))
     own, server = room.directory / OWN, server_package() / SERVER_REQUIREMENTS
     own.write_text("".join(f"{line}\n" for line in lines))
-    (room.directory / CONSTRAINTS).write_text("".join(f"{line}\n" for line in wanted.constraints))
+    if wanted.constraints:
+        (room.directory / CONSTRAINTS).write_text("".join(f"{line}\n" for line in wanted.constraints))
     needs = ["--requirement", str(server)]
     if wanted.pins is not None:
         listed, known = hashed_requirements.server_needs(lines, server_package())
@@ -115,7 +116,8 @@ def _blame_the_server(error: uv.UvError, order: Order, server: Path, room: Room)
 
 
 def _constrained(room: Room) -> list[str]:
-    return ["--constraint", str(room.directory / CONSTRAINTS)]
+    constraints = room.directory / CONSTRAINTS
+    return ["--constraint", str(constraints)] if constraints.exists() else []
 
 
 def _resolves_with(line: str, resolve: list[str], login: str, room: Room) -> bool:

@@ -1,10 +1,9 @@
 """Runs uv in a closed environment, and says its errors in words for the person who made the model."""
 
-import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +15,15 @@ from reconciler.core.text.urls import is_readable_on_the_way
 from reconciler.steps import subprocesses
 from reconciler.steps.step_report import StepError, print_line
 from reconciler.steps.subprocesses import Room
-from reconciler.steps.tree import free_bytes
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _PASSED_ON = (*_PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 CACHE = "cache"
 """uv's, below the room."""
-_LEAST = 1024 * 1024
-"""Bytes that uv needs to keep what it learnt of the interpreters."""
 
 _NO_SPACE = r"No space left on device|os error 28|Disk quota exceeded"
+_UNREACHABLE = r"dns error|tcp connect error|Connection refused|timed out|error sending request|Failed to fetch"
 _CONFLICT = r"No solution found"
 _UNUSABLE = r"invalid package format|no wheels with a matching"
 _NO_LOGIN = "no credentials are used where build.allow_source has foreign code run, so choose one of the two"
@@ -45,7 +42,7 @@ _SENTENCES = (
     ),
     (r"40[13] (Unauthorized|Forbidden)", "{index} does not let this host in; {login}"),
     (
-        r"dns error|tcp connect error|Connection refused|timed out|error sending request|Failed to fetch",
+        _UNREACHABLE,
         "cannot reach {index}: {cause}; it is tried again by itself, or mend build.index_url",
     ),
     (
@@ -112,13 +109,14 @@ class UvError(Exception):
     """uv ended with an error; the message is its own."""
 
 
-def run(*arguments: str, room: Room, login: str = "") -> str:
+def run(*arguments: str, room: Room, login: str = "", environment: Mapping[str, str] | None = None) -> str:
     """Run the product's own uv and return its output. Raises UvError with its words, or as subprocesses.run does.
 
-    `login`: a netrc text with the index's credentials, which only this process can read.
+    `login`: a netrc text with the index's credentials, which only this process can read. `environment`: variables in
+    place of those that uv gets otherwise.
     """
     uv = Path(sys.prefix) / "bin" / "uv"
-    process_env = _process_env(room)
+    process_env = {**_process_env(room), **(environment or {})}
     try:
         with _in_memory(login) as netrc:
             # Also without credentials: uv would look for a file in somebody's home.
@@ -200,26 +198,14 @@ def index_login(sources: Sources) -> str:
     return f"machine {urlsplit(sources.server).hostname} login {pair[0]} password {pair[1]}\n"
 
 
-def find_python(minor: str, room: Room) -> str:
-    """Find an interpreter of this minor on the host; raises StepError with the ones that are there."""
-    listed = json.loads(run("python", "list", "--only-installed", "--output-format", "json", room=room))
-    there: dict[str, str] = {}
-    for interpreter in listed:  # python3.11 comes before python3, whose minor changes with an upgrade of the host
-        version = interpreter["version_parts"]
-        there.setdefault(f"{version['major']}.{version['minor']}", str(interpreter["path"]))
-    if not there and free_bytes(room.directory) < _LEAST:  # uv lists only what it could write into its cache
-        raise _no_space()
-    if minor not in there:
-        have = ", ".join(sorted(there, key=_minor_number)) or "none"
-        raise StepError(
-            f"cannot build the environment: the model wants Python {minor}, this host has {have}; "
-            f"log the model with one of these, or have python{minor} installed in /usr/bin or /usr/local/bin"
-        )
-    return there[minor]
+def is_for_want_of_space(error: UvError) -> bool:
+    """Tell whether the disk was full."""
+    return re.search(_NO_SPACE, str(error)) is not None
 
 
-def _minor_number(minor: str) -> int:
-    return int(minor.partition(".")[2])
+def is_unreachable(error: UvError) -> bool:
+    """Tell whether a server did not answer."""
+    return re.search(_UNREACHABLE, str(error)) is not None
 
 
 def is_conflict(error: UvError) -> bool:
@@ -235,8 +221,8 @@ def may_be_elsewhere(error: UvError) -> bool:
 def as_step_error(error: UvError, what: str, sources: Sources) -> StepError:
     """Turn uv's error into the reason that a data scientist reads; `what` names whose requirements they are."""
     text = str(error)
-    if re.search(_NO_SPACE, text):
-        return _no_space()
+    if is_for_want_of_space(error):
+        return no_space()
     why = because(error)
     sentence = next((sentence for pattern, sentence in _SENTENCES if re.search(pattern, text)), _UNKNOWN)
     words = sentence.format(
@@ -249,7 +235,8 @@ def as_step_error(error: UvError, what: str, sources: Sources) -> StepError:
     return StepError(f"cannot build the environment: {words}")
 
 
-def _no_space() -> StepError:
+def no_space() -> StepError:
+    """Make the error of a full disk."""
     return StepError("cannot build the environment: no space left on this host's disk; make room on the host")
 
 

@@ -202,7 +202,8 @@ def test_an_index_cannot_slip_in_another_file_of_that_version(tmp_path: Path, ho
         assert "Hash mismatch for `tiny==1.0`" in ended.status, ended.output
 
 
-RENAMED = "has an invalid package format"
+RENAMED = "has an invalid package format and you require "
+AGAIN = "; a wheel of it is damaged, or was renamed: make it again, and log the model with it"
 HOSTILE = {
     "no zip": ("hostile-1.0-py3-none-any.whl", RENAMED),
     "cut off": ("hostile-1.0-py3-none-any.whl", RENAMED),
@@ -245,6 +246,7 @@ def test_a_hostile_wheel_in_a_model_is_a_plain_reason(tmp_path: Path, house: Pat
     assert ended.code == 1, ended.output
     assert ended.status.startswith("cannot build the environment: "), ended.output
     assert why in ended.status
+    assert (AGAIN in ended.status) == (kind in ("no zip", "cut off", "other name", "other version"))
     assert "; " in ended.status
     assert "Traceback" not in ended.output
     assert not [*(tmp_path / "environment").iterdir()]

@@ -1,8 +1,8 @@
 """Runs inside a host, as its data scientist: logs and registers small models whose code comes as JSON on stdin.
 
-Reads a list of {"name", "code" or "kind": "sklearn", "modules", "requirements", "settings", "replay", "artifacts_at"};
-prints the versions. "modules" are files by their names, which are shipped with the code and are not imported here.
-"artifacts_at" is the address of a directory that this client writes the artifacts to itself.
+Reads a list of {"name", "code" or "kind": "sklearn", "modules", "requirements", "constraints", "code_paths", "settings",
+"replay", "artifacts_at"}; prints the versions. "modules" are files by their names, which are shipped with the code and
+are not imported here. "artifacts_at" is the address of a directory that this client writes the artifacts to itself.
 `pipeline.py` would refuse most of these, which is the point: a registry takes anything.
 """
 
@@ -35,12 +35,16 @@ def log(model: dict[str, Any], directory: Path) -> str:
         modules = [directory / name for name in model.get("modules", {})]
         for module in modules:
             module.write_text(model["modules"][module.name])
+        requirements = model.get("requirements", ["mlflow-skinny", "pandas"])
+        if constraints := model.get("constraints"):
+            (directory / "constraints.txt").write_text(constraints)
+            requirements = [*requirements, f"-c {directory}/constraints.txt"]
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(code),
-            code_paths=[str(module) for module in modules] or None,
             artifacts=artifacts or None,
-            pip_requirements=model.get("requirements", ["mlflow-skinny", "pandas"]),
+            code_paths=[*map(str, modules), *model.get("code_paths", [])] or None,
+            pip_requirements=requirements,
         )
         return str(info.model_uri)
 

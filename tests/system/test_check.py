@@ -76,7 +76,9 @@ def test_a_healthy_installation_has_no_finding(site: Site) -> None:
     """With a model that serves, in words and as data."""
     site.serve({"name": "healthy", "code": code()})
     assert findings(site) == []
-    assert site.host.output(["reconciler", "check"]) == "nothing is wrong with this installation"
+    pythons, verdict = site.host.output(["reconciler", "check"]).splitlines()
+    assert re.fullmatch(r"Python for models: (3\.\d+, )*3\.\d+ on this host", pythons)
+    assert verdict == "nothing is wrong with this installation"
 
 
 def closing(path: str) -> str:
@@ -199,7 +201,8 @@ def test_words_for_people_name_the_finding_and_its_mend(site: Site) -> None:
     mend_of(site, f"{AGENT} would not start at boot")
     done = site.host.run(["reconciler", "check"], check=False)
     assert done.returncode == 1
-    assert done.stdout == f"{AGENT} would not start at boot\n  mend: systemctl enable {AGENT}\n"
+    told = done.stdout.split("\n", 1)[1]  # after the line about Pythons
+    assert told == f"{AGENT} would not start at boot\n  mend: systemctl enable {AGENT}\n"
     site.host.run(f"systemctl enable {AGENT}")
 
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from tests.compatibility.cases import AS_REPORTED
-from tests.host import Layers, Registry, installed_host
+from tests.host import Host, Layers, Registry, installed_host
 from tests.load import Load
-from tests.steps import wheels
+from tests.steps import standalone, wheels
 from tests.steps.hostile_wheels import DATA, EVIL, LIBRARY
 from tests.system.conftest import SETTINGS
 from tests.system.site import PYTHON, Site, code
@@ -28,6 +28,18 @@ PACKAGES = ("numpy", "mlflow-skinny", "starlette")
 # A model that answers which versions it runs with.
 VERSIONS = f"[float('.'.join(version(name).split('.')[:2])) for name in {PACKAGES!r}]"
 TELLING = code(on_predict=f"from importlib.metadata import version; return ({VERSIONS}, 'negative')")
+
+# A model with what its host does not have by itself: a package, an older version, an index of its own, another Python.
+OWN_WHEEL = "/srv/test-wheel"
+PYTHONS = "/srv/test-pythons"
+SHIPPED = code(
+    on_predict="import sys, numpy, hospitools; return ([float('.'.join(version.split('.')[:2])) for version in "
+    "(numpy.__version__, hospitools.__version__, sys.version)], 'negative')"
+)
+NEEDS = [
+    *("mlflow-skinny==2.22.0", "pandas==2.2.3", "numpy", "code/hospitools-1.2.3-py3-none-any.whl"),
+    "--extra-index-url https://pkgs.example.org/simple",
+]
 
 OLD = ["mlflow-skinny==2.22.0", "numpy==1.26.4", "pandas==2.2.3"]
 NEW = ["mlflow-skinny==3.1.4", "numpy==2.2.6", "pandas==2.3.3", "starlette==0.37.2"]
@@ -72,7 +84,7 @@ REASONS = {
     "torn": r"the model's requirements contradict each other: .*pandas==2.2.3 depends on numpy",
     "unbuilt": r"onlysource==1.0 has no usable wheels.*; this host installs wheels only, ",
     "rival": r"the model's requirements contradict what the server itself needs \(starlette>=0.37\): ",
-    "antique": r"the model wants Python 3.9, this host has 3\.\d+.*; log the model with one of these, or have python",
+    "antique": r"the model wants Python 3.9, and the model server needs 3.10 or newer; this host has 3\.\d+",
     "hostile": r"the package hostile==1.0 brings or changes 'pyvenv.cfg', which belongs to the environment itself; ",
 }
 
@@ -102,6 +114,7 @@ def site(image: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
                 "modules": {AS_REPORTED.file.name: AS_REPORTED.file.read_text()},
             },
             *(model(name, requirements) for name, requirements in IMPOSSIBLE.items()),
+            shipped(host),
         )
         yield site
 
@@ -116,6 +129,18 @@ def hostile_files() -> dict[str, str | bytes]:
 def model(name: str, requirements: list[str], environment: str = "model") -> dict[str, Any]:
     """Describe a model that needs these packages."""
     return {"name": name, "code": TELLING, "requirements": requirements, "settings": {"environment": environment}}
+
+
+def shipped(host: Host) -> dict[str, Any]:
+    """Describe the model with all that its host does not have, whose wheel only its author has."""
+    own = Path(host.root, OWN_WHEEL.lstrip("/"))
+    wheels.wheel(own, "hospitools", "1.2.3")
+    whole = model("shipped", NEEDS)
+    return whole | {
+        "code": SHIPPED,
+        "constraints": "numpy<2\n",
+        "code_paths": [f"{OWN_WHEEL}/hospitools-1.2.3-py3-none-any.whl"],
+    }
 
 
 def resize(site: Site, options: str) -> None:
@@ -189,17 +214,22 @@ def test_a_disk_that_gets_full_while_an_environment_is_built_is_a_plain_reason(s
     site.wait_for("old", "serving", 1)
 
 
-@pytest.fixture(scope="module")
-def promoted(site: Site) -> Site:
-    """Everything else in Production, what can be served and what cannot."""
+def make_with(site: Site, name: str, python: str) -> None:
+    """Have a model say that it was made with another Python."""
     artifacts = httpx.get(
         f"{site.registry.uri}/api/2.0/mlflow/model-versions/get-download-uri",
-        params={"name": "antique", "version": "1"},
+        params={"name": name, "version": "1"},
         timeout=30,
         trust_env=False,
     ).json()["artifact_uri"]
     file = f"{ARTIFACTS}/{artifacts.removeprefix('mlflow-artifacts:/')}/python_env.yaml"
-    site.host.run(["sed", "-i", "s/^python: .*/python: 3.9.18/", file])
+    site.host.run(["sed", "-i", f"s/^python: .*/python: {python}/", file])
+
+
+@pytest.fixture(scope="module")
+def promoted(site: Site) -> Site:
+    """Everything else in Production, what can be served and what cannot."""
+    make_with(site, "antique", "3.9.18")
     # What cannot be built would be tried again and again, while the others are built.
     site.change_settings("70-patience.toml", "[reconcile]\nretry_min = 60\nretry_max = 600\n")
     for name in (*IMPOSSIBLE, "same", "new"):
@@ -311,6 +341,42 @@ def test_models_that_need_the_same_share_an_environment_until_the_last_is_gone(p
     assert versions_in(promoted, "new") == [2.2, 3.1, 0.37]
     promoted.demote("new")
     promoted.host.wait_for(lambda: environments(promoted) == [] or None, 60, "the last environment to go")
+
+
+def test_a_model_serves_with_what_its_host_lacks_once_the_settings_allow_it(promoted: Site) -> None:
+    """Each setting is named by the failure before it, and counts at once; what was downloaded goes with the model."""
+    found = standalone.interpreter_of_this_machine("3.12", "3.13", "3.10")
+    if found is None:
+        pytest.skip(f"needs another Python than the usual one, below {', '.join(map(str, standalone.PLACES))}")
+    version, minor = found[0], found[0].rpartition(".")[0]
+    host, settings = promoted.host, "[build]\nignore_index_options = true\n"
+    make_with(promoted, "shipped", version)
+    promoted.registry.promote("shipped", 1)
+    told = (
+        "cannot use the model's requirement '--extra-index-url https://pkgs.example.org/simple': .*have build.index_url"
+    )
+    failure(promoted, "shipped", f"{told}.*build.ignore_index_options switched on")
+    promoted.change_settings("76-shipped.toml", settings)
+    failure(promoted, "shipped", f"cannot build.*the model wants Python {minor}, .*or build.pythons set to managed")
+    standalone.mirror(Path(host.root, PYTHONS.lstrip("/")), *found)
+    promoted.change_settings(
+        "76-shipped.toml",
+        f"{settings}pythons = 'managed'\npython_mirror = '{PYTHONS}'\npython_list = '{PYTHONS}/list.json'\n",
+    )
+    promoted.wait_for("shipped", "serving", 1)
+    assert versions_in(promoted, "shipped") == [1.26, 1.2, float(minor)]
+    (digest,) = set(re.findall(r"environments/([0-9a-f]{32})", host.output(f"cat {SERVER.format('shipped')}")))
+    environment = f"{HOME}/environments/{digest}"
+    assert host.output(f"ls {environment}").split() == ["complete.json", "venv"]
+    assert host.output(f"readlink {environment}/venv/bin/python") == f"../python/bin/python{minor}"
+    assert '"--extra-index-url https://pkgs.example.org"' in host.output(f"cat {environment}/complete.json")
+    assert host.run(f"test -e {HOME}/pythons", check=False).returncode == 1
+    assert f", and by download {minor}\n" in f"{host.run('reconciler check', check=False).stdout}"
+    promoted.demote("shipped")
+    host.wait_for(
+        lambda: digest not in environments(promoted) or None, 60, "the environment to go, interpreter and all"
+    )
+    host.run("rm /etc/mlflow-reconciler/config.d/76-shipped.toml")
 
 
 @pytest.mark.exhaustive

@@ -1,5 +1,6 @@
 """`./dev install` and `./dev uninstall` on a real host."""
 
+import re
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -7,6 +8,7 @@ from functools import partial
 import pytest
 
 from tests.host import CHECKOUT_INSIDE, Host, Layers
+from tests.host.host import CHECKOUT
 from tests.host.image import prepared_environments
 
 pytestmark = pytest.mark.system
@@ -78,6 +80,17 @@ def test_installing_again_changes_nothing(installed: Host) -> None:
     said = installed.run([DEV, "install"], timeout=120).stdout
     assert installed.output(show) == before
     assert "is here already" in said
+
+
+def test_what_the_server_needs_is_there_as_wheels(installed: Host) -> None:
+    """Every version of the server's lock, where a build looks for them: a model of wheels needs no index."""
+    look = "from reconciler.steps.build import BuildOrder; print(BuildOrder.server_wheels)"
+    directory = installed.output(["/opt/mlflow-reconciler/venv/bin/python", "-I", "-c", look])
+    names = installed.output(["ls", directory]).split()
+    lock = (CHECKOUT / "modelserver/requirements.lock").read_text()
+    needed = re.findall(r"^([a-z0-9-]+)==([0-9.]+)", lock, re.MULTILINE)
+    assert len(needed) > 5
+    assert {tuple(name.split("-")[:2]) for name in names} == {(name.replace("-", "_"), one) for name, one in needed}
 
 
 def test_an_edited_config_is_never_overwritten(installed: Host) -> None:

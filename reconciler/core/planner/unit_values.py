@@ -48,6 +48,9 @@ class StepSettings:
     allow_source: bool
     require_hashes: bool
     ignore_index_options: bool
+    pythons: str
+    python_mirror: str
+    python_list: str
 
 
 def _render(
@@ -155,11 +158,18 @@ def build(release: Release, environment: str, settings: StepSettings) -> Render:
         "offline": settings.offline,
         "allow_source": settings.allow_source,
         "require_hashes": settings.require_hashes,
+        "pythons": settings.pythons,
+        "python_mirror": settings.python_mirror,
+        "python_list": settings.python_list,
+        "unpack": paths.UNPACKED_PYTHON,
         "keep_free": settings.keep_free,
         "pin": f"{paths.PINS}/{environment}",
     }
     # Another index may have other packages by the same names; the requirements themselves are in the environment's id.
-    done_for = _digest(settings.index_url, *settings.find_links, f"{settings.offline} {settings.allow_source}")
+    places = [settings.index_url, *settings.find_links, f"{settings.offline} {settings.allow_source}"]
+    if settings.pythons != "system":
+        places += [settings.pythons, settings.python_mirror, settings.python_list]
+    done_for = _digest(*places)
     facts = UnitFacts(environment=environment, done_for=done_for)
     return _render(release.name, names.build_unit(environment), "release/build.service.j2", values, facts)
 

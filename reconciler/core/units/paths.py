@@ -29,6 +29,8 @@ DEPLOY_USER = "mlflow-deploy"
 FILES_USER = "mlflow-files"
 """Owns what was verified. Nothing runs as this user but verifications, which can write nowhere."""
 DEPLOY_HOME = "/var/lib/mlflow-deploy"
+UNPACKED_PYTHON = f"{DEPLOY_HOME}/pythons"
+"""Where a build unpacks an interpreter that it downloads; only its own unit sees something there."""
 
 
 def release_state(name: str, version: int) -> str:
