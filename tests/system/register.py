@@ -1,9 +1,9 @@
 """Runs inside a host, as its data scientist: logs and registers small models whose code comes as JSON on stdin.
 
 Reads a list of {"name", "code" or "kind": "sklearn", "modules", "requirements", "constraints", "code_paths",
-"settings", "replay", "artifacts_at"}; prints the versions. "modules" are files by their names, which are shipped with the
-code and are not imported here. "artifacts_at" is the address of a directory that this client writes the artifacts to
-itself.
+"settings", "replay", "artifacts_at"}; prints the versions. "modules" are files by their names, which are shipped with
+the code and are not imported here. "artifacts_at" is the address of a directory that this client writes the artifacts
+to itself.
 `pipeline.py` would refuse most of these, which is the point: a registry takes anything.
 """
 
