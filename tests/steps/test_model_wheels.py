@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -191,9 +192,11 @@ def test_what_the_wheels_lack_comes_from_the_hosts_sources(tmp_path: Path, house
 
 
 def test_an_index_cannot_slip_in_another_file_of_that_version(tmp_path: Path, house: Path, run: Steps) -> None:
-    """The model's own is installed, or nothing is."""
-    theirs = shutil.copytree(house, tmp_path / "theirs")
-    wheels.wheel(theirs, "tiny", "1.0", files={"tiny/__init__.py": "__version__ = 'theirs'\n"})
+    """One that an installer would prefer: the model's own is installed, or nothing is."""
+    theirs, better = shutil.copytree(house, tmp_path / "theirs"), f"py{sys.version_info.major}{sys.version_info.minor}"
+    wheels.wheel(
+        theirs, "tiny", "1.0", tag=f"{better}-none-any", files={"tiny/__init__.py": "__version__ = 'theirs'\n"}
+    )
     shipped(tmp_path / "release/model", f"wheels/{HERE}", "wants-old-tiny", house=house, only=("tiny-1*",))
     ended = build(run, tmp_path / "release", "--find-links", str(theirs), "--offline")
     if ended.code == 0:
