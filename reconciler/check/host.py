@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reconciler.core.state.release import Parameters
 from reconciler.core.units import paths
-from reconciler.settings.model import DeploySettings, PolicySettings, Settings
+from reconciler.settings.model import DeploySettings, Settings
 from reconciler.steps.root_owned import why_not_roots
 
 SYSUSERS = "/etc/sysusers.d/mlflow-reconciler.conf"
@@ -99,7 +99,7 @@ def programs(settings: Settings) -> Iterator[Finding]:
 
 def openings(settings: Settings) -> list[str]:
     """List what the settings open beyond what a model gets by itself: no fault, but somebody should know."""
-    return [*_opened_to_all(settings.deploy), *_opened_by_tags(settings.policy)]
+    return [*_opened_to_all(settings.deploy), *_opened_by_tags(settings)]
 
 
 def _opened_to_all(deploy: DeploySettings) -> Iterator[str]:
@@ -115,8 +115,16 @@ def _opened_to_all(deploy: DeploySettings) -> Iterator[str]:
         yield "everybody on this host may open the unix sockets (deploy.socket_mode)"
 
 
-def _opened_by_tags(rules: PolicySettings) -> Iterator[str]:
-    by_tag = {"network": rules.networks, "devices": rules.devices, "cache": ("a directory to write to",)}
+def _opened_by_tags(settings: Settings) -> Iterator[str]:
+    rules = settings.policy
+    # What every model may do, no tag opens.
+    code = () if settings.deploy.executable_memory else ("code that it makes",)
+    by_tag = {
+        "network": rules.networks,
+        "devices": rules.devices,
+        "cache": ("a directory to write to",),
+        "executable_memory": code,
+    }
     for key, what in by_tag.items():
         is_allowed = key in rules.tags
         if is_allowed and what:

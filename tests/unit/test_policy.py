@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.check.host import openings
 from reconciler.core.registry.policy import Defaults, Policy, desired_release, limit_deployments
 from reconciler.core.registry.tags import SETTABLE
 from reconciler.core.state.reason import Reason
@@ -185,3 +186,13 @@ def test_what_the_settings_open_is_in_the_unit_and_in_the_status(world: World) -
     world.select()
     world.converge()
     assert not [left for left in world.listing() if "demo" in left]
+
+
+@pytest.mark.parametrize("usual", [True, False])
+def test_code_that_a_model_makes_is_told_where_a_tag_allows_it(usual: bool) -> None:
+    """By `reconciler check`; where every model may run it, a tag opens nothing."""
+    settings = Settings(
+        deploy=DeploySettings(executable_memory=usual), policy=PolicySettings(tags=["executable_memory", "memory_max"])
+    )
+    told = "a tag deploy.executable_memory may open to a model: code that it makes (policy.tags)"
+    assert openings(settings) == ([] if usual else [told])
