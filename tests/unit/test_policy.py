@@ -192,7 +192,7 @@ def test_what_the_settings_open_is_in_the_unit_and_in_the_status(world: World) -
 def test_code_that_a_model_makes_is_told_where_a_tag_allows_it(usual: bool) -> None:
     """By `reconciler check`; where every model may run it, a tag opens nothing."""
     settings = Settings(
-        deploy=DeploySettings(executable_memory=usual), policy=PolicySettings(tags=["executable_memory", "memory_max"])
+        deploy=DeploySettings(executable_memory=usual), policy=PolicySettings(tags=("executable_memory", "memory_max"))
     )
     told = "a tag deploy.executable_memory may open to a model: code that it makes (policy.tags)"
     assert openings(settings) == ([] if usual else [told])
