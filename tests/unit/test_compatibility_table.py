@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.compatibility.table import BEGIN, END, ROW, update
+from tests.compatibility.cases import CASES
+from tests.compatibility.table import BEGIN, DOCUMENT, END, ROW, update
 from tests.compatibility.trial import Measured
 
 TEXT = f"# Title\n\n{BEGIN}\n{END}\n\nAfter | all |\n"
@@ -38,3 +39,9 @@ def test_a_document_without_a_place_for_the_table_is_refused() -> None:
     """Nothing is written somewhere else."""
     with pytest.raises(ValueError, match="put them back"):
         update("# Title\n", "Measured.", {"torch": GOOD}, ORDER)
+
+
+def test_every_package_that_is_tried_has_its_row() -> None:
+    """A new case is measured before it is merged."""
+    written = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
+    assert [match[1] for match in ROW.finditer(written)][1:] == [case.name for case in CASES]
