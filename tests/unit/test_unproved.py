@@ -109,7 +109,9 @@ def test_it_is_said_beside_what_else_is_told_of_a_version_that_serves(world: Wor
     world.converge()
     told = world.status()["demo"]
     assert told.reason is Reason.NO_EXAMPLE
-    assert told.message.startswith("it runs as it was rolled out, and the settings of this host have changed since; ")
+    assert told.message.startswith(
+        "it runs as it was rolled out, and the settings of this host, or their defaults, have changed since; "
+    )
     assert NONE in told.message
 
 

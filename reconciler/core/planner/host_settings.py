@@ -16,8 +16,8 @@ from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.names import ReleaseId
 
 CHANGED = (
-    "it runs as it was rolled out, and the settings of this host have changed since; the next promotion takes them, or "
-    "reconciler rollout {name}"
+    "it runs as it was rolled out, and the settings of this host, or their defaults, have changed since; "
+    "the next promotion takes them, or reconciler rollout {name}"
 )
 
 
