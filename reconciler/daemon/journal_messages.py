@@ -37,7 +37,8 @@ def state_sentence(outlook: Outlook) -> str:
     match outlook.state:
         case State.SERVING:
             line = f"version {outlook.active_version} of {outlook.name} is serving at {outlook.url}"
-            return f"{line}: {outlook.message}" if outlook.reason else line
+            says_more = outlook.reason or outlook.serves_untried
+            return f"{line}: {outlook.message}" if says_more else line
         case State.DEGRADED if outlook.desired_version == outlook.active_version:
             version = f"version {outlook.desired_version} of {outlook.name}"
             if outlook.reason in _OF_A_NEW_RELEASE:

@@ -9,7 +9,6 @@ import structlog
 from pydantic import ValidationError
 
 from reconciler.core.planner.actions import Action
-from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import (
     MAX_STATUS_BYTES,
     DeploymentStatus,
@@ -28,6 +27,8 @@ log = structlog.get_logger()
 
 _NEEDS_ATTENTION = (State.FAILED, State.DEGRADED, State.STALLED, State.NOT_DEPLOYABLE)
 """States that are logged as warnings."""
+_AT_REST = (State.SERVING, State.IDLE)
+"""States in which the active version is the wanted one."""
 
 
 class StatusPublisher:
@@ -158,7 +159,7 @@ def _log_change(before: DeploymentStatus | None, now: DeploymentStatus) -> None:
     sentence = journal_messages.state_sentence(now)
     if before is not None and journal_messages.state_sentence(before) == sentence:
         return
-    needs_attention = now.state in _NEEDS_ATTENTION or now.reason is Reason.NO_EXAMPLE
+    needs_attention = now.state in _NEEDS_ATTENTION or (now.state in _AT_REST and now.serves_untried)
     write = log.warning if needs_attention else log.info
     write(
         sentence,

@@ -110,6 +110,7 @@ def test_the_status_as_data_has_the_keys_of_the_contract(site: Site) -> None:
     assert document["registry"]["reachable"] is True
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", document["registry"]["read_at"])
     keys = {"name", "desired_version", "active_version", "state", "reason", "message", "since", "url", "socket"}
+    keys.add("example")
     for one in document["deployments"]:
         assert set(one) == keys
         assert one["state"] in STATES
@@ -138,7 +139,7 @@ def test_a_version_that_serves_untried_is_told_of_and_can_be_refused(site: Site)
     """In the status, the journal and the registry; where an example is required, the one that has it serves."""
     untried = "no logged example: version 1 answered nothing before it took traffic; log it with input_example=…"
     told = site.statuses()["first"]
-    assert (told["state"], told["reason"]) == ("serving", "no-example")
+    assert (told["state"], told["reason"], told["example"]) == ("serving", "", "none")
     assert untried in told["message"]
     assert untried in site.host.output(["reconciler", "status"], user=SCIENTIST)
     [line] = [one for one in site.story("first") if "first is serving at" in str(one["MESSAGE"])]
@@ -155,7 +156,8 @@ def test_a_version_that_serves_untried_is_told_of_and_can_be_refused(site: Site)
     assert "this host requires one (policy.require_example)" in refused["message"]
     site.registry.promote("third", 2)
     site.wait_for("third", "serving", 2)
-    assert "no logged example" not in site.statuses()["third"]["message"]
+    told = site.statuses()["third"]
+    assert (told["example"], "no logged example" in told["message"]) == ("logged", False)
     assert site.statuses()["first"]["state"] == "serving"
     site.registry.promote("third", 1, "Archived")
     site.host.run(["rm", DROP_IN])

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from reconciler.agent.report import MAX_TAGS_A_POLL, Reporter
 from reconciler.core.registry.host_tags import Host, due, host_id, tag_key, told_by, value_of
 from reconciler.core.registry.reading import Model, RegistryReading, Version
-from reconciler.core.state.reason import Reason
 from reconciler.core.state.snapshot import Choose
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.ports.registry import RegistryError
@@ -52,7 +51,7 @@ def tags_due(deployments: list[DeploymentStatus], now: datetime = NOW, **tags: s
         ({"url": "http://127.0.0.1:1"}, "serving 2026-01-02T03:04:05Z http://127.0.0.1:1"),
         ({"state": State.IDLE}, "idle 2026-01-02T03:04:05Z"),
         (
-            {"url": "http://127.0.0.1:1", "reason": Reason.NO_EXAMPLE, "message": "no logged example: x"},
+            {"url": "http://127.0.0.1:1", "example": "none", "message": "no logged example: x"},
             "serving 2026-01-02T03:04:05Z http://127.0.0.1:1: no logged example: x",
         ),
         ({"state": State.PREPARING}, "preparing 2026-01-02T03:04:05Z"),

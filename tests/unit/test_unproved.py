@@ -39,7 +39,7 @@ def test_status_tag_and_journal_say_that_nothing_was_tried(world: World, example
     with structlog.testing.capture_logs() as lines:
         world.converge()
     told = world.status()["demo"]
-    assert (told.state, told.reason) == (State.SERVING, Reason.NO_EXAMPLE)
+    assert (told.state, told.reason, told.example) == (State.SERVING, Reason.NONE, example)
     assert told.message.startswith(f"selected by stage:Production; {words}")
     assert value_of(told).startswith("serving ")
     assert words in value_of(told)
@@ -64,6 +64,7 @@ def test_nothing_is_said_of_a_release_that_was_tried_or_of_which_nobody_knows(
     world.converge()
     told = world.status()["demo"]
     assert (told.reason, told.message) == (Reason.NONE, "selected by stage:Production")
+    assert told.example == (example or "")
     assert (f"Example={example}" in (world.etc / active(world)).read_text()) == bool(example)
 
 
@@ -78,7 +79,8 @@ def test_a_server_has_no_say_in_it(world: World, example: str) -> None:
     unit = active(world)
     world.systemd.put(replace(world.systemd.units()[unit], status_text=said))
     world.converge()
-    assert (world.status()["demo"].reason is Reason.NO_EXAMPLE) == (example == "none")
+    told = world.status()["demo"]
+    assert (told.example, "no logged example" in told.message) == (example, example == "none")
 
 
 def test_every_server_of_a_release_is_rendered_with_what_the_fetch_said(world: World) -> None:
@@ -103,12 +105,13 @@ def test_it_is_said_beside_what_else_is_told_of_a_version_that_serves(world: Wor
     world.write_snapshot(document)
     world.converge()
     told = world.status()["demo"]
-    assert told.reason is Reason.NO_EXAMPLE
+    assert told.reason is Reason.SEVERAL_SELECTED
+    assert NONE in value_of(told)
     assert told.message.startswith(f"stage:Production also has version 7; the highest serves; {NONE}")
     use(world, deploy(memory_max=2**31))
     world.converge()
     told = world.status()["demo"]
-    assert told.reason is Reason.NO_EXAMPLE
+    assert told.reason is Reason.SETTINGS_CHANGED
     assert told.message.startswith(
         "it runs as it was rolled out, and the settings of this host, or their defaults, have changed since; "
     )
@@ -131,10 +134,10 @@ def test_it_is_said_in_the_soak_and_of_the_version_that_has_the_traffic(world: W
     assert (Reason.STARTING, False) in seen
     assert (Reason.SOAKING, True) in seen
     assert (Reason.SOAKING, False) not in seen
-    assert not [one for one in seen if one[0] is Reason.NO_EXAMPLE]
     world.now += SOAK + 1
     world.converge()
-    assert story(world) == (State.SERVING, "2", "2", "no-example")
+    assert story(world) == (State.SERVING, "2", "2", "")
+    assert NONE.replace("version 1", "version 2") in world.status()["demo"].message
 
 
 @pytest.mark.parametrize("example", ["none", "unusable"])
@@ -182,7 +185,7 @@ def test_what_serves_already_goes_on_serving_when_an_example_is_required(world: 
     world.converge()
     use(world, requiring(soak=0, keep_releases=0))
     world.converge()
-    assert story(world) == (State.SERVING, "1", "1", "no-example")
+    assert story(world) == (State.SERVING, "1", "1", "")
     unit = active(world)
     world.systemd.put(replace(world.systemd.units()[unit], active="failed", sub="failed", result="signal"))
     world.converge()
@@ -191,11 +194,11 @@ def test_what_serves_already_goes_on_serving_when_an_example_is_required(world: 
     for _try in range(3):
         world.now += 700
         world.converge()
-    assert story(world) == (State.SERVING, "1", "1", "no-example")
+    assert story(world) == (State.SERVING, "1", "1", "")
     world.systemd.reboot()
     world.new_reconciler()
     world.converge()
-    assert story(world) == (State.SERVING, "1", "1", "no-example")
+    assert story(world) == (State.SERVING, "1", "1", "")
 
 
 def test_files_that_nobody_looked_at_are_looked_at_before_an_example_is_required(world: World) -> None:

@@ -187,6 +187,8 @@ class DeploymentView:
             message="; ".join(filter(None, parts)),
             url=addresses.url(port, self.address) if port else None,
             socket=addresses.socket_path(self.name) if port else None,
+            # The file was rendered with what the fetch said. The server is not asked: the model's code runs in it.
+            example=(self.facts(serving).example or "") if serving else "",
         )
 
     def blocked(self, desired: int, reason: Reason, why: str) -> Outlook:

@@ -6,9 +6,6 @@ from reconciler.core.state.release import Release
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.logged_example import LoggedExample, why_refused, why_unproved
 
-_LESS_URGENT = (Reason.NONE, Reason.SEVERAL_SELECTED, Reason.SETTINGS_CHANGED)
-"""Reasons beside `serving` and `idle` that ask nobody to do anything."""
-
 
 def why_not_taken_unproved(view: DeploymentView, release: Release, example: LoggedExample | None) -> Outlook | None:
     """Return the status when this host does not take a release for want of an example, None when it does.
@@ -24,19 +21,14 @@ def why_not_taken_unproved(view: DeploymentView, release: Release, example: Logg
 
 
 def tell_unproved(view: DeploymentView, outlook: Outlook) -> Outlook:
-    """Add to the status of a deployment whose wanted version has traffic that nothing was tried with it before.
+    """Add to the message of a deployment whose wanted version has traffic that nothing was tried with it before.
 
     Nothing is added where that is not known, as of releases that were rolled out by an earlier version of this product.
     """
     serving = view.serving_release
-    is_at_rest = outlook.state in (State.SERVING, State.IDLE)
-    if serving is None or not (is_at_rest or outlook.reason is Reason.SOAKING):
+    has_traffic = outlook.state in (State.SERVING, State.IDLE) or outlook.reason is Reason.SOAKING
+    if serving is None or not has_traffic:
         return outlook
-    # The file was rendered with what the fetch said. The server is not asked: the model's code runs in its process.
     why = why_unproved(serving.version, view.facts(serving).example)
-    if not why:
-        return outlook
     message = "; ".join(filter(None, (outlook.message, why)))
-    may_be_replaced = is_at_rest and outlook.reason in _LESS_URGENT
-    reason = Reason.NO_EXAMPLE if may_be_replaced else outlook.reason
-    return outlook.model_copy(update={"reason": reason, "message": message})
+    return outlook.model_copy(update={"message": message})

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from reconciler.core.registry.reading import Version
-from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import DeploymentStatus, State, Status
 from reconciler.core.text import quote
 from reconciler.core.text.quote import one_line
@@ -217,7 +216,7 @@ def value_of(deployment: DeploymentStatus) -> str:
     if deployment.state in (State.SERVING, State.IDLE):
         parts = (deployment.state, since, deployment.url)
         words = " ".join(filter(None, parts))
-        if deployment.reason is Reason.NO_EXAMPLE:
+        if deployment.serves_untried:
             words = f"{words}: {deployment.message}"
     elif deployment.message:
         words = f"{deployment.state}: {deployment.message}"

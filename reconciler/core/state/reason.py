@@ -42,7 +42,7 @@ class Reason(StrEnum):
     REFUSED = "refused"
     """This host does not accept a tag of it."""
     NO_EXAMPLE = "no-example"
-    """Nothing was tried with it before it serves; also said of one that serves all the same."""
+    """This host requires an example to try it with, and it has none."""
     FILES_CHANGED = "files-changed"
     NUMBER_USED_AGAIN = "number-used-again"
     UNIT_NOT_OURS = "unit-not-ours"

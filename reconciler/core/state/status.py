@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from reconciler.core.state.reason import Reason
+from reconciler.core.units.logged_example import LoggedExample
 
 MAX_STATUS_BYTES = 16 * 1024 * 1024
+
+_NO_PROOF = frozenset(example.value for example in LoggedExample if not example.is_proof)
 
 Text = Annotated[str, StringConstraints(max_length=5000)]
 
@@ -47,6 +50,14 @@ class Outlook(BaseModel):
     """One sentence for people."""
     url: Text | None = None
     socket: Text | None = None
+    example: Text = ""
+    """Whether the active version has an example that it was tried with, as a word of `LoggedExample`; empty where
+    nobody knows."""
+
+    @property
+    def serves_untried(self) -> bool:
+        """Whether it is known that nothing was tried with the active version before it served."""
+        return self.example in _NO_PROOF
 
 
 # The planner knows no such moment: it is told of the present only.
