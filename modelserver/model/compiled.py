@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from modelserver.errors import one_line
 
+TRIAL = "uses-what-was-compiled"
+"""A file among the server's temporary ones."""
 _FASTEST = 1
 _READABLE = 0o644  # by the unit that keeps it, which runs as another user
 _log = logging.getLogger("modelserver")
@@ -32,6 +35,9 @@ class CompileCache:
         self._directory = directory
         self._kept = kept
         self._keep = keep
+        # There from the first use of what was kept until the server is ready. Found at a start, it says that the start
+        # before this one died with it, by a crash or a deadline. The unit's own cleaning of /tmp spares it.
+        self._trial = Path(tempfile.gettempdir(), TRIAL) if kept else None
         self._restored: set[tuple[str, int]] = set()
 
     @property
@@ -41,12 +47,16 @@ class CompileCache:
 
     def restore(self) -> None:
         """Fills the directory with what was kept. Call it before the model is loaded."""
-        if self._directory is None or self._kept is None or not self._kept.is_file():
+        if self._directory is None or self._kept is None or self._trial is None or not self._kept.is_file():
+            return
+        if os.path.lexists(self._trial):
+            _log.warning("the last start ended before it was ready; trying without what was compiled at an earlier one")
             return
         try:
+            self._trial.touch()
             with zipfile.ZipFile(self._kept) as archive:
                 archive.extractall(self._directory)  # of this release's own making, into its own memory
-        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - what is read may have been damaged anywhere: zlib has its own errors
             _log.warning("cannot use what was compiled at an earlier start: %s; compiling again", one_line(str(error)))
             self.clear()
         else:
@@ -55,6 +65,7 @@ class CompileCache:
     def clear(self) -> None:
         """Takes out everything: libraries compile again."""
         self._restored = set()
+        self._end_trial()
         if self._directory is None:
             return
         # The directory itself is a mount point.
@@ -66,6 +77,7 @@ class CompileCache:
 
     def offer(self) -> None:
         """Packs the directory for the unit that keeps it, if there is anything new. Call it before READY=1."""
+        self._end_trial()
         if self._directory is None or self._keep is None or _listing(self._directory) <= self._restored:
             return
         part = self._keep.with_suffix(".part")
@@ -76,6 +88,10 @@ class CompileCache:
         except OSError as error:
             _log.warning("cannot keep what was compiled: %s; the next start compiles again", one_line(str(error)))
             part.unlink(missing_ok=True)
+
+    def _end_trial(self) -> None:
+        if self._trial is not None:
+            self._trial.unlink(missing_ok=True)
 
 
 def _pack(archive: Path, directory: Path) -> None:

@@ -10,7 +10,7 @@
                                           [--pythons system|managed] [--python-mirror PLACE] [--python-list FILE]
     python -I -m reconciler.steps verify --release-dir DIR --environment-dir DIR|host
                                            [--check=WORD]...
-    python -I -m reconciler.steps keep --from FILE
+    python -I -m reconciler.steps keep --from FILE --of BYTES.UNIT
 
 fetch works in $STATE_DIRECTORY (…/releases/<version>), with the registry in $MLFLOW_TRACKING_URI and its credentials,
 if any, in $CREDENTIALS_DIRECTORY/registry.*, those of artifact stores in artifacts.*. build works in $STATE_DIRECTORY
@@ -142,7 +142,7 @@ def _verify(options: argparse.Namespace) -> str:
 def _keep(options: argparse.Namespace) -> str:
     from reconciler.steps.keep import keep
 
-    return keep(options.source, _directory_in("CACHE_DIRECTORY"))
+    return keep(options.source, _directory_in("CACHE_DIRECTORY"), int(options.of.partition(".")[0]))
 
 
 def _pin(path: str) -> str | None:
@@ -204,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--check-deadline", type=float, default=300, help="seconds that it may take")
     keep = steps.add_parser("keep", help="keep what a server compiled before it was ready")
     keep.add_argument("--from", dest="source", required=True, type=Path, help="the file in which the server put it")
+    keep.add_argument("--of", required=True, help="the server's temporary files, BYTES.UNIT: it has at most that size")
     for step in (fetch, build):
         step.add_argument("--require-hashes", action="store_true", help="every package must be listed with its hash")
     for step in (fetch, build, verify):

@@ -19,29 +19,33 @@ _PIECE = 1024**2
 _REMEDY = "the model serves, and compiles again at each start"
 
 
-def keep(source: Path, directory: Path) -> str:
+def keep(source: Path, directory: Path, most: int) -> str:
     """Copy the file `source` into `directory` under its name; return what was done, in words. Raises StepError.
 
-    It is there as a whole or not at all, and 1 GiB of the file system stays free.
+    It is there as a whole or not at all, has at most `most` bytes, and 1 GiB of the file system stays free.
     """
     target = directory / source.name
     part = unfinished(target)
     # What an interruption left; nobody else may write here.
     part.unlink(missing_ok=True)
     try:
-        size = _copy(source, part)
+        size = _copy(source, part, most)
         part.replace(target)
-    except StepError:
+    finally:
         part.unlink(missing_ok=True)
-        raise
     return f"kept {human_size(size)} that the model compiled: its next start is faster"
 
 
-def _copy(source: Path, part: Path) -> int:
+def _copy(source: Path, part: Path, most: int) -> int:
     with os.fdopen(_open_plain(source), "rb") as file, part.open("xb") as copy:
         size = 0
-        # To its end, whatever its size was at first: the model may write to it.
+        # The model may write to it meanwhile. A file of any length takes no room in memory while nothing is in it.
         while piece := file.read(_PIECE):
+            if size + len(piece) > most:
+                raise StepError(
+                    f"cannot keep what the model compiled: it is more than {human_size(most)}, the size of the model's "
+                    f"temporary files; {_REMEDY}"
+                )
             if free_bytes(part.parent) < LEAST_FREE + len(piece):
                 needed = human_size(LEAST_FREE)
                 raise StepError(

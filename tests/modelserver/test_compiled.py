@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from modelserver.model.compiled import TRIAL
 from tests.modelserver.process import ServerProcess, listen, start, url
 
 CODE = Path(__file__).with_name("compiling_model.py")
@@ -35,6 +36,8 @@ class Host:
         self.model = model
         self.kept = directory / "kept.zip"
         self.offered = directory / "offered.zip"
+        self.temporary = directory / "temporary"
+        self.temporary.mkdir()
         self.starts = 0
 
     def ask(self) -> tuple[float, str]:
@@ -51,7 +54,7 @@ class Host:
             self.model,
             [listener],
             places,
-            environment={"HOME": str(here), "NUMBA_CACHE_DIR": str(compiled / "numba")},
+            environment={"HOME": str(here), "TMPDIR": str(self.temporary), "NUMBA_CACHE_DIR": str(compiled / "numba")},
         )
         server.wait_for("READY=1")
         answer = httpx.post(f"{url(listener)}/predict", files={"metadata": (None, "{}")}, trust_env=False)
@@ -89,11 +92,20 @@ def broken_archive(kept: Path) -> None:
     kept.write_bytes(kept.read_bytes()[:-30])
 
 
+def damaged(kept: Path) -> None:
+    """Change the packed bytes of its only file, which begin behind the header and the name."""
+    content = bytearray(kept.read_bytes())
+    begin = 30 + int.from_bytes(content[26:28], "little") + int.from_bytes(content[28:30], "little")
+    content[begin] = 0xFF
+    kept.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
         (broken_content, "trying again without what was compiled at an earlier start"),
         (broken_archive, "cannot use what was compiled at an earlier start: File is not a zip file; compiling again"),
+        (damaged, "cannot use what was compiled at an earlier start: Error -3 while decompressing data"),
     ],
 )
 def test_what_is_of_no_use_is_compiled_again_and_replaced(
@@ -108,6 +120,21 @@ def test_what_is_of_no_use_is_compiled_again_and_replaced(
     assert said in printed
     host.offered.rename(host.kept)
     assert host.ask()[0] == 1.0
+
+
+def test_a_start_after_one_that_died_with_what_was_kept_does_without(host: Host) -> None:
+    """By a crash or a deadline, of which nobody could tell. What is compiled then replaces it."""
+    host.ask()
+    host.offered.rename(host.kept)
+    trial = host.temporary / TRIAL
+    trial.touch()
+    answer, printed = host.ask()
+    assert answer == 0.0
+    assert "the last start ended before it was ready" in printed
+    assert not trial.exists()
+    host.offered.rename(host.kept)
+    assert host.ask()[0] == 1.0
+    assert not trial.exists()
 
 
 def test_a_process_that_may_not_run_what_it_makes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

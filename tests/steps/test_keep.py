@@ -12,6 +12,8 @@ from reconciler.steps.step_report import StepError
 from tests.steps.step import Steps
 
 CONTENT = os.urandom(3_000_000)
+MOST = 4_000_000
+INSTANCE = f"{MOST}.model-demo@3.1a2b3c4d"
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def names(directory: Path) -> list[str]:
 def test_the_file_is_copied_and_nobody_may_change_it(offered: Path, kept: Path) -> None:
     """The next start of the model reads it as another user."""
     offered.write_bytes(CONTENT)
-    assert keep(offered, kept) == "kept 2.9 MiB that the model compiled: its next start is faster"
+    assert keep(offered, kept, MOST) == "kept 2.9 MiB that the model compiled: its next start is faster"
     assert (kept / "compiled.zip").read_bytes() == CONTENT
     assert (kept / "compiled.zip").stat().st_mode & 0o777 == 0o444
     assert names(kept) == ["compiled.zip"]
@@ -63,7 +65,7 @@ def test_what_is_no_plain_file_is_not_kept(offered: Path, kept: Path, make: Call
     """And nobody is waited for."""
     make(offered)
     with pytest.raises(StepError, match=f"^cannot keep what the model compiled: {why}; the model serves"):
-        keep(offered, kept)
+        keep(offered, kept, MOST)
     assert names(kept) == []
 
 
@@ -73,7 +75,16 @@ def test_a_full_disk_keeps_its_last_space(offered: Path, kept: Path, monkeypatch
     left = iter([module.LEAST_FREE + 2_000_000, module.LEAST_FREE + 900_000])
     monkeypatch.setattr(module, "free_bytes", lambda _path: next(left))
     with pytest.raises(StepError, match=r"less than 1\.0 GiB would stay free below /var/cache; .* reconciler rollout"):
-        keep(offered, kept)
+        keep(offered, kept, MOST)
+    assert names(kept) == []
+
+
+def test_a_file_of_great_length_and_little_content_fills_no_disk(offered: Path, kept: Path) -> None:
+    """In memory a hole takes no room; on disk it would."""
+    with offered.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(StepError, match=r"it is more than 3\.8 MiB, the size of the model's temporary"):
+        keep(offered, kept, MOST)
     assert names(kept) == []
 
 
@@ -81,7 +92,7 @@ def test_what_an_interruption_left_is_no_hindrance(offered: Path, kept: Path) ->
     """Half a copy is never used, and goes."""
     offered.write_bytes(CONTENT)
     (kept / ".compiled.zip.new").write_bytes(b"half")
-    keep(offered, kept)
+    keep(offered, kept, MOST)
     assert names(kept) == ["compiled.zip"]
 
 
@@ -90,8 +101,8 @@ def test_the_command_works_in_the_directory_that_systemd_names(
 ) -> None:
     """And says so where nobody made one."""
     offered.write_bytes(CONTENT)
-    done = run(tmp_path / "state", "keep", "--from", offered, CACHE_DIRECTORY=str(kept))
+    done = run(tmp_path / "state", "keep", "--from", offered, "--of", INSTANCE, CACHE_DIRECTORY=str(kept))
     assert (done.code, done.status) == (0, "kept 2.9 MiB that the model compiled: its next start is faster")
-    refused = run(tmp_path / "state", "keep", "--from", offered)
+    refused = run(tmp_path / "state", "keep", "--from", offered, "--of", INSTANCE)
     assert refused.code == 1
     assert refused.status.startswith("cannot work without $CACHE_DIRECTORY")

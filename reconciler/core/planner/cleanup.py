@@ -107,7 +107,10 @@ def removal_of_server(deployment: DeploymentPlan, unit: str) -> list[Action]:
     These are the only directories of a server's own; its other files belong to the fetch and the build.
     """
     file = deployment.seen.files[unit]
-    forget = forget_compiled(deployment, unit)
+    server = names.parse_server(unit)
+    # All servers of a release use what the first one compiled.
+    is_first = server is not None and server.replica == 1
+    forget = forget_compiled(deployment, unit) if is_first else []
     if file.facts.has_cache:
         return [*forget, *clean(deployment.name, unit, file)]
     return [*forget, act.Remove(deployment.name, unit)]

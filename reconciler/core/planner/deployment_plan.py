@@ -188,12 +188,13 @@ class DeploymentPlan(DeploymentView):
 
 
 def forget_compiled(deployment: DeploymentView, unit: str) -> list[Action]:
-    """Return the action that removes what a server compiled and had kept; none where nothing is kept for it."""
-    file = deployment.seen.files.get(unit)
+    """Return the action that removes what the servers of a unit's release compiled; none where nothing is kept."""
+    file, server = deployment.seen.files.get(unit), names.parse_server(unit)
     temp_size = file.facts.temp_size if file is not None else None
-    if temp_size is None:
+    if server is None or temp_size is None:
         return []
-    return [act.Clean(deployment.name, names.compiled_unit(unit, temp_size))]
+    first = names.server_unit(server.name, server.release)
+    return [act.Clean(deployment.name, names.compiled_unit(first, temp_size))]
 
 
 def clean(deployment: str, unit: str, file: File) -> list[Action]:

@@ -34,7 +34,10 @@ def _has_directory(unit: str, seen: Observed) -> bool:
     A server without a file of ours is not known to have one.
     """
     file = seen.files.get(unit)
-    return file is not None and file.facts.has_cache
+    if file is None:
+        return False
+    # What it compiled is kept from before its first request. That nothing else is kept with it, only it says itself.
+    return file.facts.has_cache or file.facts.temp_size is not None
 
 
 def _has_served(server: ServerUnit, seen: Observed, ledger: Ledger) -> bool:

@@ -1,6 +1,6 @@
 """The part of the plan that sees to the active release while another one is made ready: it serves, or is closed."""
 
-from reconciler.core.planner.deployment_plan import DeploymentPlan
+from reconciler.core.planner.deployment_plan import DeploymentPlan, forget_compiled
 from reconciler.core.planner.listen import listen
 from reconciler.core.planner.reverify import reverify_and_repair, verify_again
 from reconciler.core.planner.target import Target, active_besides, of_files
@@ -62,6 +62,7 @@ def _verify_before_restart(deployment: DeploymentPlan, active: ReleaseId, failed
     """
     for server in failed:
         deployment.stop(server)
+    deployment.before += forget_compiled(deployment, failed[0])
     something_runs = any(deployment.running(release) for release in deployment.releases())
     if not something_runs:
         deployment.stop(deployment.socket)
@@ -102,6 +103,8 @@ def close_failed_start(deployment: DeploymentPlan, target: Target, server: str) 
     # systemd may be about to start it once more, which must wait as well.
     if not deployment.seen.unit(server).is_down:
         deployment.stop(server)
+        # It may be why the server does not start.
+        deployment.before += forget_compiled(deployment, server)
     if nobody_answers:
         _close_socket(deployment)
 

@@ -267,7 +267,7 @@ def server(
         opened=parameters.opened,
         closed=parameters.closed,
         has_cache=parameters.cache,
-        temp_size=temp_size if parameters.compile_cache and replica == 1 else None,
+        temp_size=temp_size if parameters.compile_cache else None,
         recreate=release.rollout.strategy == "recreate",
         example=example,
     )

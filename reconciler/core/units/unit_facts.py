@@ -49,7 +49,7 @@ class UnitFacts:
     has_cache: bool = False
     """Whether a server has a directory that it can write to."""
     temp_size: int | None = None
-    """Bytes of the temporary files of a server that has what it compiles kept; None of one that has not."""
+    """Bytes of the temporary files of a server whose release has what it compiles kept; None of others."""
     recreate: bool = False
     """Whether a server's release is started after the one before it has ended."""
     example: LoggedExample | None = None
