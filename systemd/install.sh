@@ -128,14 +128,13 @@ others_can_change() {
     [[ -n $(find "$directory" "$@" \( ! -user root -o ! -type l -perm /022 \) -print -quit) ]]
 }
 
-# choose_extras ASKED...: the extras to install, one a line: those that are asked for, or else those of the environment in
-# use, so that an upgrade takes no library away.
+# choose_extras ASKED...: the extras to install, one a line: those of the environment in use and those that are asked for,
+# so that neither an upgrade nor another extra takes a library away. With `none`, only those that are asked for.
 choose_extras() {
-    if [[ $# == 0 && -f $prefix/venv/extras ]]; then
-        cat "$prefix/venv/extras"
-    else
-        printf '%s\n' "$@" | sed '/^none$/d; /^$/d' | sort -u
-    fi
+    {
+        printf '%s\n' "$@"
+        [[ " $* " == *' none '* || ! -f $prefix/venv/extras ]] || cat "$prefix/venv/extras"
+    } | sed '/^none$/d; /^$/d' | sort -u
 }
 
 install_environment() {

@@ -51,15 +51,18 @@ def test_extras_can_be_installed_together() -> None:
         (None, ["gs", "azure", "gs"], ["azure", "gs"]),
         ("gs\n", [], ["gs"]),
         ("azure\ngs\n", [], ["azure", "gs"]),
-        ("gs\n", ["azure"], ["azure"]),
+        ("gs\n", ["azure"], ["azure", "gs"]),
+        ("gs\n", ["gs"], ["gs"]),
         ("gs\n", ["none"], []),
+        ("azure\ngs\n", ["none", "gs"], ["gs"]),
+        ("azure\ngs\n", ["gs", "none"], ["gs"]),
         ("", [], []),
     ],
 )
-def test_an_install_keeps_the_extras_that_are_there_unless_it_is_told_which(
+def test_an_install_adds_to_the_extras_that_are_there_unless_none_is_asked_for(
     tmp_path: Path, before: str | None, asked: list[str], chosen: list[str]
 ) -> None:
-    """So an upgrade takes no library away from under a model's next version."""
+    """So neither an upgrade nor another extra takes a library away from under a model's next version."""
     if before is not None:
         (tmp_path / "venv").mkdir()
         (tmp_path / "venv/extras").write_text(before)
