@@ -11,12 +11,14 @@ from reconciler.steps.step_report import StepError
 
 MAX_HASHES = 500
 """Of one requirement: it has one of each file that a version may be installed from."""
+# Blanks before a backslash are looked at from the first of them only: a hostile line may have a megabyte of blanks.
+_CONTINUED = re.compile(r"(?:(?<![ \t])[ \t]+)?\\\r?\n[ \t]*")
 _HASH = re.compile(r"\s--hash=(sha256:[0-9a-f]{64})(?=\s|$)")
 
 
 def logical_lines(text: str) -> list[str]:
     """Split a requirements file into its lines: continued ones joined, without comments and empty lines."""
-    joined = re.sub(r"[ \t]*\\\r?\n[ \t]*", " ", text)
+    joined = _CONTINUED.sub(" ", text)
     lines = [line.strip() for line in re.sub(r"(^|\s)#.*", "", joined, flags=re.MULTILINE).splitlines()]
     return [line for line in lines if line]
 

@@ -26,7 +26,8 @@ MAX_LINE = 1000
 """Characters of one line, without its hashes."""
 
 # A path, perhaps extras, perhaps a marker. Windows writes the path with backslashes.
-_WHEEL = re.compile(r"(?!-)([^\s\[\];]+\.whl)\s*(\[[A-Za-z0-9._,\s-]*\])?\s*(;[^\\]*)?")
+# Blanks go with what is behind them, or a run of them could be shared out in many ways.
+_WHEEL = re.compile(r"(?!-)([^\s\[\];]+\.whl)(?:\s*(\[[A-Za-z0-9._,\s-]*\]))?(?:\s*(;[^\\]*))?")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:.*")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -61,9 +62,9 @@ def parse(requirement: str) -> Wheel | None:
 
     Raises StepError when it is one that cannot be in the model, or is not named as wheels are.
     """
-    match = _WHEEL.fullmatch(requirement)
     is_line = len(requirement) <= MAX_LINE and requirement.isprintable()
-    if match is None or not is_line or _ADDRESS.fullmatch(match[1]):
+    match = _WHEEL.fullmatch(requirement) if is_line else None
+    if match is None or _ADDRESS.fullmatch(match[1]):
         return None
     extras, marker = "".join((match[2] or "").split()), " ".join((match[3] or "").split())
     path = match[1].replace("\\", "/").removeprefix("./")

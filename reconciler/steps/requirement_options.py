@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from reconciler.core.text.quote import one_line
-from reconciler.steps.model_wheels import SHIP_IT
+from reconciler.steps.model_wheels import MAX_LINE, SHIP_IT
 from reconciler.steps.step_report import StepError
 
 INCLUDES = frozenset({"--requirement", "--constraint"})
@@ -74,6 +74,9 @@ class Option:
 
 def parse(line: str) -> list[Option]:
     """Read a line that begins with an option; raises StepError when it is none that pip would take."""
+    # Looked at first: the time that shlex takes grows with the square of a word's length.
+    if len(line) > MAX_LINE:
+        raise refused(line, f"it has more than {MAX_LINE} characters; log the model again without it")
     try:
         words = shlex.split(line)
     except ValueError:

@@ -207,3 +207,22 @@ def test_ignored_options_are_told_without_what_could_be_a_secret(
         assert "hunter2" not in text
     again = run(release, *registered.arguments(), MLFLOW_TRACKING_URI=registry)
     assert "have build.index_url set to one that has all packages" in again.status
+
+
+BLANKS = " " * 1_000_000
+
+
+@pytest.mark.timeout(120, method="thread")  # a signal does not end a pattern
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (f"a-1-py3-none-any.whl{BLANKS}x", "only package names with versions and wheels in the model are allowed"),
+        (f"a-1-py3-none-any.whl [a]{BLANKS}x", "only package names with versions and wheels in the model are allowed"),
+        (f"tiny{BLANKS}x", "only package names with versions and wheels in the model are allowed"),
+        (f"-r {'a' * 1_000_000}", "it has more than 1000 characters; log the model again without it"),
+    ],
+    ids=["wheel", "extras", "name", "option"],
+)
+def test_a_line_of_a_megabyte_is_refused_at_once(tmp_path: Path, line: str, why: str) -> None:
+    """A pattern that shares out a run of blanks in all ways would take minutes or hours for it."""
+    assert why in refusal(model(tmp_path, line))
