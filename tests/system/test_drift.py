@@ -91,7 +91,7 @@ def wait_until_mended(site: Site, before: str, what: str) -> None:
 DROP_IN = "mkdir /etc/new.d; echo '[Unit]' >/etc/new.d/90.conf; mv /etc/new.d {units}/{unit}.d; {reload}"
 RELOAD = "systemctl daemon-reload"
 HARMLESS = {
-    "an edited server": f"sed -i /^MemoryDenyWriteExecute/d {UNITS}/{{server}}; {RELOAD}",
+    "an edited server": f"sed -i /^LockPersonality/d {UNITS}/{{server}}; {RELOAD}",
     "a deleted server": f"rm {UNITS}/{{server}}; {RELOAD}",
     "a server with a drop-in": DROP_IN.format(units=UNITS, unit="{server}", reload=RELOAD),
     "an edited socket": f"sed -i s/ListenStream=127/ListenStream=126/ {UNITS}/{SOCKET}; {RELOAD}",
@@ -260,7 +260,7 @@ def test_what_is_undone_again_and_again_is_left_to_a_person(site: Site, before: 
     """After so many repairs in so many seconds; it says so, and `retry` mends it."""
     site.host.write("/etc/mlflow-reconciler/config.d/70-budget.toml", "[reconcile]\nmend_budget = 3\n")
     unit = server(site)
-    damage = f"sed -i /^MemoryDenyWriteExecute/d {UNITS}/{unit}; {RELOAD}"
+    damage = f"sed -i /^LockPersonality/d {UNITS}/{unit}; {RELOAD}"
 
     def stalled() -> bool:
         if files(site) == before:
