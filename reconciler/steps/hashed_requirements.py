@@ -96,7 +96,7 @@ def _refuse_contradiction(need: Requirement, own: str) -> None:
 def _names_one_version(requirement: str) -> bool:
     try:
         specifiers = [*Requirement(requirement).specifier]
-    except InvalidRequirement:
+    except (InvalidRequirement, RecursionError):  # the latter by hundreds of brackets in a marker
         return False
     if len(specifiers) != 1:
         return False

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from reconciler.core.text.quote import one_line
@@ -22,6 +23,7 @@ SHIP_IT = (
     'ship the wheel inside the model: log it with code_paths=["NAME.whl"] and list code/NAME.whl, or call '
     "mlflow.models.utils.add_libraries_to_model, which does that for all packages"
 )
+NO_OPTIONS = "options behind a requirement are not taken, but for --hash=sha256:…; log the model again without them"
 MAX_LINE = 1000
 """Characters of one line, without its hashes."""
 
@@ -60,7 +62,8 @@ class Wheel:
 def parse(requirement: str) -> Wheel | None:
     """Read a requirement, without its hashes; None when it is no path of a wheel.
 
-    Raises StepError when it is one that cannot be in the model, or is not named as wheels are.
+    Raises StepError when it is one that cannot be in the model, is not named as wheels are, or has odd extras or an odd
+    marker: what is behind the path goes to uv, and uv takes options there.
     """
     is_line = len(requirement) <= MAX_LINE and requirement.isprintable()
     match = _WHEEL.fullmatch(requirement) if is_line else None
@@ -81,7 +84,25 @@ def parse(requirement: str) -> Wheel | None:
             "a wheel is called NAME-VERSION-PYTHON-ABI-PLATFORM.whl; "
             "keep the name that it was built with, and log the model again",
         )
+    why = _why_not_behind_a_path(f"{name}{match[2] or ''}=={version} {match[3] or ''}")
+    if why:
+        raise _refused(requirement, why)
     return Wheel(path, extras, marker, name, version)
+
+
+def _why_not_behind_a_path(named: str) -> str | None:
+    """Say what is wrong with the extras or the marker of a wheel, given by its name; None when uv can have them."""
+    # Looked for in quoted texts, too: who splits a line at its options first finds them there.
+    if " --" in named:
+        return NO_OPTIONS
+    try:
+        Requirement(named)
+    except (InvalidRequirement, RecursionError):  # the latter by hundreds of brackets
+        return (
+            "behind the path of a wheel only [extras] and a marker can be, such as ; python_version > '3.10'; "
+            "correct it, and log the model again"
+        )
+    return None
 
 
 def is_wheel(line: str) -> bool:

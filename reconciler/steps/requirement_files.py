@@ -143,7 +143,7 @@ def _names_a_package(line: str) -> bool:
 def _why_not(requirement: str) -> str:
     """Say why a requirement cannot be used that is neither a package's name nor a wheel."""
     if " -" in requirement:
-        return "options behind a requirement are not taken, but for --hash=sha256:…; log the model again without them"
+        return model_wheels.NO_OPTIONS
     if _ADDRESS.match(requirement):
         return f"packages come from the host's own places (build.index_url, build.find_links); {model_wheels.SHIP_IT}"
     if "/" in requirement or requirement.startswith("."):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.steps import environment_record
+from reconciler.steps import environment_record, model_wheels
 from reconciler.steps import manifest as manifests
 from reconciler.steps.manifest import Environment, Manifest
 from reconciler.steps.requirements import read_environment
@@ -133,6 +133,41 @@ def test_a_wheel_elsewhere_is_refused_and_told_how_to_ship(tmp_path: Path, house
     message = refusal(shipped(tmp_path / "model", line, house=house, only=("tiny-*",)))
     assert message.startswith("cannot use the model's requirement ")
     assert why in message
+
+
+ODD = "behind the path of a wheel only [extras] and a marker can be, such as ; python_version > '3.10'; correct it"
+NO_OPTIONS = "options behind a requirement are not taken, but for --hash=sha256:…; log the model again without them"
+
+
+@pytest.mark.parametrize(
+    ("behind", "why"),
+    [
+        (" ; python_version > '3' --index-url https://example.org", NO_OPTIONS),
+        (f" ; python_version > '3' --hash=md5:{32 * '0'}", NO_OPTIONS),
+        (f" ; python_version > '3 --hash=md5:{32 * '0'}'", NO_OPTIONS),
+        (" ; python_version > '3' -r more.txt", ODD),
+        (" ; junk", ODD),
+        (" ;", ODD),
+        (f" ; {900 * '('}", ODD),
+        ("[a b]", ODD),
+        ("[,]", ODD),
+    ],
+)
+@pytest.mark.parametrize("require_hashes", [False, True])
+def test_only_extras_and_a_marker_can_be_behind_a_wheel(
+    tmp_path: Path, house: Path, behind: str, why: str, require_hashes: bool
+) -> None:
+    """It goes to uv, which takes options there, and another hash than that of the file."""
+    files = shipped(tmp_path / "model", f"wheels/{HERE}{behind}", house=house, only=("tiny-1*",))
+    with pytest.raises(StepError) as caught:
+        read_environment(files, "model", require_hashes=require_hashes)
+    message = str(caught.value)
+    assert message.startswith("cannot use the model's requirement ")
+    assert why in message
+    # A manifest of a former version may have the line.
+    with pytest.raises(StepError) as caught:
+        model_wheels.named(f"wheels/{HERE}{behind} --hash=sha256:{64 * '0'}")
+    assert why in str(caught.value)
 
 
 def test_the_words_of_a_refusal_have_no_login(tmp_path: Path) -> None:

@@ -170,6 +170,12 @@ def test_a_hash_goes_with_one_version(tmp_path: Path, line: str) -> None:
     )
 
 
+def test_a_marker_of_hundreds_of_brackets_is_a_plain_reason(tmp_path: Path) -> None:
+    """Whoever reads markers goes into each of them."""
+    line = f"tiny==1 ; {'(' * 900} {A}"
+    assert "hashes (at most 500) go with one version" in refusal(model(tmp_path, requirements_txt=line))
+
+
 def test_a_host_that_requires_hashes_refuses_what_has_none(tmp_path: Path) -> None:
     """By name; what it takes is another environment than without, and the host's own needs none."""
     files = model(tmp_path, requirements_txt=f"tiny==1.0 {A}\nplain==2\n")
