@@ -170,7 +170,7 @@ class Walk:
 
     def edit(self, one: Deployment) -> None:
         """Somebody edits a unit."""
-        self.site.host.run(f"sed -i /^MemoryDenyWriteExecute/d {UNITS}/{self.server(one)}")
+        self.site.host.run(f"sed -i /^LockPersonality/d {UNITS}/{self.server(one)}")
 
     def delete(self, one: Deployment) -> None:
         """Somebody deletes a unit."""
