@@ -83,6 +83,11 @@ class _Reader:
                 self._include(line, option, files)
             elif option.is_about_an_index and self._ignore_index_options:
                 self._listed.ignored.add(option.shown)
+                if len(self._listed.ignored) > MAX_REQUIREMENTS:
+                    raise refused(
+                        option.shown,
+                        f"more than {MAX_REQUIREMENTS} options about an index; log the model again without them",
+                    )
             else:
                 raise refused(line, option.why_not)
 

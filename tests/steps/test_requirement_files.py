@@ -182,6 +182,18 @@ def test_only_options_about_an_index_are_ignored_where_the_host_says_so(tmp_path
     assert found.digest == read_environment(model(tmp_path, "tiny"), "model").digest
 
 
+def test_no_more_options_are_ignored_than_lines_are_read(tmp_path: Path) -> None:
+    """Each of them goes into the manifest, the journal and the record of the environment."""
+    for count in (1000, 1001):
+        hosts = [f"--trusted-host host{number} --no-index" for number in range(count - 1)]
+        files = model(tmp_path / str(count), "tiny", *hosts)
+        if count == 1000:
+            assert len(read_environment(files, "model", ignore_index_options=True).ignored) == count
+            continue
+        with pytest.raises(StepError, match=r"more than 1000 options about an index; log the model again without them"):
+            read_environment(files, "model", ignore_index_options=True)
+
+
 def test_ignored_options_are_told_without_what_could_be_a_secret(
     tmp_path: Path, registry: str, house: Path, run: Steps
 ) -> None:
