@@ -1,5 +1,6 @@
 """Reads a model's requirements.txt with the files that it includes, and refuses each line that this host cannot use."""
 
+import posixpath
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -115,7 +116,8 @@ def _path(line: str, value: str, including: str) -> str:
     """Return the path, in the model, of a file that a line includes; raises StepError when it is none."""
     if _ADDRESS.match(value):
         raise refused(line, "only files of the model are read; list the requirements themselves")
-    joined = str(PurePosixPath(including).parent / value) if not value.startswith("/") else value
+    # Files only: a fetched model has no links, so a name and `..` behind it take each other away.
+    joined = posixpath.normpath(PurePosixPath(including).parent / value)
     why = why_not_a_path(joined)
     if why:
         raise refused(line, f"{why}; name a file of the model, or list the requirements themselves")

@@ -69,14 +69,14 @@ def test_files_include_others_from_where_they_are(tmp_path: Path) -> None:
         "tiny",
         "-r deep/more.txt",
         "--requirement 'deep/and more.txt'",
-        **{"c.txt": "tiny<2\n-r deep/last.txt\n"},
+        **{"c.txt": "tiny<2\n-r deep/last.txt\n", "base.txt": "d==1\n"},
     )
     (files / "deep").mkdir()
     (files / "deep/more.txt").write_text("a==1\n-r last.txt -c last.txt\n")
-    (files / "deep/and more.txt").write_text("b==1\n-r ./last.txt\n")
+    (files / "deep/and more.txt").write_text("b==1\n-r ./last.txt\n-r ../base.txt\n-r ../deep/../base.txt\n")
     (files / "deep/last.txt").write_text("c==1\n")
     found = read_environment(files, "model")
-    assert (found.requirements, found.constraints) == (("a==1", "b==1", "c==1", "tiny"), ("c==1",))
+    assert (found.requirements, found.constraints) == (("a==1", "b==1", "c==1", "d==1", "tiny"), ("c==1",))
     assert read_environment(model(tmp_path, "tiny", "-c c.txt"), "model").requirements == ("c==1", "tiny")
 
 
@@ -85,6 +85,10 @@ def test_files_include_others_from_where_they_are(tmp_path: Path) -> None:
     [
         ("-c /etc/passwd", "it leads out of the model's directory; name a file of the model"),
         ("-c ../constraints.txt", "it leads out of the model's directory; name a file of the model"),
+        ("-r deep/up.txt", "it leads out of the model's directory; name a file of the model"),
+        ("-r deep/circle.txt", "requirements.txt includes itself; log the model again without the circle"),
+        ("-c ///etc/passwd", "it leads out of the model's directory; name a file of the model"),
+        ("-r .", "it leads out of the model's directory; name a file of the model"),
         ("-r deep/../../x.txt", "it leads out of the model's directory; name a file of the model"),
         ("-r https://example.org/r.txt", "only files of the model are read; list the requirements themselves"),
         ("-c file:constraints.txt", "only files of the model are read; list the requirements themselves"),
@@ -105,6 +109,9 @@ def test_what_a_line_may_not_include_is_refused(tmp_path: Path, line: str, why: 
     texts = {f"many{number}.txt": f"-c many{number + 1}.txt\n" for number in range(30)}
     texts |= {"circle.txt": "-r back.txt\n", "back.txt": "-c circle.txt\n"}
     texts |= {"wheel.txt": "wheels/tiny-1.0-py3-none-any.whl\n", "options.txt": "--extra-index-url https://x.org\n"}
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/up.txt").write_text("-r ../../x.txt\n")
+    (tmp_path / "deep/circle.txt").write_text("-r ../requirements.txt\n")
     message = refusal(model(tmp_path, "tiny", line, **texts))
     assert message.startswith("cannot use the model's requirement ")
     assert why in message
