@@ -23,9 +23,11 @@ def read_text(model: Path, name: str) -> str | None:
         return None
     except OSError as error:  # a link
         raise StepError(f"cannot read the model's {shown}: {error.strerror}; log the model again") from error
+    # Looked at first: of a directory no stream can be made.
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StepError(f"cannot read the model's {shown}: it is not a file; log the model again")
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise StepError(f"cannot read the model's {shown}: it is not a file; log the model again")
         raw = stream.read(MAX_FILE_BYTES + 1)
     if len(raw) > MAX_FILE_BYTES:
         raise StepError(f"cannot read the model's {shown}: it has more than a megabyte; log the model again")

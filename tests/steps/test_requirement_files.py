@@ -1,6 +1,7 @@
 """Files that a model's requirements include, and their options: as people write them, and as nobody should."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -117,12 +118,17 @@ def test_what_a_line_may_not_include_is_refused(tmp_path: Path, line: str, why: 
     assert why in message
 
 
-def test_links_and_pipes_are_not_read(tmp_path: Path) -> None:
+def test_links_pipes_and_directories_are_not_read(tmp_path: Path) -> None:
     """A fetch takes none; nor does what reads the files afterwards wait for one."""
     files = model(tmp_path / "model", "-c constraints.txt")
     (tmp_path / "outside.txt").write_text("tiny\n")
     (files / "constraints.txt").symlink_to(tmp_path / "outside.txt")
     assert "cannot read the model's constraints.txt: Too many levels of symbolic links" in refusal(files)
+    for make in (os.mkfifo, os.mkdir):
+        path = files / f"{make.__name__}.txt"
+        make(path)
+        included = refusal(model(files, f"-c {path.name}"))
+        assert f"cannot read the model's {path.name}: it is not a file; log the model again" in included
 
 
 def test_constraints_need_hashes_where_they_are_required(tmp_path: Path) -> None:
