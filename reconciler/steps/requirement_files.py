@@ -90,7 +90,7 @@ class _Reader:
                         f"more than {MAX_REQUIREMENTS} options about an index; log the model again without them",
                     )
             else:
-                raise refused(line, option.why_not)
+                raise refused(option.shown, option.why_not)
 
     def _include(self, line: str, option: Option, files: tuple[str, ...]) -> None:
         is_constraint = option.name == "--constraint"

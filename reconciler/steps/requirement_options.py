@@ -3,6 +3,7 @@
 Where packages come from is the host's decision, so that each sentence names the host's setting for the purpose.
 """
 
+import re
 import shlex
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -40,6 +41,9 @@ _OTHERS = {
     "--require-hashes": "whether hashes are required is the host's setting (build.require_hashes); those that are "
     "listed count in any case, so log the model again without the option",
 }
+_ADDRESSES = frozenset({"--index-url", "--extra-index-url"})
+_BEHIND_A_SERVER = re.compile(r"(?<=://)(?:[^/\s?#]*@)?(\[[^\]\s]*\]|[^/\s?#:@'\"]*)[/?#:@]\S*")
+"""Whatever an address has beside its server; the server is the group."""
 _UNKNOWN = "this host does not know the option; log the model again without it"
 
 
@@ -56,7 +60,8 @@ class Option:
         """The option in words for people. Of an address only the server: tokens can be anywhere behind it."""
         try:
             parts = urlsplit(self.value)
-            place = f"{parts.scheme}://{parts.hostname}" if parts.hostname else self.value
+            is_odd = not parts.hostname and self.name in _ADDRESSES
+            place = f"{parts.scheme}://{parts.hostname}" if parts.hostname else "…" if is_odd else self.value
         except ValueError:
             place = "…"
         return one_line(f"{self.name} {place}", 200)
@@ -105,5 +110,6 @@ def _split(word: str) -> tuple[str, str | None]:
 
 
 def refused(line: str, why: str) -> StepError:
-    """Make the error of a line that cannot be used."""
-    return StepError(f"cannot use the model's requirement {one_line(line, 120)!r}: {why}")
+    """Make the error of a line that cannot be used; of an address in it only the server is shown."""
+    shown = one_line(_BEHIND_A_SERVER.sub(r"\1/…", line), 120)
+    return StepError(f"cannot use the model's requirement {shown!r}: {why}")

@@ -207,6 +207,28 @@ def test_no_more_options_are_ignored_than_lines_are_read(tmp_path: Path) -> None
             read_environment(files, "model", ignore_index_options=True)
 
 
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("--extra-index-url https://ana:t0ken@pkgs.example.org/t0ken/simple", "--extra-index-url {server}'"),
+        ("-i https://pkgs.example.org?t0ken", "--index-url {server}'"),
+        ("-f https://pkgs.example.org:443/t0ken --pre", "--find-links {server}'"),
+        ("--index-url https:/pkgs.example.org/t0ken", "--index-url …'"),
+        ("--pre --index-url https://pkgs.example.org/t0ken", "--pre'"),
+        ("--index-url https://pkgs.example.org/t0ken -z", "--index-url {server}/… -z'"),
+        ("-i 'https://pkgs.example.org/t0ken", '''-i 'https://pkgs.example.org/…"'''),
+        ("-r https://pkgs.example.org/t0ken/r.txt", "-r {server}/…'"),
+        ("tiny @ git+https://t0ken@pkgs.example.org/t0ken", "tiny @ git+{server}/…'"),
+        ("https://pkgs.example.org", "{server}'"),
+    ],
+)
+def test_a_refused_address_is_told_without_what_could_be_a_secret(tmp_path: Path, line: str, shown: str) -> None:
+    """A path can hold a token as well as a login can, and the sentence goes into status, journal and registry."""
+    message = refusal(model(tmp_path, line))
+    assert shown.format(server="https://pkgs.example.org") in message
+    assert "t0ken" not in message
+
+
 def test_ignored_options_are_told_without_what_could_be_a_secret(
     tmp_path: Path, registry: str, house: Path, run: Steps
 ) -> None:
