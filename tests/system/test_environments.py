@@ -312,7 +312,7 @@ def test_an_environment_that_somebody_changed_is_built_again(promoted: Site) -> 
     with Load(expected, tcp=("127.0.0.1", port), rate=20) as load:
         load.wait_for_more(10)
         promoted.host.run(f"echo changed >>{environment}/venv/pyvenv.cfg")
-        promoted.host.wait_for(lambda: mended() or None, 180, "the environment to be as it was")
+        promoted.host.wait_for(lambda: mended() or None, 400, "the environment to be as it was")
         load.wait_for_more(10)
     assert load.totals.harm() == []
     told = [str(entry["MESSAGE"]) for entry in promoted.story("new")]
