@@ -353,7 +353,7 @@ def test_a_model_serves_with_what_its_host_lacks_once_the_settings_allow_it(prom
     make_with(promoted, "shipped", version)
     promoted.registry.promote("shipped", 1)
     told = (
-        "cannot use the model's requirement '--extra-index-url https://pkgs.example.org/simple': .*have build.index_url"
+        "cannot use the model's requirement '--extra-index-url https://pkgs.example.org': .*have build.index_url"
     )
     failure(promoted, "shipped", f"{told}.*build.ignore_index_options switched on")
     promoted.change_settings("76-shipped.toml", settings)
