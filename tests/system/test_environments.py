@@ -352,9 +352,7 @@ def test_a_model_serves_with_what_its_host_lacks_once_the_settings_allow_it(prom
     host, settings = promoted.host, "[build]\nignore_index_options = true\n"
     make_with(promoted, "shipped", version)
     promoted.registry.promote("shipped", 1)
-    told = (
-        "cannot use the model's requirement '--extra-index-url https://pkgs.example.org': .*have build.index_url"
-    )
+    told = "cannot use the model's requirement '--extra-index-url https://pkgs.example.org': .*have build.index_url"
     failure(promoted, "shipped", f"{told}.*build.ignore_index_options switched on")
     promoted.change_settings("76-shipped.toml", settings)
     failure(promoted, "shipped", f"cannot build.*the model wants Python {minor}, .*or build.pythons set to managed")
