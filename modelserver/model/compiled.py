@@ -78,10 +78,13 @@ class CompileCache:
     def offer(self) -> None:
         """Packs the directory for the unit that keeps it, if there is anything new. Call it before READY=1."""
         self._end_trial()
-        if self._directory is None or self._keep is None or _listing(self._directory) <= self._restored:
+        if self._directory is None or self._keep is None:
             return
         part = self._keep.with_suffix(".part")
         try:
+            # The model's threads may still write there: a file may go away while it is looked at.
+            if _listing(self._directory) <= self._restored:
+                return
             _pack(part, self._directory)
             part.chmod(_READABLE)
             part.replace(self._keep)

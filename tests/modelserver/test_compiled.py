@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from modelserver.model import compiled
 from modelserver.model.compiled import TRIAL
 from tests.modelserver.process import ServerProcess, listen, start, url
 
@@ -135,6 +136,16 @@ def test_a_start_after_one_that_died_with_what_was_kept_does_without(host: Host)
     host.offered.rename(host.kept)
     assert host.ask()[0] == 1.0
     assert not trial.exists()
+
+
+def test_a_file_that_goes_away_while_it_is_packed_keeps_nobody_from_serving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The model's threads may go on writing there."""
+    monkeypatch.setattr(compiled, "_plain_files", lambda directory: iter([directory / "gone"]))
+    compiled.CompileCache(tmp_path, None, tmp_path / "offered.zip").offer()
+    assert "cannot keep what was compiled: " in caplog.text
+    assert not (tmp_path / "offered.zip").exists()
 
 
 def test_a_process_that_may_not_run_what_it_makes_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

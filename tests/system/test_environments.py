@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.compatibility.cases import AS_REPORTED
 from tests.host import Host, Layers, Registry, installed_host
 from tests.load import Load
 from tests.steps import standalone, wheels
@@ -64,13 +63,6 @@ seen = open("/proc/self/oom_score_adj").read()
 """
 
 
-# A model whose module needs what is installed for the model alone.
-REPORTED = code(
-    on_load=f"import {AS_REPORTED.file.stem}; self.model = {AS_REPORTED.file.stem}.Model()",
-    on_predict="return self.model.predict(context, model_input)",
-)
-NEEDED = ["mlflow-skinny", "pandas", *AS_REPORTED.packages]
-
 IMPOSSIBLE = {
     "nowhere": ["mlflow-skinny", "pandas", "numpy==99.0"],
     "torn": ["mlflow-skinny", "pandas==2.2.3", "numpy<1.20"],
@@ -108,11 +100,6 @@ def site(image: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
         site.register(
             *(model("ours", OLD, "host"), model("old", OLD), model("same", OLD[::-1]), model("new", NEW)),
             model("leaver", ["mlflow-skinny", "leaver==1.0"]),
-            {
-                **model("reported", NEEDED),
-                "code": REPORTED,
-                "modules": {AS_REPORTED.file.name: AS_REPORTED.file.read_text()},
-            },
             *(model(name, requirements) for name, requirements in IMPOSSIBLE.items()),
             shipped(host),
         )
@@ -375,21 +362,6 @@ def test_a_model_serves_with_what_its_host_lacks_once_the_settings_allow_it(prom
         lambda: digest not in environments(promoted) or None, 60, "the environment to go, interpreter and all"
     )
     host.run("rm /etc/mlflow-reconciler/config.d/76-shipped.toml")
-
-
-@pytest.mark.exhaustive
-def test_libraries_that_make_code_while_they_run_answer_rightly(site: Site) -> None:
-    """numba in the model's own file, soundfile in memory, a figure, a callback of ctypes; also after a restart."""
-    site.registry.promote("reported", 1)
-    site.wait_for("reported", "serving", 1)
-    for restarted in (False, True):
-        if restarted:
-            (unit,) = site.servers("reported")
-            site.restart(unit)
-        answer = site.predict("reported", {}, {})
-        assert answer.status_code == 200, answer.text
-        assert AS_REPORTED.is_right(answer.json()["output"]), answer.text
-    site.demote("reported")
 
 
 @pytest.mark.exhaustive

@@ -37,7 +37,7 @@ def _has_directory(unit: str, seen: Observed) -> bool:
     if file is None:
         return False
     # What it compiled is kept from before its first request. That nothing else is kept with it, only it says itself.
-    return file.facts.has_cache or file.facts.temp_size is not None
+    return file.facts.has_cache or file.facts.keeps_compiled
 
 
 def _has_served(server: ServerUnit, seen: Observed, ledger: Ledger) -> bool:

@@ -58,6 +58,11 @@ class UnitFacts:
     digest: str = ""
     """Digest of all values that the unit was rendered from."""
 
+    @property
+    def keeps_compiled(self) -> bool:
+        """Whether what a server's release compiles is kept for its later starts."""
+        return self.temp_size is not None
+
     def write(self) -> dict[str, str]:
         """The lines of the section, as names and values. `read_facts` reads them back as the same facts."""
         # These names are on the disks of installed hosts: they can be added to, but not renamed.
