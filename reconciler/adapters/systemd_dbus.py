@@ -86,6 +86,8 @@ class SystemdOverDbus:
             if active == "inactive":
                 since = self._moment(path, "ActiveEnterTimestampMonotonic")
                 return replace(plain, ever_active=since > 0, since=since)
+        if names.parse_bridge(name) and active == "active":
+            return replace(plain, status_text=self._property(path, "Service", "StatusText"))
         is_stopped = active in ("inactive", "deactivating")
         is_up = active == "active" and sub != "exited"
         if is_stopped or is_up:

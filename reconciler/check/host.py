@@ -91,7 +91,7 @@ def programs(settings: Settings) -> Iterator[Finding]:
         if fault:
             why, mend = fault
             yield Finding(f"the signature check {program} {why}", mend)
-    launchers = (paths.SERVER_LAUNCHER, paths.STEP_LAUNCHER, paths.TEMP_LAUNCHER, paths.CHECKER)
+    launchers = (paths.SERVER_LAUNCHER, paths.STEP_LAUNCHER, paths.TEMP_LAUNCHER, paths.BRIDGE_LAUNCHER, paths.CHECKER)
     for program in (*launchers, f"{paths.PRODUCT_VENV}/bin/uv"):
         if not os.access(program, os.X_OK):
             yield Finding(f"{program} is missing or cannot be run", INSTALL_AGAIN)

@@ -8,10 +8,11 @@ from reconciler.apply.render import RenderError
 from reconciler.check import host, modes, pythons, space, stores
 from reconciler.check.host import INSTALL_AGAIN, Finding
 from reconciler.core.planner import unit_values
+from reconciler.core.planner.bridge_values import bridge
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.state.status import State
 from reconciler.core.units import paths, status_lines
-from reconciler.daemon.desired import listening, step_settings
+from reconciler.daemon.desired import bridge_settings, listening, step_settings
 from reconciler.files.status_file import NoStatusError, read_status
 from reconciler.settings.load import SettingsError, load, settings_files
 from reconciler.settings.model import Settings
@@ -86,6 +87,7 @@ def _templates(settings: Settings) -> Iterator[Finding]:
             unit_values.Files(example.name, example.version, unit_values.source_of(example), environment), steps
         ),
         unit_values.server(example, environment, place, None),
+        bridge(example.name, ("nats://127.0.0.1:4222",), bridge_settings(settings), place.socket_group),
     ):
         try:
             renderer.render(render)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from pydantic import BaseModel
 
+from reconciler.core.planner.bridge_values import BridgeSettings
 from reconciler.core.planner.guard import DesiredReleases
 from reconciler.core.planner.inputs import Retention
 from reconciler.core.planner.unit_values import StepSettings
@@ -72,6 +73,11 @@ def policy(settings: Settings) -> Policy:
 def listening(settings: Settings) -> Listening:
     """Pick out where deployments listen and who may speak to them."""
     return pick(Listening, settings.deploy, address=str(settings.deploy.address))
+
+
+def bridge_settings(settings: Settings) -> BridgeSettings:
+    """Pick out how requests over NATS are answered."""
+    return pick(BridgeSettings, settings.nats)
 
 
 def rollout_settings(settings: Settings) -> Rollout:

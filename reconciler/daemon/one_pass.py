@@ -17,6 +17,7 @@ from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.observed import Observed
 from reconciler.daemon.action_runner import ActionRunner
 from reconciler.daemon.desired import (
+    bridge_settings,
     desired,
     listening,
     not_deployable,
@@ -113,6 +114,7 @@ class Reconciler:
             steps=step_settings(self.settings),
             port_range=self.settings.deploy.port_range,
             listening=listening(self.settings),
+            bridge=bridge_settings(self.settings),
             now=now,
             ledger=ledger,
             source=snapshot.source if snapshot else None,

@@ -11,8 +11,16 @@ from pydantic import BaseModel, Field, IPvAnyAddress, create_model, model_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconciler.core.state.release import Parameters, Rollout
-from reconciler.core.state.setting_kinds import NotNegativeSize, RuntimeName, Seconds, SecondsOrNone, declarations
+from reconciler.core.state.setting_kinds import (
+    NotNegativeSize,
+    PositiveSize,
+    RuntimeName,
+    Seconds,
+    SecondsOrNone,
+    declarations,
+)
 from reconciler.core.state.snapshot import Choose
+from reconciler.core.text.brokers import Broker
 from reconciler.core.text.sizes import CpuQuota
 from reconciler.core.units.names import MAX_REPLICAS
 from reconciler.core.units.sandbox_openings import Device, Network
@@ -20,16 +28,20 @@ from reconciler.settings.values import (
     Account,
     Address,
     AddressOrDirectory,
+    Bucket,
     Command,
+    Extension,
     Host,
     Mode,
     NamePattern,
     OptionalAddressOrDirectory,
     OptionalFile,
     OptionalServer,
+    RecordingKind,
     Region,
     Scheme,
     Selector,
+    Subject,
     TagKey,
     Workspace,
     wrong,
@@ -187,6 +199,47 @@ class BuildSettings(_Section, frozen=True):
         return self
 
 
+class NatsSettings(_Section, frozen=True):
+    """How requests are answered that come over NATS, of the deployments that `deploy.brokers` is set for."""
+
+    jetstream: Literal["auto", "require", "never"] = "auto"
+    result_subject: Subject = "result_updates"
+    plain_text: bool = False
+    """Whether a login may be sent to a broker on another host without TLS."""
+    bucket: Bucket = "audio-files"
+    s3_endpoint_url: OptionalServer = ""
+    """The server with the recordings."""
+    s3_region: Region = ""
+    s3_plain_http: bool = False
+    """Whether it may be asked over plain HTTP though it is on another host."""
+    recordings: Annotated[tuple[RecordingKind, ...], Field(max_length=32)] = (
+        "aceite",
+        "sustentada",
+        "parlenda",
+        "frase",
+    )
+    optional_recordings: Annotated[tuple[RecordingKind, ...], Field(max_length=32)] = ("frase",)
+    """Those of them that a request may lack."""
+    extension: Extension = ".wav"
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    """Requests that a bridge answers at once."""
+    deadline: Seconds = 600
+    """Seconds within which a request is answered or given up."""
+    attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    """How often a model is asked that fails."""
+    max_message: PositiveSize = 1024**2
+    max_recording: PositiveSize = 32 * 1024**2
+    keep_results: Seconds = 86_400
+    """Seconds for which the broker keeps what was answered, where it has JetStream."""
+
+    @model_validator(mode="after")
+    def _optional_recordings_are_recordings(self) -> Self:
+        """Refuse a name that is in the second list alone: nobody would ever fetch it."""
+        if not set(self.optional_recordings) <= set(self.recordings):
+            raise wrong("optional_recordings: should be some of nats.recordings")
+        return self
+
+
 class ReconcileSettings(_Section, frozen=True):
     """The rhythm of the reconciler."""
 
@@ -223,6 +276,8 @@ class PolicySettings(_Section, frozen=True):
     """Networks that a tag may open to a model."""
     devices: tuple[Device, ...] = ()
     """Devices that a tag may open to a model."""
+    brokers: tuple[Broker, ...] = ()
+    """NATS servers that a tag may name."""
     max_memory: NotNegativeSize = 16 * 1024**3
     """Bytes of one server; 0 is no maximum."""
     max_cpu: CpuQuota = 800
@@ -256,6 +311,7 @@ class Settings(BaseSettings):
     deploy: DeploySettings = DeploySettings()
     fetch: FetchSettings = FetchSettings()
     build: BuildSettings = BuildSettings()
+    nats: NatsSettings = NatsSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     policy: PolicySettings = PolicySettings()
 

@@ -139,6 +139,19 @@ OptionalServer = Annotated[str, AfterValidator(_optional_server)]
 Region = Annotated[
     str, _matching(r"([a-z0-9][a-z0-9-]{0,62})?", 'should be the name of a region such as "eu-central-1", or ""')
 ]
+Bucket = Annotated[str, _matching(r"[a-z0-9][a-z0-9.-]{1,62}", 'should be the name of a bucket such as "audio-files"')]
+Subject = Annotated[
+    str,
+    # No wildcard: results go to one place.
+    _matching(
+        r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", 'should be a subject of NATS without wildcards, such as "result_updates"'
+    ),
+    Field(max_length=128),
+]
+RecordingKind = Annotated[
+    str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", 'should be a list of kinds of recordings such as "aceite"')
+]
+Extension = Annotated[str, _matching(r"(\.[A-Za-z0-9]{1,16})?", 'should be an extension such as ".wav", or ""')]
 Host = Annotated[
     str,
     _matching(

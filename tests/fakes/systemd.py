@@ -168,6 +168,10 @@ class FakeSystemd:
         words = state.status_text.partition(";")[0] or f"answering as {unit}"
         self._units[unit] = replace(state, status_text=f"{words}; requests={requests} errors={errors}")
 
+    def says(self, unit: str, line: str) -> None:
+        """Have a unit say another line."""
+        self._units[unit] = replace(self._units[unit], status_text=line)
+
     def flood(self, unit: str) -> None:
         """Have a server change more often than anybody listens to."""
         self._units[unit] = replace(self._units[unit], floods=True)

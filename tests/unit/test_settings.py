@@ -174,7 +174,10 @@ def test_a_wrong_value_is_refused_with_file_key_and_what_would_be_right(
         ("[registy]\nuri = 'http://h'\n", "registy: no such key; did you mean registry?"),
         ("poll_interval = 5\n", "poll_interval: no such key; did you mean registry.poll_interval?"),
         ("[deploy]\npoll_interval = 5\n", "deploy.poll_interval: no such key; did you mean registry.poll_interval?"),
-        ("[zzz]\nqqq = 5\n", "zzz: no such key; the sections are registry, deploy, fetch, build, reconcile, policy"),
+        (
+            "[zzz]\nqqq = 5\n",
+            "zzz: no such key; the sections are registry, deploy, fetch, build, nats, reconcile, policy",
+        ),
         ("[registry]\npassword = 'hunter2'\n", "registry.password: no such key: credentials are not settings"),
     ],
 )

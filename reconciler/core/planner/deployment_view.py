@@ -40,6 +40,11 @@ class DeploymentView:
         return names.socket_unit(self.name)
 
     @property
+    def bridge(self) -> str:
+        """Return the name of the unit that answers requests over NATS, whether or not there is one."""
+        return names.bridge_unit(self.name)
+
+    @property
     def record(self) -> Record:
         """Return what the ledger remembers of the deployment.
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.core.planner import unit_values
+from reconciler.core.planner.bridge_values import BridgeSettings
 from reconciler.core.state.ledger import Ledger, Rules
 from reconciler.core.state.release import Rollout
 from reconciler.core.state.snapshot import Source
@@ -31,6 +32,7 @@ class PlannerInputs:
     steps: unit_values.StepSettings
     port_range: tuple[int, int]
     listening: addresses.Listening = field(default_factory=addresses.Listening)
+    bridge: BridgeSettings = field(default_factory=BridgeSettings)
     rules: Rules = field(default_factory=Rules)
     """What may be removed without a person's yes."""
     rollout: Rollout = field(default_factory=Rollout)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from reconciler.core.planner import actions as act
 from reconciler.core.planner import reused_version, step_limit
 from reconciler.core.planner.actions import Action
+from reconciler.core.planner.bridge import tell_of_bridge
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.environments import unused_environments
 from reconciler.core.planner.flooding import kills
@@ -114,6 +115,7 @@ def _collect(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) ->
         # A copy: what this deployment plans counts for the next ones only if it is kept.
         deployment = DeploymentPlan(name, seen, inputs, dict(collected.shared))
         outlook = plan_deployment(deployment, desired.get(name), waits.get(name))
+        outlook = tell_of_bridge(deployment, outlook)
         collected.add(deployment, outlook, is_paused=name in inputs.paused)
     return collected
 

@@ -1,6 +1,7 @@
 """The plan for one deployment, as far as no operator and no budget says that the deployment is to be left alone."""
 
 from reconciler.core.planner import actions as act
+from reconciler.core.planner.bridge import plan_bridge
 from reconciler.core.planner.decide import decide
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.guard import Wait
@@ -23,6 +24,8 @@ def plan_deployment(deployment: DeploymentPlan, desired: Release | Refused | Non
     """
     version = desired.version if desired is not None else None
     outlook = decide(deployment, desired, wait)
+    if isinstance(desired, Release) and wait is None:
+        plan_bridge(deployment, desired)
     end_what_is_overdue(deployment)
     why = _why_left_alone(deployment)
     # An operator's word comes first: a suspended deployment is not called stalled.

@@ -55,6 +55,10 @@ def _take_out_of_service(deployment: DeploymentPlan) -> bool:
     files = deployment.files()
     _restore_enabled_units(deployment)
     deployment.disable(files)
+    # The bridge comes first: it may have requests that the servers are to answer.
+    bridge_is_down = _stop_all(deployment, filter(names.parse_bridge, files))
+    if not bridge_is_down:
+        return False
     servers_down = _stop_all(deployment, _socket_and_servers(deployment))
     watches_down = _stop_watches(deployment)
     if not (servers_down and watches_down):

@@ -53,9 +53,10 @@ class StepSettings:
     python_list: str
 
 
-def _render(
+def render(
     deployment: str, unit: str, template: str, values: Mapping[str, Value], facts: UnitFacts = NO_FACTS
 ) -> Render:
+    """Make the action that renders a unit, with the facts that all units have."""
     values = {"unit": unit, **values}
     # The unit of a step is written again when this digest is another than that in its file. That of a server is not: it
     # stays as it was rolled out (docs/adr/0004).
@@ -142,7 +143,7 @@ def fetch(release: Release, settings: StepSettings) -> Render:
     # all its models again.
     done_for = _digest(release.source, release.parameters.environment, *again, *hashes, *ignoring)
     facts = UnitFacts(done_for=done_for, source=source_of(release))
-    return _render(release.name, unit, "release/fetch.service.j2", values, facts)
+    return render(release.name, unit, "release/fetch.service.j2", values, facts)
 
 
 def build(release: Release, environment: str, settings: StepSettings) -> Render:
@@ -171,7 +172,7 @@ def build(release: Release, environment: str, settings: StepSettings) -> Render:
         places += [settings.pythons, settings.python_mirror, settings.python_list]
     done_for = _digest(*places)
     facts = UnitFacts(environment=environment, done_for=done_for)
-    return _render(release.name, names.build_unit(environment), "release/build.service.j2", values, facts)
+    return render(release.name, names.build_unit(environment), "release/build.service.j2", values, facts)
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def verify(files: Files, settings: StepSettings) -> Render:
         check=_digest(HANDED_OVER, *settings.verify_command),
         done_for=_digest(files.source, files.environment, HANDED_OVER, *settings.verify_command),
     )
-    return _render(files.name, unit, "release/verify.service.j2", values, facts)
+    return render(files.name, unit, "release/verify.service.j2", values, facts)
 
 
 def watch(name: str, version: int, environment: str) -> Render:
@@ -217,7 +218,7 @@ def watch(name: str, version: int, environment: str) -> Render:
         "environment_dir": _environment_dir(environment),
         "changed": names.changed_unit(name, version),
     }
-    return _render(name, names.watch_unit(name, version), "release/watch.path.j2", values)
+    return render(name, names.watch_unit(name, version), "release/watch.path.j2", values)
 
 
 def server(
@@ -271,7 +272,7 @@ def server(
         recreate=release.rollout.strategy == "recreate",
         example=example,
     )
-    return _render(release.name, unit, f"{parameters.runtime}/model.service.j2", values, facts)
+    return render(release.name, unit, f"{parameters.runtime}/model.service.j2", values, facts)
 
 
 def socket(name: str, release: ReleaseId, runtime: str, port: int, listening: Listening) -> Render:
@@ -291,12 +292,12 @@ def socket(name: str, release: ReleaseId, runtime: str, port: int, listening: Li
         "mode": listening.socket_mode,
     }
     facts = UnitFacts(release=release, port=port, address=listening.address)
-    return _render(name, names.socket_unit(name), f"{runtime}/model.socket.j2", values, facts)
+    return render(name, names.socket_unit(name), f"{runtime}/model.socket.j2", values, facts)
 
 
 def slice_(name: str, runtime: str) -> Render:
     """The deployment's slice, under which ops find its socket and its servers."""
-    return _render(name, names.slice_unit(name), f"{runtime}/model.slice.j2", {"name": name})
+    return render(name, names.slice_unit(name), f"{runtime}/model.slice.j2", {"name": name})
 
 
 # A model that runs in the product's own environment needs no build, and has no directory of its own.

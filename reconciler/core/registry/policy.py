@@ -32,6 +32,8 @@ class Policy:
     """Networks (CIDR) that a tag may open."""
     devices: tuple[str, ...] = ()
     """Devices that a tag may open."""
+    brokers: tuple[str, ...] = ()
+    """NATS servers that a tag may name."""
     max_memory: int = 0
     """Bytes of one server; 0 is no maximum."""
     max_cpu: int = 0
@@ -127,8 +129,8 @@ def _check(release: Release, by_tag: frozenset[str], policy: Policy) -> None:
 def _excesses(release: Release, by_tag: frozenset[str], policy: Policy) -> Iterator[_Excess]:
     """Yield where a release goes beyond the policy. The status tells the first.
 
-    The maxima hold for what the host's own settings say, too. The networks and devices of the settings need not be in
-    the policy: root has opened them in config.toml already.
+    The maxima hold for what the host's own settings say, too. The networks, devices and brokers of the settings need
+    not be in the policy: root has opened them in config.toml already.
     """
     parameters = release.parameters
     # The runtime is a folder of templates, and decides what a unit does at all.
@@ -149,6 +151,10 @@ def _excesses(release: Release, by_tag: frozenset[str], policy: Policy) -> Itera
     if "devices" in by_tag:
         for device in sorted({*parameters.devices} - {*policy.devices}):
             yield _Excess(f"the device {device}", _only(policy.devices), "devices")
+    # The host's login goes there, so a tag must not lead it elsewhere.
+    if "brokers" in by_tag:
+        for broker in sorted({*release.rollout.brokers} - {*policy.brokers}):
+            yield _Excess(f"the broker {broker}", _only(policy.brokers), "brokers")
 
 
 def _is_more(asked: int, most: int) -> bool:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.setting_kinds import (
+    BROKERS,
     DEVICES,
     FLAG,
     NETWORKS,
@@ -116,6 +117,8 @@ class Rollout:
     """Seconds under traffic during which the release before it is kept ready; 0 is none."""
     max_error_rate: int = declare(whole_number(0, 100, "of percent"), 10)
     """Percent of its answers in the soak that may be errors of its own."""
+    brokers: tuple[str, ...] = declare(BROKERS, ())
+    """Servers of the NATS broker whose requests are answered, too; none by default."""
 
 
 @dataclass(frozen=True)

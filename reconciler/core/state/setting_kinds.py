@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, TypeGuard, TypeVar, cast, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from reconciler.core.text.brokers import Broker
 from reconciler.core.text.sizes import CpuQuota, Size
 from reconciler.core.units.sandbox_openings import Device, Network
 
@@ -106,6 +107,8 @@ Seconds = Annotated[int, BeforeValidator(_seconds)]
 SecondsOrNone = Annotated[int, BeforeValidator(_seconds_or_none)]
 NotNegativeSize = Annotated[Size, Field(ge=0)]
 """Bytes."""
+PositiveSize = Annotated[Size, Field(ge=1)]
+"""Bytes, where none would be no limit that anybody means."""
 RuntimeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """The name of a folder of templates: it becomes a part of a path."""
 
@@ -171,3 +174,4 @@ def _list(item: object, wanted: str) -> Kind[tuple[str, ...]]:
 NETWORKS = _list(Network, "networks such as 10.1.2.0/24")
 # A tag replaces the list of the settings. So a tag can close what config.toml has opened for all models, too.
 DEVICES = _list(Device, "devices such as /dev/nvidia0")
+BROKERS = _list(Broker, "addresses such as nats://broker.example.org:4222")

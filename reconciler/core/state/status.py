@@ -50,6 +50,8 @@ class Outlook(BaseModel):
     """One sentence for people."""
     url: Text | None = None
     socket: Text | None = None
+    nats: Text = ""
+    """What its bridge to NATS says of itself; empty where it has none."""
     example: Text = ""
     """Whether the active version has an example that it was tried with, as a word of `LoggedExample`; empty where
     nobody knows."""

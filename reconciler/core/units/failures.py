@@ -171,6 +171,9 @@ def _subject(unit: Unit) -> str:
     if server is not None:
         verb = "keep" if unit.ever_active else "start"
         return f"{verb} version {server.release.version} of {server.name}"
+    bridge_of = names.parse_bridge(unit.name)
+    if bridge_of is not None:
+        return f"answer {bridge_of} over NATS"
     if names.parse_build(unit.name) is not None:
         # Several versions of several models may share an environment.
         return "build the environment"

@@ -101,6 +101,7 @@ _COMPILED = "mlflow-compiled@"
 _CHANGED = re.compile(rf"mlflow-changed@({NAME_PATTERN})\.[1-9][0-9]{{0,9}}\.service")
 _SLICE = re.compile(r"model-((?:[a-zA-Z0-9_]|\\x2d)+)\.slice")
 _BUILD = re.compile(rf"mlflow-build@({ENVIRONMENT_PATTERN})\.service")
+_BRIDGE = re.compile(rf"nats-bridge@({NAME_PATTERN})\.service")
 
 # What systemd is asked for: all units that `is_ours` may be true of, and few others.
 UNIT_GLOBS = (
@@ -111,6 +112,7 @@ UNIT_GLOBS = (
     "mlflow-build@*",
     "mlflow-verify@*",
     "mlflow-changed@*",
+    "nats-bridge@*",
 )
 
 
@@ -196,6 +198,14 @@ def build_unit(environment: str) -> str:
     return f"mlflow-build@{environment}.service"
 
 
+def bridge_unit(name: str) -> str:
+    """Name the service that answers a deployment's requests over NATS, such as `nats-bridge@demo.service`.
+
+    It asks whichever release serves, so it is named after the deployment alone.
+    """
+    return f"nats-bridge@{name}.service"
+
+
 def temp_instance(server: str, size: int) -> str:
     """Name a server's temporary files, of at most so many bytes: `1073741824.model-demo@3.1a2b3c4d`.
 
@@ -263,6 +273,12 @@ def parse_watch(unit: str) -> WatchUnit | None:
     return WatchUnit(name, int(version))
 
 
+def parse_bridge(unit: str) -> str | None:
+    """Read the deployment's name from the name of its bridge to NATS; None for other units."""
+    match = _BRIDGE.fullmatch(unit)
+    return match[1] if match else None
+
+
 def parse_slice(unit: str) -> str | None:
     """Read the deployment's name from the name of its slice; None for other units."""
     match = _SLICE.fullmatch(unit)
@@ -286,7 +302,7 @@ def deployment_of(unit: str) -> str | None:
     itself, so that it is known of units whose files are gone, too.
     """
     # No two of the patterns take the same name.
-    for pattern in (_SERVER, _SOCKET, _WATCH, _CHANGED):
+    for pattern in (_SERVER, _SOCKET, _WATCH, _CHANGED, _BRIDGE):
         match = pattern.fullmatch(unit)
         if match is not None:
             return match[1]

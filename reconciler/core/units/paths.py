@@ -3,6 +3,7 @@
 PRODUCT = "/opt/mlflow-reconciler"
 SERVER_LAUNCHER = f"{PRODUCT}/bin/modelserver"
 STEP_LAUNCHER = f"{PRODUCT}/bin/release-step"
+BRIDGE_LAUNCHER = f"{PRODUCT}/bin/nats-bridge"
 CHECKER = f"{PRODUCT}/bin/check-files"
 TEMP_LAUNCHER = f"{PRODUCT}/bin/server-temp"
 PRODUCT_VENV = f"{PRODUCT}/venv"

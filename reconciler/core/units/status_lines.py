@@ -22,6 +22,11 @@ CANNOT_SERVE_FILES = "cannot serve these files: "
 _CANNOT = "cannot "
 _CANNOT_READ_REGISTRY = "cannot read the registry"
 
+BRIDGE_STARTS = "starting"
+"""Stands in for the line of a bridge to NATS that has not said anything yet."""
+_BRIDGE_ANSWERS = ("connected", "beside")
+"""How a bridge begins its line that has its broker and its bucket; reconciler/bridge/ writes it."""
+
 # Each pattern is bound to the end of the line and takes no more than it needs: before it there may be words of others.
 _COUNTERS = re.compile(r"; requests=([0-9]{1,15}) errors=([0-9]{1,15})\Z")
 _ENVIRONMENT = re.compile(rf"; environment=({ENVIRONMENT_PATTERN}|{HOST_ENVIRONMENT})\Z")
@@ -98,6 +103,13 @@ def read_counters(line: str) -> Counters:
         return Counters()
     requests, errors = match.groups()
     return Counters(int(requests), int(errors))
+
+
+def bridge_trouble(line: str) -> str:
+    """Say what keeps a bridge from answering, of its line; "" when nothing does."""
+    state, _, _counters = line.partition("; answered=")
+    answers = state.startswith(_BRIDGE_ANSWERS)
+    return "" if answers else state
 
 
 def stands_by(line: str) -> bool:
