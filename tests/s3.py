@@ -60,26 +60,35 @@ class Buckets:
 
 
 @contextmanager
-def buckets(directory: Path, authority: Authority | None = None, keys: tuple[str, str] = KEYS) -> Iterator[Buckets]:
-    """Serve the buckets in `directory`/buckets at a port of this machine; over TLS with an authority."""
+def buckets(
+    directory: Path,
+    authority: Authority | None = None,
+    keys: tuple[str, str] = KEYS,
+    address: str = "127.0.0.1:0",
+) -> Iterator[Buckets]:
+    """Serve the buckets in `directory`/buckets at a port of this machine; over TLS with an authority.
+
+    `address`: that of a server which ended, to be there again.
+    """
     home = directory / "buckets"
     home.mkdir(parents=True, exist_ok=True)
     pair = str(authority.issue("s3")) if authority else ""
     tls = ("--cert", pair, "--key", pair) if pair else ()
-    command = [str(RCLONE), "serve", "s3", "--auth-key", ",".join(keys), "--addr", "127.0.0.1:0", *tls, str(home)]
+    command = [str(RCLONE), "serve", "s3", "--auth-key", ",".join(keys), "--addr", address, *tls, str(home)]
     command += ["--config", os.devnull]
     log = directory / "s3.log"
 
-    def address() -> str | None:
+    def listening_at() -> str | None:
         if server.poll() is not None:
             raise AssertionError(f"the S3 server ended: {log.read_text()[-2000:]}")
-        found = re.search(r"Starting s3 server on \[(https?://[^/\]]+)", log.read_text())
-        return found[1] if found else None
+        found = re.findall(r"Starting s3 server on \[(https?://[^/\]]+)", log.read_text()[before:])
+        return found[0] if found else None
 
+    before = len(log.read_text()) if log.exists() else 0
     with log.open("ab") as output:
         server = subprocess.Popen(command, stdout=output, stderr=output, env={"PATH": "/usr/bin:/bin"})
     try:
-        url = wait_until(address, "the S3 server listens") or ""
+        url = wait_until(listening_at, "the S3 server listens") or ""
         yield Buckets(url, home, *keys, authority.pem if authority else None)
     finally:
         server.send_signal(signal.SIGTERM)

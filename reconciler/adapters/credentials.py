@@ -38,19 +38,19 @@ class BucketKeys:
 
 def registry_login() -> Login:
     """Read `registry.*`; raises CredentialError."""
-    pair, token = user_and_password("registry"), _read_line("registry.token")
+    pair, token = user_and_password("registry"), read_line("registry.token")
     # Which of two the registry should see is not guessed.
     if pair and token:
         raise CredentialError("both 'registry.token' and 'registry.password' are given; remove one of the two")
     authorization = f"Bearer {token}" if token else ""
     if pair:
         authorization = f"Basic {base64.b64encode(':'.join(pair).encode()).decode()}"
-    return Login(authorization, authorities("registry.ca"), _certificate("registry.client-certificate"))
+    return Login(authorization, authorities("registry.ca"), certificate("registry.client-certificate"))
 
 
 def user_and_password(whose: str) -> tuple[str, str] | None:
     """Read `<whose>.username` and `<whose>.password`, of which there is neither or both; raises CredentialError."""
-    user, password = _read_line(f"{whose}.username"), _read_line(f"{whose}.password")
+    user, password = read_line(f"{whose}.username"), read_line(f"{whose}.password")
     if user is None and password is None:
         return None
     if user is None or password is None:
@@ -63,13 +63,13 @@ def user_and_password(whose: str) -> tuple[str, str] | None:
     return user, password
 
 
-def bucket_keys() -> BucketKeys:
-    """Read the section `default` of `artifacts.aws`, a credentials file as Amazon's tools have it.
+def bucket_keys(whose: str = "artifacts") -> BucketKeys:
+    """Read the section `default` of `<whose>.aws`, a credentials file as Amazon's tools have it.
 
     Of such a file only keys count: programs and addresses in it would be taken for this host's own settings. Raises
     CredentialError, also when there is no such credential.
     """
-    name = "artifacts.aws"
+    name = f"{whose}.aws"
     path = file_of(name)
     if path is None:
         raise CredentialError(f"the credential '{name}' is missing")
@@ -117,7 +117,7 @@ def _read(path: Path, name: str) -> str:
     return text
 
 
-def _read_line(name: str) -> str | None:
+def read_line(name: str) -> str | None:
     """Read a name or a secret: one line of printable characters."""
     path = file_of(name)
     if path is None:
@@ -149,7 +149,7 @@ def authorities(name: str) -> Path | None:
     return path
 
 
-def _certificate(name: str) -> Path | None:
+def certificate(name: str) -> Path | None:
     """Find a file with a key and its certificate, and check that they belong together."""
     path = file_of(name)
     if path is not None:

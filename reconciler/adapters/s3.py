@@ -93,7 +93,7 @@ class S3Artifacts:
                 f"{self._place}: keys and files would cross the network in plain text; "
                 "use https, or set fetch.s3_plain_http on the host"
             )
-        self._client = _client(server, bucket_keys(), _Wire(authorities("artifacts.ca"), timeout), retries)
+        self._client = make_client(server, bucket_keys(), Wire(authorities("artifacts.ca"), timeout), retries)
 
     def entries(self, below: str | None = None) -> Iterator[Entry]:
         """List one directory, the top one by default."""
@@ -135,10 +135,10 @@ class S3Artifacts:
         except StoreError:
             raise
         except Exception as error:
-            raise StoreError(f"{self._place}: {_why(error)}") from error
+            raise StoreError(f"{self._place}: {why(error)}") from error
 
 
-class _Wire:
+class Wire:
     """Sends boto3's requests: no proxy, no redirect, and of an answer only what may be wanted of it."""
 
     def __init__(self, trusted: Path | None, timeout: int) -> None:
@@ -184,7 +184,7 @@ class _TooMuchError(Exception):
     """An answer is longer than any of its kind."""
 
 
-def _client(server: BucketServer, keys: BucketKeys, wire: _Wire, retries: int) -> Any:
+def make_client(server: BucketServer, keys: BucketKeys, wire: Wire, retries: int) -> Any:
     """Make boto3's client, which takes nothing from environment, home or metadata service."""
     import boto3
     import botocore.loaders
@@ -218,7 +218,7 @@ def _client(server: BucketServer, keys: BucketKeys, wire: _Wire, retries: int) -
     return client
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
     """Describe a failure of boto3: why, and what to do. Nothing of an answer is repeated but codes."""
     from botocore.exceptions import ClientError, FlexibleChecksumError, HTTPClientError, PaginationError, SSLError
     from botocore.parsers import ResponseParserError

@@ -121,7 +121,7 @@ class Signals:
         elif self._in_all > TOO_MANY_IN_ALL:
             self._be_silent()
         self._stirred.set()
-        if unit.startswith(("model_2d", "mlflow_2d", "nats_2dbridge_40")):
+        if unit.startswith(("model_2d", "mlflow_2d", "nats_2dbridge_40", "docker_2dcompose_2dmodel_40")):
             self.wake()
 
     def _begin_to_count(self) -> None:

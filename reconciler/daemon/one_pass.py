@@ -14,6 +14,7 @@ from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.state.status import Outlook, State
+from reconciler.core.units import names
 from reconciler.core.units.observed import Observed
 from reconciler.daemon.action_runner import ActionRunner
 from reconciler.daemon.desired import (
@@ -80,7 +81,10 @@ class Reconciler:
     def observe(self) -> Observed:
         """Look at the unit files, at systemd, and at the recorded digests that units are shown."""
         files, foreign = self.files.observe()
-        seen = Observed(self.systemd.units(), files, self.files.enabled(), foreign, self.ledger.lost_pins())
+        units = self.systemd.units()
+        # Made from a template of somebody's own, such a unit has no file of its name.
+        foreign |= {unit for unit in units if names.parse_compose(unit) and unit not in files}
+        seen = Observed(units, files, self.files.enabled(), foreign, self.ledger.lost_pins())
         return heard(seen, self.ledger.ledger)
 
     def decide(self, reading: SnapshotReading, seen: Observed) -> Plan:

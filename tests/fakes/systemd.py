@@ -132,11 +132,11 @@ class FakeSystemd:
 
     def stand_by(self, unit: str, patience: float) -> None:  # noqa: ARG002 - whether it obeys is known at once
         """Close a server's listeners."""
-        self._say(unit, "standing by")
+        self._say(unit, "beside the older server" if names.parse_bridge(unit) else "standing by")
 
     def resume(self, unit: str, patience: float) -> None:  # noqa: ARG002 - the same
         """Have a server accept again."""
-        self._say(unit, "answering")
+        self._say(unit, "connected" if names.parse_bridge(unit) else "answering")
 
     def _say(self, unit: str, word: str) -> None:
         state = self._units.get(unit, Unit(unit))

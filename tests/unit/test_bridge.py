@@ -223,3 +223,108 @@ def test_what_is_no_address_of_a_broker_is_refused(address: str) -> None:
 def test_an_address_is_written_in_one_way() -> None:
     """Or the policy would have to list all of them."""
     assert deploy(brokers=("nats://Broker.example.org",)).deploy.brokers == (BROKER,)
+
+
+OLDER = names.compose_unit("demo")
+BESIDE = "beside docker-compose-model@demo.service; answered=0 failed=0 waiting=3"
+
+
+@pytest.fixture
+def by_hand(world: World) -> World:
+    """A host on which a unit made by hand answers over NATS while version 1 of demo serves over HTTP."""
+    (world.etc / OLDER).write_text("[Service]\nExecStart=/home/ada/model_deploys/demo/build-server.sh\n")
+    world.systemd.reload()
+    world.systemd.start(OLDER)
+    world.systemd.settle()
+    use(world, with_broker())
+    world.failures[BRIDGE] = Behaviour(status_text=CONNECTED)
+    world.select(demo=1)
+    world.converge()
+    return world
+
+
+def line(world: World) -> str:
+    """What the bridge says."""
+    return world.systemd.units()[BRIDGE].status_text
+
+
+def starts_beside(world: World) -> bool:
+    """Whether the next start of the bridge would be beside the older unit."""
+    return " --beside" in (world.etc / BRIDGE).read_text()
+
+
+def test_what_a_unit_made_by_hand_answers_is_left_to_it(by_hand: World) -> None:
+    """Two that answer the same request are worse than one; and nobody said that it should end."""
+    assert not (by_hand.etc / BRIDGE).exists()
+    told = by_hand.status()["demo"]
+    assert (told.state, told.nats) == (State.SERVING, "")
+    assert told.message.endswith(
+        f"NATS: {OLDER}, made by hand, answers; reconciler adopt demo has this deployment answer"
+    )
+    assert by_hand.systemd.units()[OLDER].active == "active"
+
+
+def test_adopted_it_answers_beside_the_older_unit_until_that_one_is_down(by_hand: World) -> None:
+    """The mode is changed by a signal: the process that holds requests stays the same one."""
+    by_hand.failures[BRIDGE] = Behaviour(status_text=BESIDE)
+    ask(by_hand, Verb.ADOPT)
+    by_hand.converge()
+    assert (state(by_hand), starts_beside(by_hand)) == ("active", True)
+    invocation = by_hand.systemd.units()[BRIDGE].invocation
+    by_hand.systemd.stop(OLDER)
+    by_hand.converge()
+    assert line(by_hand).startswith("connected")
+    assert (by_hand.systemd.units()[BRIDGE].invocation, starts_beside(by_hand)) == (invocation, False)
+
+
+def test_a_boot_that_starts_both_has_it_beside_again(by_hand: World) -> None:
+    """Somebody enabled the older unit once more: no request is answered twice."""
+    ask(by_hand, Verb.ADOPT)
+    by_hand.systemd.stop(OLDER)
+    by_hand.systemd.settle()
+    by_hand.converge()
+    assert not starts_beside(by_hand)
+    by_hand.systemd.start(OLDER)
+    by_hand.converge()
+    assert line(by_hand).startswith("beside")
+    assert starts_beside(by_hand)
+
+
+def test_given_back_it_stands_beside_first_and_goes_when_the_older_unit_has_it_again(by_hand: World) -> None:
+    """Until that one answers, nothing is left unanswered."""
+    ask(by_hand, Verb.ADOPT)
+    by_hand.systemd.stop(OLDER)
+    by_hand.systemd.settle()
+    by_hand.converge()
+    ask(by_hand, Verb.GIVE_BACK)
+    by_hand.converge()
+    assert starts_beside(by_hand)
+    assert line(by_hand).startswith("beside")
+    by_hand.systemd.start(OLDER)
+    by_hand.converge()
+    assert state(by_hand) == "active"
+    ask(by_hand, Verb.GIVEN_BACK)
+    by_hand.converge()
+    assert not (by_hand.etc / BRIDGE).exists()
+    assert by_hand.systemd.units()[OLDER].active == "active"
+
+
+def test_nothing_can_be_given_back_that_was_not_adopted(by_hand: World) -> None:
+    """It says what to do instead."""
+    ask(by_hand, Verb.GIVE_BACK)
+    by_hand.converge()
+    answer = json.loads((by_hand.state / "requests" / "1.answer").read_text())
+    assert (answer["ok"], answer["message"]) == (
+        False,
+        "cannot give back demo: it was not adopted; reconciler adopt demo shows what is",
+    )
+
+
+def test_a_unit_of_somebody_with_the_name_of_a_bridge_is_left_alone(world: World) -> None:
+    """And it is said that it is in the way."""
+    (world.etc / BRIDGE).write_text("[Service]\nExecStart=/bin/true\n")
+    use(world, with_broker())
+    world.select(demo=1)
+    world.converge()
+    assert (world.etc / BRIDGE).read_text() == "[Service]\nExecStart=/bin/true\n"
+    assert "somebody else's unit has it; move that unit away" in world.status()["demo"].message

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Sequence
 from datetime import datetime
 
+from reconciler.core.operators.adoption import adopt, give_back, given_back
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
 from reconciler.core.operators.requests import MAX_WHO, RefusedRequestError, Request, Verb
 from reconciler.core.operators.rollback import roll_back
@@ -52,6 +53,12 @@ def _carry_out_for_one(
             return _roll_out(record, request, summary)
         case Verb.REPLACE:
             return _replace_files(record, request, summary)
+        case Verb.ADOPT:
+            return adopt(record, request)
+        case Verb.GIVE_BACK:
+            return give_back(record, request)
+        case Verb.GIVEN_BACK:
+            return given_back(record, request)
         case _:
             return roll_back(record, request, summary)
 

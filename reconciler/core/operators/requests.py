@@ -22,6 +22,9 @@ class Verb(StrEnum):
     ROLLBACK = "rollback"
     ROLLOUT = "rollout"
     REPLACE = "replace-files"
+    ADOPT = "adopt"
+    GIVE_BACK = "give-back"
+    GIVEN_BACK = "given-back"
 
     # Of the whole host.
     CONFIRM_PRUNE = "confirm-prune"
@@ -37,7 +40,13 @@ class Verb(StrEnum):
 
 
 # Those that read otherwise than the command calls them.
-_WORDS = {Verb.ROLLBACK: "roll back", Verb.ROLLOUT: "roll out", Verb.REPLACE: "replace the files of"}
+_WORDS = {
+    Verb.ROLLBACK: "roll back",
+    Verb.ROLLOUT: "roll out",
+    Verb.REPLACE: "replace the files of",
+    Verb.GIVE_BACK: "give back",
+    Verb.GIVEN_BACK: "give back",
+}
 _CANNOT = {
     Verb.CONFIRM_PRUNE: "cannot confirm a removal",
     Verb.CONFIRM_REGISTRY: "cannot agree to another source",

@@ -2,6 +2,9 @@
 
 The bridge asks the deployment's address like any other client. So it goes on through every hand-over, and a rollout
 need not know of it.
+
+Before there was this product, a unit that people made by hand may have answered the same requests. It is left alone,
+and no bridge begins, until a person says that the deployment takes its place (docs/adr/0033).
 """
 
 from reconciler.core.planner import actions as act
@@ -12,7 +15,7 @@ from reconciler.core.planner.deployment_view import MAX_MESSAGE, DeploymentView
 from reconciler.core.state.release import Release
 from reconciler.core.state.status import Outlook
 from reconciler.core.text.quote import one_line
-from reconciler.core.units import status_lines
+from reconciler.core.units import names, status_lines
 from reconciler.core.units.failures import why_failed
 
 
@@ -22,8 +25,10 @@ def plan_bridge(deployment: DeploymentPlan, release: Release) -> None:
     It begins when something serves for the first time, because what it takes from the broker is its to answer. From
     then on it runs, also while no server does: requests wait with the broker or in the bridge.
     """
+    if deployment.bridge in deployment.seen.foreign:
+        return
     is_here = deployment.bridge in deployment.seen.files
-    if not release.rollout.brokers:
+    if not release.rollout.brokers or _is_anothers(deployment):
         remove_bridge(deployment)
     elif is_here or deployment.serving_release is not None:
         _keep_running(deployment, release)
@@ -45,14 +50,37 @@ def remove_bridge(deployment: DeploymentPlan) -> bool:
     return is_down
 
 
-def tell_of_bridge(view: DeploymentView, outlook: Outlook) -> Outlook:
-    """Add to a deployment's status what its bridge says, and to the message why it does not answer, if so."""
+def tell_of_bridge(view: DeploymentView, release: Release | None, outlook: Outlook) -> Outlook:
+    """Add to a deployment's status what its bridge says, and to the message why it does not answer, if so.
+
+    `release` is what the registry selects, None where that is nothing that this host accepts.
+    """
     words = _words(view)
-    if not words:
-        return outlook
     trouble = status_lines.bridge_trouble(words)
+    if release is not None and release.rollout.brokers:
+        trouble = _why_none(view) or trouble
     message = "; ".join(filter(None, (outlook.message, f"NATS: {trouble}" if trouble else "")))
     return outlook.model_copy(update={"nats": words, "message": message})
+
+
+def _is_anothers(view: DeploymentView) -> bool:
+    """Whether a unit that somebody made by hand answers over NATS, and nobody said that this deployment should."""
+    return view.record.adopted is None and _older_is_up(view)
+
+
+def _older_is_up(view: DeploymentView) -> bool:
+    older = names.compose_unit(view.name)
+    return older in view.seen.foreign and not view.seen.unit(older).is_down
+
+
+def _why_none(view: DeploymentView) -> str:
+    """Say why there may be no bridge; "" when there may be one."""
+    if view.bridge in view.seen.foreign:
+        return f"cannot use the unit name {view.bridge}: somebody else's unit has it; move that unit away"
+    if _is_anothers(view):
+        older = names.compose_unit(view.name)
+        return f"{older}, made by hand, answers; reconciler adopt {view.name} has this deployment answer"
+    return ""
 
 
 def _words(view: DeploymentView) -> str:
@@ -60,7 +88,7 @@ def _words(view: DeploymentView) -> str:
     if view.bridge not in view.seen.files:
         return ""
     seen = view.seen.unit(view.bridge)
-    if seen.is_up:
+    if seen.active == "active":
         return one_line(seen.words, MAX_MESSAGE) or status_lines.BRIDGE_STARTS
     has_ended = seen.active == "failed" or seen.ends > 0
     return one_line(why_failed(seen), MAX_MESSAGE) if has_ended else status_lines.BRIDGE_STARTS
@@ -68,19 +96,44 @@ def _words(view: DeploymentView) -> str:
 
 def _keep_running(deployment: DeploymentPlan, release: Release) -> None:
     """Plan that the bridge runs as the settings say."""
-    inputs = deployment.inputs
-    render = bridge(deployment.name, release.rollout.brokers, inputs.bridge, inputs.listening.socket_group)
+    beside = _belongs_beside(deployment)
+    wanted, other = (_render(deployment, release, beside=mode) for mode in (beside, not beside))
     file = deployment.seen.files.get(deployment.bridge)
-    has_these_settings = file is not None and file.facts.digest == render.facts.digest
-    if not has_these_settings:
-        _renew(deployment, render)
+    digest = file.facts.digest if file is not None else None
+    if digest == wanted.facts.digest:
+        deployment.restore_files([deployment.bridge])
+    elif digest == other.facts.digest:
+        # For its next start. One that runs is told by a signal: between an end and a start, requests would be lost.
+        deployment.write(wanted)
+    else:
+        _renew(deployment, wanted)
         return
-    deployment.restore_files([deployment.bridge])
+    if beside:
+        deployment.stand_by([deployment.bridge])
+    else:
+        deployment.resume([deployment.bridge])
+    _keep_up(deployment)
+
+
+def _belongs_beside(view: DeploymentView) -> bool:
+    """Whether the bridge leaves requests to a unit made by hand as long as that one answers them."""
+    adopted = view.record.adopted
+    return adopted is not None and (adopted.giving_back or _older_is_up(view))
+
+
+def _render(deployment: DeploymentPlan, release: Release, *, beside: bool) -> Render:
+    inputs = deployment.inputs
+    group = inputs.listening.socket_group
+    return bridge(deployment.name, release.rollout.brokers, inputs.bridge, group, beside=beside)
+
+
+def _keep_up(deployment: DeploymentPlan) -> None:
+    """Plan that the bridge is enabled and runs."""
     is_enabled = deployment.bridge in deployment.seen.enabled
     if not is_enabled:
         deployment.after.append(act.Enable(deployment.name, deployment.bridge))
     seen = deployment.seen.unit(deployment.bridge)
-    may_start = deployment.bridge not in inputs.retry_later
+    may_start = deployment.bridge not in deployment.inputs.retry_later
     if seen.is_down and may_start:
         deployment.start(deployment.bridge)
         # One that is not enabled was never started.

@@ -57,10 +57,13 @@ class BridgeSettings:
         return _IDLE_MEMORY + self.concurrency * of_request * _COPIES
 
 
-def bridge(name: str, brokers: tuple[str, ...], settings: BridgeSettings, socket_group: str) -> Render:
+def bridge(
+    name: str, brokers: tuple[str, ...], settings: BridgeSettings, socket_group: str, *, beside: bool = False
+) -> Render:
     """The service that takes a deployment's requests from NATS, asks its server, and publishes the results.
 
-    `socket_group`: the group of the unix sockets, which the bridge needs to ask.
+    `socket_group`: the group of the unix sockets, which the bridge needs to ask. `beside`: whether it starts by leaving
+    the requests to an older server that answers them.
     """
     values: dict[str, Value] = {
         key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()
@@ -72,6 +75,7 @@ def bridge(name: str, brokers: tuple[str, ...], settings: BridgeSettings, socket
         "socket": names.socket_unit(name),
         "socket_path": addresses.socket_path(name),
         "socket_group": socket_group,
+        "beside": beside,
         "launcher": paths.BRIDGE_LAUNCHER,
         "drain_limit": min(settings.deadline, _LONGEST_DRAIN),
         "credentials": list(CREDENTIALS),

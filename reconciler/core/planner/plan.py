@@ -18,6 +18,7 @@ from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.planner.pins import lost, pins
 from reconciler.core.planner.plan_deployment import plan_deployment
 from reconciler.core.state.reason import Reason
+from reconciler.core.state.release import Release
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.observed import Observed
 
@@ -114,8 +115,9 @@ def _collect(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) ->
     for name in sorted({*seen.by_deployment, *desired}):
         # A copy: what this deployment plans counts for the next ones only if it is kept.
         deployment = DeploymentPlan(name, seen, inputs, dict(collected.shared))
-        outlook = plan_deployment(deployment, desired.get(name), waits.get(name))
-        outlook = tell_of_bridge(deployment, outlook)
+        wanted = desired.get(name)
+        outlook = plan_deployment(deployment, wanted, waits.get(name))
+        outlook = tell_of_bridge(deployment, wanted if isinstance(wanted, Release) else None, outlook)
         collected.add(deployment, outlook, is_paused=name in inputs.paused)
     return collected
 

@@ -64,6 +64,14 @@ class Stall(ClosedModel):
     message: Words
 
 
+class Adoption(ClosedModel):
+    """A person said: answer over NATS what a unit answers that somebody made by hand."""
+
+    by: Words
+    giving_back: bool = False
+    """Whether that unit is to answer again."""
+
+
 class Replacement(ClosedModel):
     """A person said: what the registry has under this number by now takes the place of what has it here."""
 
@@ -90,6 +98,7 @@ class Record(ClosedModel):
     """How often a person asked for a rollout of what runs already; a part of the release's digest."""
 
     replacing: Replacement | None = None
+    adopted: Adoption | None = None
 
     files: Annotated[dict[Pinned, Sha256], Field(max_length=MAX_PINS)] = Field(default_factory=dict)
     """One digest over all files of each version, of the first time that it was fetched; nothing changes it."""

@@ -61,11 +61,11 @@ def is_readable_on_the_way(address: str) -> bool:
     """
     parts = urlsplit(address)
     is_encrypted = parts.scheme == "https"
-    stays_here = _is_loopback(parts.hostname or "")
+    stays_here = is_loopback(parts.hostname or "")
     return not is_encrypted and not stays_here
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Tell whether a host, as an address names it, is this one.
 
     All of 127.0.0.0/8 is, and ::1.

@@ -101,6 +101,7 @@ _COMPILED = "mlflow-compiled@"
 _CHANGED = re.compile(rf"mlflow-changed@({NAME_PATTERN})\.[1-9][0-9]{{0,9}}\.service")
 _SLICE = re.compile(r"model-((?:[a-zA-Z0-9_]|\\x2d)+)\.slice")
 _BUILD = re.compile(rf"mlflow-build@({ENVIRONMENT_PATTERN})\.service")
+_COMPOSE = re.compile(rf"docker-compose-model@({NAME_PATTERN})\.service")
 _BRIDGE = re.compile(rf"nats-bridge@({NAME_PATTERN})\.service")
 
 # What systemd is asked for: all units that `is_ours` may be true of, and few others.
@@ -113,6 +114,7 @@ UNIT_GLOBS = (
     "mlflow-verify@*",
     "mlflow-changed@*",
     "nats-bridge@*",
+    "docker-compose-model@*",
 )
 
 
@@ -206,6 +208,14 @@ def bridge_unit(name: str) -> str:
     return f"nats-bridge@{name}.service"
 
 
+def compose_unit(name: str) -> str:
+    """Name the service that ran a model under docker compose before there was this product.
+
+    Such as `docker-compose-model@demo.service`; people made it by hand.
+    """
+    return f"docker-compose-model@{name}.service"
+
+
 def temp_instance(server: str, size: int) -> str:
     """Name a server's temporary files, of at most so many bytes: `1073741824.model-demo@3.1a2b3c4d`.
 
@@ -279,6 +289,12 @@ def parse_bridge(unit: str) -> str | None:
     return match[1] if match else None
 
 
+def parse_compose(unit: str) -> str | None:
+    """Read the deployment's name from the name of its unit for docker compose; None for other units."""
+    match = _COMPOSE.fullmatch(unit)
+    return match[1] if match else None
+
+
 def parse_slice(unit: str) -> str | None:
     """Read the deployment's name from the name of its slice; None for other units."""
     match = _SLICE.fullmatch(unit)
@@ -302,7 +318,7 @@ def deployment_of(unit: str) -> str | None:
     itself, so that it is known of units whose files are gone, too.
     """
     # No two of the patterns take the same name.
-    for pattern in (_SERVER, _SOCKET, _WATCH, _CHANGED, _BRIDGE):
+    for pattern in (_SERVER, _SOCKET, _WATCH, _CHANGED, _BRIDGE, _COMPOSE):
         match = pattern.fullmatch(unit)
         if match is not None:
             return match[1]

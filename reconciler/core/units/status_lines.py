@@ -24,7 +24,9 @@ _CANNOT_READ_REGISTRY = "cannot read the registry"
 
 BRIDGE_STARTS = "starting"
 """Stands in for the line of a bridge to NATS that has not said anything yet."""
-_BRIDGE_ANSWERS = ("connected", "beside")
+BESIDE = "beside"
+"""How a bridge begins its line that leaves requests to an older server as long as that one answers them."""
+_BRIDGE_ANSWERS = ("connected", BESIDE)
 """How a bridge begins its line that has its broker and its bucket; reconciler/bridge/ writes it."""
 
 # Each pattern is bound to the end of the line and takes no more than it needs: before it there may be words of others.
@@ -113,9 +115,9 @@ def bridge_trouble(line: str) -> str:
 
 
 def stands_by(line: str) -> bool:
-    """Whether a server says that it is loaded and accepts no requests."""
+    """Whether a server says that it is loaded and accepts no requests, or a bridge that it leaves them to another."""
     # The counters follow, as in any line of a server.
-    return line.startswith(STANDING_BY)
+    return line.startswith((STANDING_BY, BESIDE))
 
 
 def says_why_it_failed(line: str) -> bool:

@@ -1,0 +1,70 @@
+"""How the bridge shows a NATS broker who it is: the credentials `nats.*`, as options of nats-py."""
+
+import re
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from reconciler.adapters.credentials import CredentialError, authorities, certificate, file_of, read_line
+from reconciler.core.text.urls import is_loopback
+
+_LOGINS = ("nats.password", "nats.token", "nats.nkey", "nats.creds")
+_SEED = re.compile(r"S[A-Z2-7]{50,100}")
+
+
+def login(servers: tuple[str, ...], *, plain_text: bool) -> dict[str, Any]:
+    """Return the options that nats-py is given beside the addresses of the servers.
+
+    `plain_text`: whether a login may be sent to another host without TLS. Raises CredentialError, also where it would
+    be sent so and may not be.
+    """
+    given = [name for name in _LOGINS if file_of(name) is not None]
+    if len(given) > 1:
+        raise CredentialError(f"more than one login is given: {', '.join(map(repr, given))}; keep one of them")
+    tls = _tls()
+    is_encrypted = all(urlsplit(server).scheme == "tls" for server in servers) or tls is not None
+    elsewhere = [server for server in servers if not is_loopback(urlsplit(server).hostname or "")]
+    # The seed of an nkey, and that in a file of credentials, never leave this host: they sign what the broker says.
+    is_secret_on_the_way = given and given[0] in ("nats.password", "nats.token")
+    if is_secret_on_the_way and elsewhere and not is_encrypted and not plain_text:
+        raise CredentialError(
+            f"the credential {given[0]!r} would cross the network in plain text to {elsewhere[0]}; "
+            "use tls:// or set nats.plain_text on the host"
+        )
+    options: dict[str, Any] = {"tls": tls} if tls else {}
+    return options | (_of_kind(given[0]) if given else {})
+
+
+def _of_kind(name: str) -> dict[str, Any]:
+    if name == "nats.password":
+        user = read_line("nats.username")
+        if user is None:
+            raise CredentialError("the credential 'nats.username' is missing, though 'nats.password' is given")
+        return {"user": user, "password": read_line(name)}
+    if name == "nats.token":
+        return {"token": read_line(name)}
+    if name == "nats.nkey":
+        seed = read_line(name) or ""
+        if _SEED.fullmatch(seed) is None:
+            raise CredentialError("the credential 'nats.nkey' is not the seed of an nkey, which begins with S")
+        return {"nkeys_seed_str": seed}
+    return {"user_credentials": _creds(file_of(name))}
+
+
+def _creds(path: Path | None) -> str:
+    text = path.read_text(errors="replace") if path else ""
+    if "BEGIN NATS USER JWT" not in text or "BEGIN USER NKEY SEED" not in text:
+        raise CredentialError("the credential 'nats.creds' is not a file of credentials as `nsc` writes it")
+    return str(path)
+
+
+def _tls() -> ssl.SSLContext | None:
+    """Return what TLS is spoken with; None where no credential says anything of it."""
+    trusted, own = authorities("nats.ca"), certificate("nats.client-certificate")
+    if trusted is None and own is None:
+        return None
+    context = ssl.create_default_context(cafile=str(trusted) if trusted else None)
+    if own is not None:
+        context.load_cert_chain(own)
+    return context

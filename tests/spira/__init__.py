@@ -1,0 +1,1 @@
+"""The hospital system SPIRA as it was and is: a client of its API, and its original server."""
