@@ -9,7 +9,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from reconciler.adapters.nats_link import CALL_TIMEOUT, FAILURES, Link, Session
+from reconciler.adapters.nats_link import CALL_TIMEOUT, FAILURES, Link, Session, flush
 from reconciler.adapters.nats_streams import Streams, Subjects, make_streams, store_result, was_answered
 from reconciler.ports.broker import Delivery, NobodyListensError
 
@@ -105,7 +105,7 @@ class NatsBroker:
             await watched.unsubscribe()
         if self._watches:
             self._watched[session] = await session.client.subscribe(self._subjects.results, cb=self._on_result)
-        await session.client.flush(CALL_TIMEOUT)
+        await flush(session.client)
 
     async def _on_result(self, message: Msg) -> None:
         self._desk.saw_result(message.data)
@@ -151,7 +151,8 @@ class NatsBroker:
         if session.jetstream is None or self._streams is None:
             raise ValueError("no stream was made")
         consumer = await session.jetstream.pull_subscribe_bind(self._subjects.name, self._streams.requests)
-        while True:
+        # Not only until it is cancelled: a wait that ends in the same moment swallows that.
+        while not (self._is_closed_to_requests or session.ended.is_set()):
             room = await self._desk.room()
             try:
                 messages = await consumer.fetch(room, timeout=_FETCH_PATIENCE)
@@ -199,7 +200,7 @@ class NatsBroker:
         try:
             await client.publish(self._subjects.results, payload, reply=inbox)
             # The broker's word that nobody is there comes before its answer to this.
-            await client.flush(CALL_TIMEOUT)
+            await flush(client)
             if replies.pending_msgs == 0:
                 return
             answer = await replies.next_msg(CALL_TIMEOUT)
@@ -215,7 +216,7 @@ class NatsBroker:
         async def publish(session: Session) -> None:
             if session.jetstream is None:
                 await session.client.publish(self._subjects.failed, payload)
-                await session.client.flush(CALL_TIMEOUT)
+                await flush(session.client)
             else:
                 headers = {"Nats-Msg-Id": delivery.identity}
                 await session.jetstream.publish(self._subjects.failed, payload, timeout=CALL_TIMEOUT, headers=headers)

@@ -211,6 +211,16 @@ class Link:
         return f"{words}; it is tried again"
 
 
+async def flush(client: Client) -> None:
+    """Wait until the broker has everything that was published before. Raises one of FAILURES."""
+    # The first may be on its way before what was published, the second is not.
+    await client.flush(CALL_TIMEOUT)
+    await client.flush(CALL_TIMEOUT)
+    # While a connection ends, nats-py's own flush returns without a word of the broker.
+    if not client.is_connected:
+        raise nats.errors.ConnectionClosedError
+
+
 async def _close(client: Client) -> None:
     """End a client, whatever state it is in."""
     # What fails here is gone already, and nothing is left to be sent.

@@ -1,4 +1,4 @@
-"""A client that speaks only the protocol of the SPIRA API: recordings in the bucket, requests and results over core NATS.
+"""A client that speaks only the protocol of the SPIRA API: recordings in a bucket, requests and results over core NATS.
 
 It knows nothing of streams, bridges or hosts. It publishes at a rate, and judges whether there was exactly one right
 result for each request.
@@ -103,6 +103,8 @@ class SpiraClient:
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     unconfirmed: dict[str, bytes] = field(default_factory=dict)
     """What the broker has not said it has."""
+    _payloads: dict[str, bytes] = field(default_factory=dict)
+    _reconnects: int = 0
     _listening: Subscription | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -139,11 +141,19 @@ class SpiraClient:
         """Publish the request of an inference whose recordings are stored."""
         asked = metadata(inference, age)
         self.asked[inference] = self.expected(asked, recordings)
-        self.unconfirmed[inference] = json.dumps(asked).encode()
+        self._payloads[inference] = self.unconfirmed[inference] = json.dumps(asked).encode()
         await self.publish_unconfirmed()
 
     async def publish_unconfirmed(self) -> None:
-        """Publish what the broker may not have; what it does not confirm now stays to be published again."""
+        """Publish what the broker may not have; what it does not confirm now stays to be published again.
+
+        After a lost connection that is everything without a result: nats-py writes what it is given into a connection
+        that ends, and its flush may return without a word of the broker then.
+        """
+        reconnects = self.client.stats["reconnects"]
+        if reconnects != self._reconnects:
+            self._reconnects = reconnects
+            self.unconfirmed |= {one: self._payloads[one] for one in self.asked.keys() - self.results.keys()}
         batch = dict(self.unconfirmed)
         try:
             for payload in batch.values():
@@ -158,8 +168,7 @@ class SpiraClient:
         """Wait until each request has a result, at most `seconds`, and judge."""
         ends = time.monotonic() + seconds
         while time.monotonic() < ends and (self.unconfirmed or self.asked.keys() - self.results.keys()):
-            if self.unconfirmed:
-                await self.publish_unconfirmed()
+            await self.publish_unconfirmed()
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), 0.5)
