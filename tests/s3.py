@@ -5,10 +5,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.mlflow_server import PATIENCE, wait_until
 from tests.tls import Authority
@@ -27,6 +28,8 @@ class Buckets:
     secret_key: str
     authority: Path | None = None
     """The certificate of the authority behind its own, if it speaks TLS."""
+    restart: Callable[[], None] = lambda: None
+    """End the server and start it again at the same port."""
 
     @property
     def credential(self) -> str:
@@ -74,22 +77,38 @@ def buckets(
     home.mkdir(parents=True, exist_ok=True)
     pair = str(authority.issue("s3")) if authority else ""
     tls = ("--cert", pair, "--key", pair) if pair else ()
-    command = [str(RCLONE), "serve", "s3", "--auth-key", ",".join(keys), "--addr", address, *tls, str(home)]
-    command += ["--config", os.devnull]
     log = directory / "s3.log"
+    servers: list[subprocess.Popen[bytes]] = []
 
-    def listening_at() -> str | None:
-        if server.poll() is not None:
-            raise AssertionError(f"the S3 server ended: {log.read_text()[-2000:]}")
-        found = re.findall(r"Starting s3 server on \[(https?://[^/\]]+)", log.read_text()[before:])
-        return found[0] if found else None
+    def start(address: str) -> str:
+        """Start a server at an address, whose port may be 0; gives the address that it listens at."""
+        command = [str(RCLONE), "serve", "s3", "--auth-key", ",".join(keys), "--addr", address, *tls, str(home)]
+        before = len(log.read_text()) if log.exists() else 0
+        with log.open("ab") as output:
+            command += ["--config", os.devnull]
+            server = subprocess.Popen(command, stdout=output, stderr=output, env={"PATH": "/usr/bin:/bin"})
+        servers.append(server)
 
-    before = len(log.read_text()) if log.exists() else 0
-    with log.open("ab") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output, env={"PATH": "/usr/bin:/bin"})
-    try:
-        url = wait_until(listening_at, "the S3 server listens") or ""
-        yield Buckets(url, home, *keys, authority.pem if authority else None)
-    finally:
+        def listening_at() -> str | None:
+            if server.poll() is not None:
+                raise AssertionError(f"the S3 server ended: {log.read_text()[-2000:]}")
+            found = re.findall(r"Starting s3 server on \[(https?://[^/\]]+)", log.read_text()[before:])
+            return found[0] if found else None
+
+        return wait_until(listening_at, "the S3 server listens") or ""
+
+    def end() -> None:
+        server = servers.pop()
         server.send_signal(signal.SIGTERM)
         server.wait(PATIENCE)
+
+    def restart() -> None:
+        end()
+        start(urlsplit(url).netloc)
+
+    url = ""
+    try:
+        url = start(address)
+        yield Buckets(url, home, *keys, authority.pem if authority else None, restart)
+    finally:
+        end()

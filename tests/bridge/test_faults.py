@@ -14,7 +14,7 @@ import pytest
 from tests.bridge.conftest import Start
 from tests.bridge.process import NAME
 from tests.bridge.test_answers import PATIENCE, RECORDINGS, Failures, api, ids, run
-from tests.modelserver.process import ROOT, listen
+from tests.modelserver.process import ROOT
 from tests.nats_server import Nats, nats_server
 from tests.s3 import Buckets, buckets
 from tests.spira.client import load, store_all
@@ -95,7 +95,7 @@ def test_while_the_server_is_away_requests_wait(
     run(test)
 
 
-def test_it_starts_without_a_broker_and_finds_it_later(bridge: Start, store: Buckets, tmp_path: Path) -> None:
+def test_it_starts_without_a_broker_and_finds_it_later(bridge: Start, tmp_path: Path) -> None:
     """It is ready for systemd at once, and says what it waits for."""
     waiting = Nats(tmp_path, jetstream=True)
     running = bridge(waiting)
@@ -174,7 +174,7 @@ def test_core_nats_keeps_a_result_until_somebody_listens(core: Nats, bridge: Sta
 
 
 @pytest.mark.parametrize("login", ["password", "token", "nkey", "TLS"])
-def test_it_logs_in_with_what_the_credentials_say(bridge: Start, store: Buckets, tmp_path: Path, login: str) -> None:
+def test_it_logs_in_with_what_the_credentials_say(bridge: Start, tmp_path: Path, login: str) -> None:
     """And says what to mend where they are wrong."""
     authority = Authority(tmp_path / "authority")
     pair = authority.issue("broker")

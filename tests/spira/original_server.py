@@ -16,6 +16,8 @@ from typing import Any
 
 import nats
 
+SETTINGS = dict(os.environ)
+"""In lower case, as it was."""
 KINDS = ("aceite", "sustentada", "parlenda", "frase")
 
 
@@ -33,10 +35,10 @@ def _store() -> Any:
 
     return boto3.client(
         "s3",
-        endpoint_url=f"http://{os.environ['minio_conn_url']}",
+        endpoint_url=f"http://{SETTINGS['minio_conn_url']}",
         region_name="us-east-1",
-        aws_access_key_id=os.environ["minio_access_key"],
-        aws_secret_access_key=os.environ["minio_secret_key"],
+        aws_access_key_id=SETTINGS["minio_access_key"],
+        aws_secret_access_key=SETTINGS["minio_secret_key"],
     )
 
 
@@ -44,8 +46,8 @@ def _answer(model: Any, store: Any, payload: bytes) -> bytes:
     metadata = json.loads(payload)
     files = {}
     for kind in KINDS:
-        key = f"{metadata['id']}/{kind}{os.environ['default_extension']}"
-        content = store.get_object(Bucket=os.environ["bucket_name"], Key=key)["Body"].read()
+        key = f"{metadata['id']}/{kind}{SETTINGS['default_extension']}"
+        content = store.get_object(Bucket=SETTINGS["bucket_name"], Key=key)["Body"].read()
         files[kind] = {"content": content, "filename": f"{kind}.wav"}
     output, diagnosis = model.predict([metadata, files])
     return json.dumps({"inference_id": metadata["id"], "output": output, "diagnosis": diagnosis}).encode()
@@ -54,16 +56,16 @@ def _answer(model: Any, store: Any, payload: bytes) -> bytes:
 async def serve(model: Any) -> None:
     """Answer until killed."""
     store = _store()
-    connection = await nats.connect(os.environ["nats_conn_url"], max_reconnect_attempts=-1)
-    requests = await connection.subscribe(os.environ["receiving_channel"])
+    connection = await nats.connect(SETTINGS["nats_conn_url"], max_reconnect_attempts=-1)
+    requests = await connection.subscribe(SETTINGS["receiving_channel"])
     await connection.flush()
     print("listening", flush=True)  # noqa: T201 - whoever started it waits for it
     while True:
         try:
             message = await requests.next_msg(timeout=1)
             result = await asyncio.to_thread(_answer, model, store, message.data)
-            await connection.publish(os.environ["central_channel"], result)
-        except Exception as error:  # as the original does: whatever fails is dropped
+            await connection.publish(SETTINGS["central_channel"], result)
+        except Exception as error:  # noqa: BLE001 - as the original does: whatever fails is dropped
             if not isinstance(error, nats.errors.TimeoutError):
                 print(f"dropped: {type(error).__name__}", flush=True)  # noqa: T201 - its only log
 
