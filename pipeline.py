@@ -3,10 +3,11 @@
 
     python3 pipeline.py                                      asks for the name, takes ModelTemplate
     python3 pipeline.py --name cough --model cough.py:Cough  takes a class of another file
+    python3 pipeline.py --announce-only --name cough         tells the SPIRA API of it once more
 
 It needs an ordinary account and `pip install mlflow`, nothing else. It never touches the host that
 serves the model. Exit codes: 0 registered (or checked, with --dry-run), 1 refused or failed, 2 used
-wrongly, 130 interrupted.
+wrongly, 3 registered but not announced, 130 interrupted.
 
 The file reads from top to bottom in the order of its steps:
 
@@ -17,6 +18,7 @@ The file reads from top to bottom in the order of its steps:
     try         saves a copy of the model, loads it back and asks it, as the host does
     log         sends the model to MLflow
     register    makes a version of it and waits until MLflow says READY
+    announce    tells the SPIRA API of the model, where the settings name that API
     words       what is printed, without passwords and control characters
 """
 
@@ -181,7 +183,7 @@ def usual_suffix(filename: str) -> str:
 # ------------------------------------------------------------------------------------------ the run
 
 
-REGISTERED, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+REGISTERED, FAILED, WRONG_USAGE, NOT_ANNOUNCED, INTERRUPTED = 0, 1, 2, 3, 130
 NAME = re.compile(r"[a-zA-Z0-9_-]+")
 NAME_MAX = 64
 DEFAULT_REGISTRY = "http://127.0.0.1:5000"
@@ -207,6 +209,12 @@ class WrongUsageError(PipelineError):
     """The command line is wrong, or a setting or file that it names: the exit code is 2."""
 
     exit_code = WRONG_USAGE
+
+
+class NotAnnouncedError(PipelineError):
+    """The version is registered, and the SPIRA API does not know of the model."""
+
+    exit_code = NOT_ANNOUNCED
 
 
 @dataclass
@@ -297,7 +305,8 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         epilog="The script takes each setting from a flag, else from the environment, else from a file"
         " .env in the current directory or beside the script: MLFLOW_TRACKING_URI (or MLFLOW_CONN_URL),"
         " MLFLOW_WORKSPACE, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN,"
-        " MLFLOW_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …",
+        " MLFLOW_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …; for the SPIRA API AUTH_ENDPOINT,"
+        " MODEL_CREATION_ENDPOINT, ACCESS_USER, ACCESS_KEY.",
     )
     add = parser.add_argument
     allowed = f"letters a-z A-Z, digits, - and _, at most {NAME_MAX} characters"
@@ -344,6 +353,11 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--env-file", type=Path, metavar="FILE", help="read settings from this file, not from .env")
     add("--dry-run", action="store_true", help="check everything, write nothing to the server")
+    add(
+        "--announce-only",
+        action="store_true",
+        help="only tell the SPIRA API of the model, whatever MLflow has of it",
+    )
     add("--allow-root", action="store_true", help="run as root although nothing here needs it")
     add("--verbose", action="store_true", help="show MLflow's own log messages")
     return parser.parse_args(argv)
@@ -351,9 +365,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def run_pipeline(options: argparse.Namespace, progress: RegistrationProgress) -> None:
     """Do all steps in order; raise PipelineError when one fails. `progress` says how far it got."""
+    if options.announce_only:
+        announce_only(options)
+        return
     inputs = check_inputs(options)
     env_file = read_env_file(options.env_file)
     address = apply_settings(options.tracking_uri, env_file, options.workspace)
+    api = spira_api()
     name = ask_name() if options.name is None else options.name
     progress.name, progress.page = name, page_of(address, name)
 
@@ -377,7 +395,12 @@ def run_pipeline(options: argparse.Namespace, progress: RegistrationProgress) ->
         logged = log_model(experiment, address, saving, progress)
         register_version(client, logged, is_new_name, address, progress)
     print_line(f"[5/5] registered {name} version {progress.version}")
-    print_line(next_steps(name, progress.version, page_of(address, name, progress.version)))
+    try:
+        if api is not None:
+            announce(api, name)
+    finally:
+        # What is registered can be promoted, whatever the API said.
+        print_line(next_steps(name, progress.version, page_of(address, name, progress.version)))
 
 
 def describe_upload(saved: Path) -> str:
@@ -1805,6 +1828,154 @@ What to do next:
      or why it does nothing, and when that was last true. The host renews it every hour: an older tag
      is of a host that is off, gone or renamed.{where}
 """
+
+
+# ----------------------------------------------------------------------------------------- announce
+
+
+API_VARIABLES = ("AUTH_ENDPOINT", "MODEL_CREATION_ENDPOINT", "ACCESS_USER", "ACCESS_KEY")
+ANNOUNCE_SECONDS = 10
+"""For the connection to the API, and again for each pause in its answer."""
+ANSWER_MAX = 64 * 1024
+"""Bytes of an answer that are read."""
+
+
+@dataclass(frozen=True)
+class SpiraApi:
+    """Where the SPIRA API takes a login and new models, and who asks."""
+
+    login: str
+    creation: str
+    user: str
+    password: str
+
+
+def announce_only(options: argparse.Namespace) -> None:
+    """Tell the API of a model, and do nothing else. MLflow is not asked."""
+    env_file = read_env_file(options.env_file)
+    for key, value in env_file.items():
+        os.environ.setdefault(key, value)
+    api = spira_api()
+    if api is None:
+        why = f"none of {', '.join(API_VARIABLES)} is set"
+        raise WrongUsageError("announce the model", why, "set them in .env or in the environment")
+    name = ask_name() if options.name is None else options.name
+    check_name(name)
+    announce(api, name)
+
+
+def spira_api() -> SpiraApi | None:
+    """Return the API that the settings name; None where they name none. Half an API is refused."""
+    values = {key: os.environ.get(key, "").strip() for key in API_VARIABLES}
+    if not any(values.values()):
+        return None
+    missing = [key for key, value in values.items() if not value]
+    if missing:
+        why = f"{' and '.join(missing)} is not set, though {next(key for key in values if values[key])} is"
+        raise WrongUsageError("announce the model", why, "set all four in .env, or none")
+    for key in API_VARIABLES[:2]:
+        check_api_address(key, values[key])
+    return SpiraApi(*values.values())
+
+
+def check_api_address(key: str, address: str) -> None:
+    """Refuse what is no address, and one that would send the password over a network in plain text."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+    except ValueError:
+        parts, host = urlsplit(""), ""
+    what = f"use {key}"
+    if parts.scheme not in ("http", "https") or not host:
+        raise WrongUsageError(what, "it is not an http:// or https:// address", "mend it in .env")
+    is_here = host == "localhost" or host.startswith("127.") or host == "::1"
+    is_allowed = os.environ.get("SPIRA_PLAIN_HTTP", "").lower() in ("1", "true", "yes")
+    if parts.scheme == "http" and not is_here and not is_allowed:
+        why = f"the password would cross the network to {printable_line(host, 80)} in plain text"
+        raise WrongUsageError(what, why, "use https://, or set SPIRA_PLAIN_HTTP=true if the network is yours alone")
+
+
+def announce(api: SpiraApi, name: str) -> None:
+    """Have the API know the model and the channel that it is asked at. To do it again does no harm."""
+    channel = f"{name}-topic"
+    form = {"username": api.user, "password": api.password}
+    status, answer = ask_api(api.login, name, data=form)
+    token = answer.get("access_token")
+    if status in (400, 401, 403):
+        raise not_announced(name, f"it refuses the login (HTTP {status})", "check ACCESS_USER and ACCESS_KEY")
+    if status != 200:
+        raise not_announced(name, f"its login answers with HTTP {status}", "check AUTH_ENDPOINT")
+    if not isinstance(token, str) or not token.isprintable() or not token.isascii() or not token:
+        raise not_announced(name, "its login answers without a token", "check AUTH_ENDPOINT")
+    model = {"name": name, "publishing_channel": channel}
+    status, answer = ask_api(api.creation, name, json=model, headers={"Authorization": f"Bearer {token}"})
+    if 200 <= status < 300:
+        print_line(f"announced {name} to the SPIRA API, with the channel {channel}")
+        return
+    words = printable_line(answer.get("detail", answer.get("message", "")), 200)
+    if is_there_already(status, words):
+        print_line(f"the SPIRA API knows {name} already")
+        return
+    said = f": {words}" if words else ""
+    raise not_announced(
+        name, f"it answers with HTTP {status}{said}", "check MODEL_CREATION_ENDPOINT and ask whoever runs the API"
+    )
+
+
+def is_there_already(status: int, words: str) -> bool:
+    """Tell whether the API refuses a model because it has it; it has no status of its own for that."""
+    if status == 409:
+        return True
+    is_refusal = 400 <= status < 500 and status not in (401, 403, 404, 405)
+    return is_refusal and re.search(r"\b(already|exists?|registered|duplicated?)\b", words.lower()) is not None
+
+
+def ask_api(address: str, name: str, **request: Any) -> tuple[int, dict[str, Any]]:
+    """Send one POST to the API; return the status and what its JSON says, {} where it is no object."""
+    import requests
+
+    try:
+        # A redirect would take the password to another server. An `auth` that does nothing keeps requests
+        # from putting a login of ~/.netrc in the place of the token.
+        with requests.post(
+            address, timeout=ANNOUNCE_SECONDS, allow_redirects=False, stream=True, auth=lambda sent: sent, **request
+        ) as answer:
+            status = answer.status_code
+            body = read_bounded(answer)
+    except requests.exceptions.SSLError as error:
+        why = f"its certificate is not trusted ({printable_line(error, 100)})"
+        raise not_announced(name, why, "set REQUESTS_CA_BUNDLE to its authority") from error
+    except requests.exceptions.Timeout as error:
+        why = f"it does not answer within {ANNOUNCE_SECONDS} s"
+        raise not_announced(name, why, "see whether it runs") from error
+    except requests.exceptions.RequestException as error:
+        raise not_announced(name, f"it cannot be reached ({type(error).__name__})", "see whether it runs") from error
+    if 300 <= status < 400:
+        raise not_announced(name, f"it sends on to another address (HTTP {status})", "put that address into .env")
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    return status, document if isinstance(document, dict) else {}
+
+
+def read_bounded(answer: Any) -> bytes:
+    """Return the beginning of an answer, for as long as it comes in time."""
+    ends = time.monotonic() + ANNOUNCE_SECONDS
+    body = b""
+    for piece in answer.iter_content(8192):
+        body += piece
+        if len(body) > ANSWER_MAX or time.monotonic() > ends:
+            break
+    return body[:ANSWER_MAX]
+
+
+def not_announced(name: str, why: str, remedy: str) -> NotAnnouncedError:
+    """Return the sentence for an API that does not take the model."""
+    again = f"then run pipeline.py --announce-only --name {name}; what is registered in MLflow stays as it is"
+    return NotAnnouncedError(f"announce {name} to the SPIRA API", why, f"{remedy}, {again}")
 
 
 # -------------------------------------------------------------------------------------------- words
