@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli import operator_commands
+from reconciler.cli import adopt, operator_commands
 from reconciler.cli.exit import need_root, refuse
 from reconciler.cli.operator_commands import Json
 from reconciler.core.planner.actions import Action
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(operator_commands.app)
+app.add_typer(adopt.app)
 
 Config = Annotated[
     Path | None,

@@ -9,7 +9,7 @@ import pwd
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -18,6 +18,9 @@ from reconciler.cli.times import MomentError, moment_after, parse_moment
 from reconciler.core.operators.requests import MAX_WHO, MAX_WHY, Request, Verb
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import MAX_VERSION, why_not_deployable
+
+if TYPE_CHECKING:  # see above
+    from reconciler.files.request_inbox import RequestAnswer
 
 app = typer.Typer()
 
@@ -35,7 +38,7 @@ def suspend(
     as_json: Json = False,
 ) -> None:
     """Suspend a deployment: the reconciler changes and repairs nothing of it until the suspension ends."""
-    _check_name(Verb.SUSPEND.words, name)
+    check_name(Verb.SUSPEND.words, name)
     if span and until:
         refuse(f"cannot suspend {name}: both --for and --until are given; give one of them", MISUSED)
     try:
@@ -110,7 +113,7 @@ def apply(
         refuse("cannot confirm both at once: confirm the registry first, then list what still waits", MISUSED)
     if confirm_prune or confirm_registry:
         verb = Verb.CONFIRM_PRUNE if confirm_prune else Verb.CONFIRM_REGISTRY
-        _ask(Request(verb=verb, by=_who()), as_json)
+        _ask(Request(verb=verb, by=who()), as_json)
     else:
         _list_held(as_json)
 
@@ -138,7 +141,7 @@ def history(name: Name, as_json: Json = False) -> None:
 
     # Before the name is checked: without root the command never works.
     need_root("show the history")
-    _check_name("show the history of", name)
+    check_name("show the history of", name)
     try:
         runs = read_history().of(name)
     except UnusableHistoryError as error:
@@ -155,7 +158,7 @@ def logs(
     ] = None,
 ) -> None:
     """Show the journal of a deployment: lines of the reconciler, of its release steps and of its servers."""
-    _check_name("show the log of", name)
+    check_name("show the log of", name)
     arguments = ["journalctl", "--no-hostname", f"MODEL={name}"]
     if follow:
         arguments.append("--follow")
@@ -179,12 +182,12 @@ def _ask_about(
     name: str, verb: Verb, as_json: bool, *, why: str = "", version: int | None = None, until: datetime | None = None
 ) -> None:
     """Check the name before the reconciler is asked, then ask it about this deployment."""
-    _check_name(verb.words, name)
-    _ask(Request(verb=verb, name=name, by=_who(), why=one_line(why, MAX_WHY), version=version, until=until), as_json)
+    check_name(verb.words, name)
+    _ask(Request(verb=verb, name=name, by=who(), why=one_line(why, MAX_WHY), version=version, until=until), as_json)
 
 
-def _ask(request: Request, as_json: bool) -> None:
-    """Send a request, print the answer, and end with 0 if the reconciler did it, else 1."""
+def send(request: Request) -> "RequestAnswer":
+    """Send a request, and return the answer; the command ends where others than root run it."""
     from reconciler.files.atomic import in_words
     from reconciler.files.request_client import NoAnswerError, RequestClient
     from reconciler.files.request_inbox import RequestAnswer
@@ -192,13 +195,17 @@ def _ask(request: Request, as_json: bool) -> None:
     need_root(request.cannot.removeprefix("cannot "), "only root may ask that of the reconciler")
     try:
         # Ids are served in their order, so they begin with the time.
-        answer = RequestClient().ask(f"{time.time_ns()}-{os.getpid()}", request)
+        return RequestClient().ask(f"{time.time_ns()}-{os.getpid()}", request)
     except NoAnswerError as error:
         why = f"{request.cannot}: {error}; see systemctl status mlflow-reconciler"
-        answer = RequestAnswer(schema=1, ok=False, message=why)
     except OSError as error:
         why = f"{request.cannot}: {in_words(error)}; see reconciler check"
-        answer = RequestAnswer(schema=1, ok=False, message=why)
+    return RequestAnswer(schema=1, ok=False, message=why)
+
+
+def _ask(request: Request, as_json: bool) -> None:
+    """Send a request, print the answer, and end with 0 if the reconciler did it, else 1."""
+    answer = send(request)
     if as_json:
         sys.stdout.write(json.dumps(answer.model_dump(by_alias=True)) + "\n")
     elif answer.ok:
@@ -208,14 +215,14 @@ def _ask(request: Request, as_json: bool) -> None:
     raise typer.Exit(0 if answer.ok else FAILED)
 
 
-def _check_name(words: str, name: str) -> None:
+def check_name(words: str, name: str) -> None:
     """End the command if no deployment can have this name: it was mistyped. `words` follow "cannot"."""
     why = why_not_deployable(name)
     if why:
         refuse(f"cannot {words} {one_line(name, 80)}: {why}; reconciler status lists the deployments", MISUSED)
 
 
-def _who() -> str:
+def who() -> str:
     """Name the person who asks: the one behind sudo, else the one who logged in, else this process's account."""
     return one_line(os.environ.get("SUDO_USER", "") or _login_name(), MAX_WHO) or "root"
 

@@ -24,9 +24,12 @@ _CANNOT_READ_REGISTRY = "cannot read the registry"
 
 BRIDGE_STARTS = "starting"
 """Stands in for the line of a bridge to NATS that has not said anything yet."""
+CONNECTED = "connected"
+"""How a bridge begins its line that answers whatever comes."""
 BESIDE = "beside"
 """How a bridge begins its line that leaves requests to an older server as long as that one answers them."""
-_BRIDGE_ANSWERS = ("connected", BESIDE)
+_BY_OTHER = re.compile(r"an older server, which answered ([0-9]{1,15}) requests")
+_BRIDGE_ANSWERS = (CONNECTED, BESIDE)
 """How a bridge begins its line that has its broker and its bucket; reconciler/bridge/ writes it."""
 
 # Each pattern is bound to the end of the line and takes no more than it needs: before it there may be words of others.
@@ -112,6 +115,12 @@ def bridge_trouble(line: str) -> str:
     state, _, _counters = line.partition("; answered=")
     answers = state.startswith(_BRIDGE_ANSWERS)
     return "" if answers else state
+
+
+def read_answered_by_other(line: str) -> int:
+    """Read how many requests a bridge left to an older server that answered them; 0 where it says nothing of it."""
+    match = _BY_OTHER.search(line)
+    return int(match[1]) if match else 0
 
 
 def stands_by(line: str) -> bool:
