@@ -11,7 +11,7 @@ from reconciler.core.planner import unit_values
 from reconciler.core.planner.bridge_values import bridge
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.state.status import State
-from reconciler.core.units import paths, status_lines
+from reconciler.core.units import names, paths, status_lines
 from reconciler.daemon.desired import bridge_settings, listening, step_settings
 from reconciler.files.status_file import NoStatusError, read_status
 from reconciler.settings.load import SettingsError, load, settings_files
@@ -102,6 +102,11 @@ def _foreign_units(_settings: Settings) -> Iterator[Finding]:
 
     _, foreign = wiring.unit_files().observe()
     for unit in sorted(foreign):
+        name = names.parse_compose(unit)
+        if name is not None:
+            what = f"{unit} was made by hand; it is left alone, and answers the requests of {name} over NATS"
+            yield Finding(what, f"reconciler adopt {name}, if the deployment {name} is to answer them")
+            continue
         yield Finding(
             f"the unit {unit} has a name of a model's unit but was made by somebody else; it is left alone",
             f"systemctl disable --now {unit}, and move its file away",

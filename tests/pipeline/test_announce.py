@@ -21,7 +21,7 @@ def api() -> Iterator[SpiraApi]:
 
 def announce(scientist: Account, api: SpiraApi, name: str = "cough", **other: str) -> tuple[int, str]:
     """Run the script for the announcement alone; gives its exit code and all that it printed."""
-    done = scientist.run("--announce-only", "--name", name, **api.environment(**other))
+    done = scientist.run("--announce-only", "--name", name, script=None, **api.environment(**other))
     return done.code, done.out + done.err
 
 
@@ -39,7 +39,7 @@ def test_a_registered_model_is_announced_with_its_channel(scientist: Account, ap
 def test_a_failed_announcement_leaves_the_registration(scientist: Account, api: SpiraApi) -> None:
     """It has an exit code of its own, and says how to do it again."""
     api.behave = "broken"
-    done = scientist.run("--name", "unheard", "--model", PAUSES, *LIGHT, **api.environment())
+    done = scientist.run("--name", "unheard", "--model", PAUSES, *LIGHT, script=None, **api.environment())
     assert done.code == 3
     assert "cannot announce unheard to the SPIRA API: its login answers with HTTP 500" in done.err
     assert "run pipeline.py --announce-only --name unheard; what is registered in MLflow stays as it is" in done.err

@@ -3,10 +3,7 @@
 The client's requests go on through hand-overs, while broker, store and bridge end and come back.
 """
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,25 +12,16 @@ import pytest
 from tests.host import Layers, Registry, installed_host
 from tests.nats_server import Nats, nats_server
 from tests.s3 import Buckets, buckets
-from tests.spira.client import KINDS, Judgement, SpiraClient, connect, load, store_all, storing
+from tests.system.api_thread import ECHO, NAME, Api
 from tests.system.conftest import SETTINGS
 from tests.system.site import Site, code
 from tests.system.test_trust import exposure
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
-NAME = "spira"
 BRIDGE = f"nats-bridge@{NAME}.service"
-RECORDINGS = {kind: (kind * 500).encode() for kind in KINDS}
-# What tests/spira/client.py expects of the model that it calls echo.
-ECHO = (
-    "m, f = model_input; crc = __import__('zlib').crc32; "
-    "return [float(m.get('age') or 0), *(number for kind in sorted(f) for number in "
-    "(len(f[kind]['content']), crc(f[kind]['content']), crc(f[kind]['filename'].encode()), 1))], 'negative'"
-)
 EACH = 200
 """Requests of each hand-over, at least."""
-RATE = 50.0
 HAND_OVERS = 5
 
 
@@ -61,49 +49,7 @@ class Hospital:
         return self.site.host.wait_for(said, 120, f"the bridge to say {beginning!r}")
 
 
-class Api(threading.Thread):
-    """The hospital's API in a thread of its own; it publishes until it is told to stop."""
-
-    def __init__(self, hospital: Hospital) -> None:
-        super().__init__(daemon=True)
-        self._hospital = hospital
-        self._loop = asyncio.new_event_loop()
-        self._client: Future[SpiraClient] = Future()
-        self.start()
-        self.client = self._client.result(60)
-
-    def run(self) -> None:
-        """Serve the calls below."""
-        self._loop.create_task(self._begin())
-        self._loop.run_forever()
-
-    async def _begin(self) -> None:
-        store = self._hospital.store
-        put = storing(store.url, store.access_key, store.secret_key)
-        client = SpiraClient(await connect(self._hospital.broker.url), NAME, put)
-        await client.listen()
-        self._client.set_result(client)
-
-    def store(self, inferences: list[str]) -> None:
-        """Store the recordings of many inferences."""
-        asyncio.run_coroutine_threadsafe(store_all(self.client.store, inferences, RECORDINGS), self._loop).result(300)
-
-    def load(self, begin: int, count: int) -> "Future[None]":
-        """Begin to publish so many requests."""
-        return asyncio.run_coroutine_threadsafe(load(self.client, count, RATE, RECORDINGS, begin), self._loop)
-
-    def settle(self, seconds: float = 120) -> Judgement:
-        """Wait for the results, and judge."""
-        return asyncio.run_coroutine_threadsafe(self.client.settle(seconds), self._loop).result(seconds + 60)
-
-    def close(self) -> None:
-        """End."""
-        asyncio.run_coroutine_threadsafe(self.client.client.close(), self._loop).result(60)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self.join(60)
-
-
-@pytest.fixture(scope="module", params=["JetStream", "core NATS"])
+@pytest.fixture(scope="module", params=["JetStream", pytest.param("core NATS", marks=pytest.mark.exhaustive)])
 def hospital(
     image: Layers, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Hospital]:
@@ -136,7 +82,7 @@ def test_each_request_has_one_right_result_through_hand_overs_and_faults(hospita
         faults = {2: hospital.broker.restart, 3: hospital.store.restart, 4: lambda: kill_bridge(hospital)}
     for _ in range(HAND_OVERS):
         site.register({"name": NAME, "code": code(on_predict=ECHO)})
-    api = Api(hospital)
+    api = Api(hospital.broker, hospital.store)
     begin = 0
     for number in range(1, HAND_OVERS + 1):
         version = number + 1
@@ -199,6 +145,9 @@ def test_its_sandbox_is_safe_and_has_no_model(hospital: Hospital) -> None:
 
 def test_a_demoted_model_ends_its_bridge(hospital: Hospital) -> None:
     """Nothing of it is left."""
+    # Every version of it was in Production.
+    for version in range(1, HAND_OVERS + 1):
+        hospital.site.registry.promote(NAME, version, "Archived")
     hospital.site.demote(NAME)
     host = hospital.site.host
     assert host.run(["systemctl", "cat", BRIDGE], check=False).returncode != 0
