@@ -338,7 +338,15 @@ uninstall_product() {
         [[ $unit == *@* ]] || systemctl --quiet stop "$unit" 2>/dev/null || true
         rm -f "$units/$unit"
     done
-    rm -rf "$prefix" "$package_cache" /var/cache/mlflow-deploy /var/lib/mlflow-deploy /var/lib/mlflow-reconciler \
+    # What people made by hand before there was this product is theirs.
+    local adopted=/var/lib/mlflow-reconciler/adopted
+    if [[ -d $adopted ]]; then
+        find /var/lib/mlflow-reconciler -mindepth 1 -maxdepth 1 ! -name adopted -exec rm -rf {} +
+        say "      what was adopted is kept in $adopted"
+    else
+        rm -rf /var/lib/mlflow-reconciler
+    fi
+    rm -rf "$prefix" "$package_cache" /var/cache/mlflow-deploy /var/lib/mlflow-deploy \
         /run/mlflow-reconciler /run/mlflow-registry-agent /run/models /run/mlflow-temp \
         /var/cache/mlflow-models /var/cache/private/mlflow-models \
         /var/cache/mlflow-compiled /var/cache/private/mlflow-compiled
@@ -382,12 +390,17 @@ uninstall_deployments() {
         owned+=("${unit/@./@*.}")
     done
     [[ ${#files[@]} -gt 0 ]] || return 0
-    # Sockets first, or a client's next request starts the service again.
-    local sockets=() others=()
+    # Bridges to NATS first: they answer what they have taken. Then sockets, or a client's next request starts the
+    # service again.
+    local bridges=() sockets=() others=()
     for unit in "${owned[@]}"; do
-        if [[ $unit == *.socket ]]; then sockets+=("$unit"); else others+=("$unit"); fi
+        case $unit in
+        nats-bridge@*) bridges+=("$unit") ;;
+        *.socket) sockets+=("$unit") ;;
+        *) others+=("$unit") ;;
+        esac
     done
-    for unit in "${sockets[@]}" "${others[@]}"; do
+    for unit in "${bridges[@]}" "${sockets[@]}" "${others[@]}"; do
         say "      removes $unit"
         systemctl --quiet stop "$unit" 2>/dev/null || true
         systemctl --quiet reset-failed "$unit" 2>/dev/null || true
@@ -398,7 +411,7 @@ uninstall_deployments() {
         rm -rf "$unit_file" "$unit_file.d" "/run/systemd/units/log-extra-fields:${unit_file##*/}"
     done
     # Links of template instances in *.wants, and directories that held nothing else.
-    find /etc/systemd/system -mindepth 2 -xtype l \( -name 'model-*' -o -name 'mlflow-*' \) -delete
+    find /etc/systemd/system -mindepth 2 -xtype l \( -name 'model-*' -o -name 'mlflow-*' -o -name 'nats-bridge@*' \) -delete
     find /etc/systemd/system -mindepth 1 -maxdepth 1 -type d -name '*.wants' -empty -delete
     systemctl daemon-reload
 }

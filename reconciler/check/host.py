@@ -30,6 +30,8 @@ CREDENTIAL_STORES = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credsto
 CREDENTIALS = (
     *("registry.username", "registry.password", "registry.token", "registry.client-certificate"),
     *("artifacts.aws", "artifacts.gcs", "index.username", "index.password"),
+    *("nats.username", "nats.password", "nats.token", "nats.nkey", "nats.creds", "nats.client-certificate"),
+    "recordings.aws",
 )
 NOBODY = "nobody"
 INSTALL_AGAIN = "run ./dev install again"

@@ -1,7 +1,7 @@
 """`reconciler adopt`: a deployment takes over from a unit made by hand, and gives back.
 
 The old unit is found, kept, stopped and put back here. Who answers meanwhile is the reconciler's business: it has the
-bridge to NATS stand beside the old unit first (docs/adr/0033). Each step can be done again: a command that was
+bridge to NATS stand beside the old unit first (docs/adr/0030). Each step can be done again: a command that was
 interrupted goes on where it was.
 """
 

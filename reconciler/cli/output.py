@@ -73,9 +73,16 @@ def _table_of(deployments: Sequence[DeploymentStatus]) -> Table:
             deployment.active_version or "-",
             _age(deployment.since),
             deployment.url or "-",
-            Text(one_line(deployment.message)),
+            Text(one_line(_message(deployment))),
         )
     return table
+
+
+def _message(deployment: DeploymentStatus) -> str:
+    """Return a deployment's message, with what its bridge to NATS says, if it has one and that is not in it already."""
+    is_told = "NATS: " in deployment.message
+    nats = f"NATS: {deployment.nats}" if deployment.nats and not is_told else ""
+    return "; ".join(filter(None, (deployment.message, nats)))
 
 
 def plan(decided: "Plan", under_way: Sequence[str], as_json: bool) -> None:

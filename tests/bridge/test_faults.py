@@ -23,7 +23,13 @@ from tests.tls import Authority
 COUNT, RATE = 400, 50.0
 
 
-@pytest.mark.parametrize("fault", ["broker restarted", "bridge killed", "both at once"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "both at once",
+        *(pytest.param(one, marks=pytest.mark.exhaustive) for one in ("broker restarted", "bridge killed")),
+    ],
+)
 def test_jetstream_answers_each_request_once_whatever_ends(
     jetstream: Nats, bridge: Start, store: Buckets, fault: str
 ) -> None:

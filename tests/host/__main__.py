@@ -11,6 +11,7 @@ from tests.host.demo import demo
 from tests.host.host import HostError, remove_leftovers
 from tests.host.image import installed_image
 from tests.host.installed import installed_host
+from tests.host.spira_demo import spira_demo
 
 # ruff: noqa: T201 - it talks to people
 
@@ -41,6 +42,7 @@ def main() -> int:
         metavar="WAV",
         help="serve examples/voice, which uses librosa and soundfile, and ask it with this recording (or a made one)",
     )
+    demo_parser.add_argument("--spira", action="store_true", help="two models over NATS, with a broker and a store")
     commands.add_parser("clean", help="remove what killed hosts left (done at every start as well)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was mounted is unmounted
@@ -51,6 +53,9 @@ def main() -> int:
         if arguments.command == "demo" and arguments.audio:
             recording = arguments.audio if isinstance(arguments.audio, Path) else None
             audio_demo(keep=arguments.keep, recording=recording)
+            return 0
+        if arguments.command == "demo" and arguments.spira:
+            spira_demo(keep=arguments.keep)
             return 0
         if arguments.command == "demo":
             demo(keep=arguments.keep)

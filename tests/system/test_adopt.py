@@ -21,6 +21,7 @@ from tests.system.site import Site, code
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.exhaustive,
     pytest.mark.timeout(900),
     pytest.mark.skipif(bool(docker.MISSING), reason=f"needs Debian's docker.io and docker-compose: {docker.MISSING}"),
 ]
@@ -56,7 +57,7 @@ class OldHost:
         return self.site.host.output(["reconciler", "adopt", NAME, *options], timeout=300)
 
 
-@pytest.fixture(scope="module", params=["core NATS", pytest.param("JetStream", marks=pytest.mark.exhaustive)])
+@pytest.fixture(scope="module", params=["core NATS", pytest.param("JetStream", marks=pytest.mark.by_hand)])
 def old_host(
     image: Layers, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OldHost]:

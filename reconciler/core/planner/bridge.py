@@ -4,7 +4,7 @@ The bridge asks the deployment's address like any other client. So it goes on th
 need not know of it.
 
 Before there was this product, a unit that people made by hand may have answered the same requests. It is left alone,
-and no bridge begins, until a person says that the deployment takes its place (docs/adr/0033).
+and no bridge begins, until a person says that the deployment takes its place (docs/adr/0030).
 """
 
 from reconciler.core.planner import actions as act

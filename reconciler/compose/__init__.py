@@ -1,1 +1,0 @@
-"""Runs a release as containers under docker compose: what the units of the runtime `compose` start."""
