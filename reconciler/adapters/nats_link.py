@@ -28,6 +28,10 @@ CALL_TIMEOUT = 5
 _PING_INTERVAL = 5
 _NOT_FOR_ACCOUNT = 10039
 """The broker's own number for an account that has no JetStream."""
+_TRIES_BEFORE_TROUBLE = 2
+"""A broker that starts may fail once."""
+_NOT_PERMITTED = "permissions violation"
+"""How a broker says it, apart from the call that it does not answer then."""
 _LONGEST_PAUSE = 5.0
 """Seconds between two tries to connect."""
 FAILURES = (nats.errors.Error, OSError, asyncio.TimeoutError)
@@ -62,16 +66,19 @@ class Link:
         *,
         prepare: Callable[[Session], Awaitable[None]],
         tell: Callable[[str, str], None],
+        tell_trouble: Callable[[str], None],
     ) -> None:
         """`mode`: auto, require or never, of JetStream. `prepare` is called with each new session before others get it.
 
-        `tell` is called with a sentence about the connection and with why there is none, "" when there is one.
+        `tell` is called with a sentence about the connection and with why there is none, "" when there is one;
+        `tell_trouble` with why the broker does not take what it is sent, "" when it does again.
         """
         self.servers = servers
         self._options = options
         self._mode = mode
         self._prepare = prepare
         self._tell = tell
+        self._tell_trouble = tell_trouble
         self._session: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
         self._last_error: Exception | None = None
 
@@ -121,10 +128,15 @@ class Link:
         while True:
             session = await asyncio.shield(self._session)
             try:
-                return await operation(session)
+                result = await operation(session)
             except FAILURES as error:
-                self._last_error = error
+                failure = error
+            else:
+                self._tell_trouble("")
+                return result
             tries += 1
+            if tries >= _TRIES_BEFORE_TROUBLE and not session.ended.is_set():
+                self._tell_trouble(f"the broker at {self.place} does not do what it is asked: {self._why(failure)}")
             # A broker that starts, or loses its leader, does not answer for a moment though it is connected.
             pause = min(0.05 * 2**tries, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
@@ -198,10 +210,16 @@ class Link:
         """Say why there is no connection, and what to do."""
         if isinstance(error, BrokerError):
             return str(error)
-        # When no server of the list is left, nats-py says only that.
-        cause = self._last_error if isinstance(error, nats.errors.NoServersError) and self._last_error else error
+        # Without a server nats-py says only that none is left, and of what is not permitted that it took too long.
+        told = self._last_error
+        says_more = told is not None and (
+            isinstance(error, nats.errors.NoServersError) or _NOT_PERMITTED in str(told).lower()
+        )
+        cause = told if says_more and told is not None else error
         words = one_line(str(cause).removeprefix("nats: ").strip(" '"), 200) or type(cause).__name__
         lower = words.lower()
+        if _NOT_PERMITTED in lower:
+            return f"{words}; permit it to the login of the host, as docs/nats.md says"
         if "authorization" in lower or "authentication" in lower:
             return f"{words}; put the right login into the credentials 'nats.*' of the host"
         if "certificate" in lower:

@@ -51,7 +51,7 @@ def main() -> None:
 
 
 async def _run(options: Options, credentials: dict[str, object], recordings: Recordings | None) -> None:
-    health = Health(str(options.socket))
+    health = Health()
     server = ServerClient(str(options.socket))
     # Each of the requests at work fetches all of its recordings at once.
     threads = ThreadPoolExecutor(min(options.concurrency * max(1, len(options.kinds.all)), _MOST_THREADS))
@@ -67,6 +67,7 @@ async def _run(options: Options, credentials: dict[str, object], recordings: Rec
             options.jetstream,
             prepare=begin,
             tell=lambda place, why: _tell(health, place, why),
+            tell_trouble=lambda why: health.trouble("broker", why),
         ),
         options.keep_results,
         watch=options.beside,

@@ -89,7 +89,8 @@ class Answering:
         """Answer a request, and return in how many attempts. Raises RequestFailedError when it is given up."""
         ends = delivery.arrived + self._limits.deadline
         payload, attempts = await self._persist(ends, lambda: self._predict(request, ends))
-        await self._persist(ends, lambda: self._publish(broker, request.inference, payload))
+        # What is computed is not thrown away because the broker is away for long.
+        await self._persist(ends, lambda: self._publish(broker, request.inference, payload), may_take_longer=True)
         return attempts
 
     async def _predict(self, request: Request, ends: float) -> bytes:
@@ -136,13 +137,18 @@ class Answering:
                 return None
             raise RequestFailedError(_OUTCOME_OF[error.trouble], str(error)) from error
 
-    async def _persist(self, ends: float, attempt: Callable[[], Awaitable[bytes | None]]) -> tuple[bytes, int]:
-        """Attempt something until it works, it is not worth another try, or the time is over."""
+    async def _persist(
+        self, ends: float, attempt: Callable[[], Awaitable[bytes | None]], *, may_take_longer: bool = False
+    ) -> tuple[bytes, int]:
+        """Attempt something until it works, it is not worth another try, or the time is over.
+
+        `may_take_longer`: whether one attempt may go on when the time is over.
+        """
         attempts = 0
         while True:
             attempts += 1
             try:
-                async with asyncio.timeout(max(0.0, ends - time.monotonic())):
+                async with asyncio.timeout(None if may_take_longer else max(0.0, ends - time.monotonic())):
                     return await attempt() or b"", attempts
             except RequestFailedError as error:
                 failure = error

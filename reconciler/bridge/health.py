@@ -16,9 +16,8 @@ _SHORTEST = 1.0
 class Health:
     """The state of the broker, of the bucket and of the server, and what became of requests."""
 
-    def __init__(self, server: str) -> None:
-        """`server`: the model's server, for people."""
-        self._server = server
+    def __init__(self) -> None:
+        """Begin without anything."""
         self.counts: Counter[Outcome] = Counter()
         self.waiting = 0
         self.beside = False

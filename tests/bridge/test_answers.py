@@ -20,9 +20,11 @@ PATIENCE = 60.0
 
 
 @asynccontextmanager
-async def api(broker: Nats, store: Buckets, *, store_is_there: bool = True) -> AsyncIterator[SpiraClient]:
+async def api(
+    broker: Nats, store: Buckets, *, store_is_there: bool = True, url: str = ""
+) -> AsyncIterator[SpiraClient]:
     """The API of the hospital, connected and listening; it can store nothing where the store is not there."""
-    connection = await connect(broker.url)
+    connection = await connect(url or broker.url)
     put = storing(store.url, store.access_key, store.secret_key) if store_is_there else _store_nothing
     client = SpiraClient(connection, NAME, put)
     await client.listen()

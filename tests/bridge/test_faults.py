@@ -212,6 +212,34 @@ def test_it_logs_in_with_what_the_credentials_say(bridge: Start, tmp_path: Path,
         assert "hush" not in without.printed() + running.printed()
 
 
+@pytest.mark.parametrize(
+    ("denied", "told"),
+    [("$JS.API.STREAM.CREATE.>", "STATUS=connecting: "), ("echo-topic.results", "STATUS=degraded: the broker at ")],
+)
+def test_what_the_broker_does_not_permit_is_told(
+    bridge: Start, store: Buckets, tmp_path: Path, denied: str, told: str
+) -> None:
+    """It answers no such call; the request waits until somebody permits it."""
+    permissions = f'permissions: {{ publish: {{ deny: ["{denied}"] }} }}'
+    configuration = f"authorization {{ users: [ {{ user: ward, password: hush, {permissions} }}, {{ user: api }} ] }}"
+    configuration = configuration.replace("user: api }", "user: api, password: api }")
+    with nats_server(tmp_path / "nats", configuration=configuration) as broker:
+        running = bridge(broker, credentials={"nats.username": "ward", "nats.password": "hush"})
+        if "degraded" in told:
+            running.wait_for("STATUS=connected")
+
+            async def ask() -> None:
+                url = broker.url.replace("nats://", "nats://api:api@")
+                async with api(Nats(tmp_path, jetstream=True, port=broker.port), store, url=url) as client:
+                    await client.ask("forbidden", 1, RECORDINGS)
+                    said = await asyncio.to_thread(running.wait_for, told)
+                    assert "permit it to the login of the host" in said
+
+            run(ask)
+        else:
+            assert "permit it to the login of the host" in running.wait_for(told + "cannot reach the broker")
+
+
 def test_no_login_is_sent_where_tls_was_meant_and_there_is_none(bridge: Start, tmp_path: Path) -> None:
     """Somebody between the two could answer in the broker's place, and leave TLS out."""
     with nats_server(tmp_path / "nats", configuration="authorization { token: hush }\ntrace: true") as broker:
