@@ -116,9 +116,10 @@ class NatsBroker:
         ended = asyncio.ensure_future(session.ended.wait())
         try:
             done, _ = await asyncio.wait({taking, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if taking in done and taking.exception() is not None:
-                # The next session begins anew with whatever was in the way.
-                session.ended.set()
+            failure = taking.exception() if taking in done else None
+            if failure is not None:
+                # Somebody may have removed the consumer: the next session makes it again.
+                self.link.end(session, failure)
         finally:
             for task in (taking, ended):
                 task.cancel()

@@ -81,6 +81,8 @@ class Link:
         self._tell_trouble = tell_trouble
         self._session: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
         self._last_error: Exception | None = None
+        self._failure: BaseException | None = None
+        """Why a session was ended, where it was not the connection."""
 
     @property
     def place(self) -> str:
@@ -112,7 +114,14 @@ class Link:
             finally:
                 self._session = asyncio.get_running_loop().create_future()
                 await _close(session.client)
-            self._tell("", f"cannot reach the broker at {self.place}: the connection was lost; it is tried again")
+            why = self._why(self._failure) if self._failure else "the connection was lost; it is tried again"
+            self._failure = None
+            self._tell("", f"cannot reach the broker at {self.place}: {why}")
+
+    def end(self, session: Session, failure: BaseException) -> None:
+        """End a session in which something failed that the next one may do better."""
+        self._failure = failure
+        session.ended.set()
 
     def now(self) -> Session | None:
         """Return the session, if there is one just now."""
@@ -206,7 +215,7 @@ class Link:
             raise BrokerError("it has no JetStream; switch it on there, or set nats.jetstream to auto") from None
         return jetstream
 
-    def _why(self, error: Exception) -> str:
+    def _why(self, error: BaseException) -> str:
         """Say why there is no connection, and what to do."""
         if isinstance(error, BrokerError):
             return str(error)

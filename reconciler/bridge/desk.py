@@ -125,7 +125,8 @@ class Desk:
         await self._settle(delivery)
         self._health.count(error.outcome)
         # Of the message itself nothing is logged but its id, if it has one.
-        log.warning(f"gave up a request ({error.outcome}): {one_line(str(error), 500)}", MODEL=self._name)
+        inference = messages.id_of(delivery.data) or "without a valid id"
+        log.warning(f"gave up request {inference} ({error.outcome}): {one_line(str(error), 500)}", MODEL=self._name)
 
     async def _end_early(self, delivery: Delivery) -> None:
         """Say of a request of core NATS that it stays unanswered. JetStream hands one over to the next bridge."""

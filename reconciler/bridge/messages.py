@@ -94,7 +94,7 @@ def result(inference: str, answer: dict[str, Any]) -> bytes:
 def failed(delivery: Delivery, error: RequestFailedError, name: str, attempts: int) -> bytes:
     """Write why a request was given up, with the request itself, so that it can be published again."""
     document: dict[str, object] = {
-        "inference_id": _id_of(delivery.data),
+        "inference_id": id_of(delivery.data),
         "outcome": error.outcome.value,
         "reason": str(error),
         "attempts": attempts,
@@ -106,7 +106,8 @@ def failed(delivery: Delivery, error: RequestFailedError, name: str, attempts: i
     return json.dumps(document).encode()
 
 
-def _id_of(data: bytes) -> str | None:
+def id_of(data: bytes) -> str | None:
+    """Read the id of a message; None where it has none that could be one."""
     try:
         return read_request(data, len(data)).inference
     except RequestFailedError:

@@ -212,6 +212,21 @@ def test_it_logs_in_with_what_the_credentials_say(bridge: Start, tmp_path: Path,
         assert "hush" not in without.printed() + running.printed()
 
 
+def test_a_consumer_that_somebody_removes_is_made_again(jetstream: Nats, bridge: Start, store: Buckets) -> None:
+    """And with it goes on what was published meanwhile."""
+    running = bridge(jetstream)
+    running.wait_for("STATUS=connected")
+
+    async def test() -> None:
+        async with api(jetstream, store) as client:
+            await client.client.jetstream().delete_consumer("echo-requests", NAME)
+            await client.ask("afterwards", 1, RECORDINGS)
+            judgement = await client.settle(PATIENCE)
+            assert judgement.is_perfect, judgement
+
+    run(test)
+
+
 @pytest.mark.parametrize(
     ("denied", "told"),
     [("$JS.API.STREAM.CREATE.>", "STATUS=connecting: "), ("echo-topic.results", "STATUS=degraded: the broker at ")],
