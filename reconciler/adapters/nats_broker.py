@@ -39,6 +39,15 @@ class Desk(Protocol):
         ...
 
 
+def _remembers(session: Session) -> bool:
+    """Whether a broker still knows after its restart what it has handed over; not if it does not say what it is."""
+    try:
+        version = session.client.connected_server_version
+    except ValueError:
+        return False
+    return (version.major, version.minor) >= _REMEMBERS
+
+
 class NatsBroker:
     """One deployment's part of a broker; a `Broker`."""
 
@@ -79,10 +88,8 @@ class NatsBroker:
     async def _begin(self, session: Session) -> None:
         """Do with a new session what comes first."""
         if session.jetstream is not None:
-            version = session.client.connected_server_version
-            remembers = (version.major, version.minor) >= _REMEMBERS
             self._streams = await make_streams(
-                session.jetstream, self._subjects, self._keep_results, remembers=remembers
+                session.jetstream, self._subjects, self._keep_results, remembers=_remembers(session)
             )
         await self._watch_in(session)
         if not self._is_closed_to_requests:
@@ -164,7 +171,9 @@ class NatsBroker:
 
     def _hand_over(self, message: Msg) -> None:
         """Give a request to the desk, unless it has it already: after a lost connection it comes again."""
-        identity = f"stream-{message.metadata.sequence.stream}"
+        # A stream that was removed and made again begins its numbers anew.
+        about = message.metadata
+        identity = f"{about.stream}.{about.sequence.stream}.{about.timestamp.timestamp()}"
         known = self._handed_over.get(identity)
         if known is not None:
             known.reply = message.reply

@@ -97,7 +97,8 @@ class Link:
             try:
                 session = await self._connect()
                 await self._prepare(session)
-            except (*FAILURES, BrokerError) as error:
+            # nats-py raises ValueError for much that a server may send.
+            except (*FAILURES, BrokerError, ValueError) as error:
                 self._tell("", f"cannot reach the broker at {self.place}: {self._why(error)}")
                 if session is not None:
                     await _close(session.client)

@@ -10,7 +10,8 @@ from reconciler.adapters.credentials import CredentialError, authorities, certif
 from reconciler.core.text.urls import is_loopback
 
 _LOGINS = ("nats.password", "nats.token", "nats.nkey", "nats.creds")
-_SEED = re.compile(r"S[A-Z2-7]{50,100}")
+_SEED = re.compile(r"SU[A-Z2-7]{56}")
+_SEED_IN_FILE = re.compile(r"BEGIN USER NKEY SEED-+\s+(\S+)\s")
 
 
 def login(servers: tuple[str, ...], *, plain_text: bool) -> dict[str, Any]:
@@ -46,15 +47,29 @@ def _of_kind(name: str) -> dict[str, Any]:
         return {"token": read_line(name)}
     if name == "nats.nkey":
         seed = read_line(name) or ""
-        if _SEED.fullmatch(seed) is None:
-            raise CredentialError("the credential 'nats.nkey' is not the seed of an nkey, which begins with S")
+        if not _is_seed(seed):
+            raise CredentialError("the credential 'nats.nkey' is not the seed of a user's nkey, which begins with SU")
         return {"nkeys_seed_str": seed}
     return {"user_credentials": _creds(file_of(name))}
 
 
+def _is_seed(text: str) -> bool:
+    """Whether a text is a seed: nats-py would end by one that is not."""
+    import nkeys
+
+    if _SEED.fullmatch(text) is None:
+        return False
+    try:
+        nkeys.from_seed(text.encode())
+    except (nkeys.NkeysError, ValueError):
+        return False
+    return True
+
+
 def _creds(path: Path | None) -> str:
     text = path.read_text(errors="replace") if path else ""
-    if "BEGIN NATS USER JWT" not in text or "BEGIN USER NKEY SEED" not in text:
+    seed = _SEED_IN_FILE.search(text)
+    if "BEGIN NATS USER JWT" not in text or seed is None or not _is_seed(seed[1]):
         raise CredentialError("the credential 'nats.creds' is not a file of credentials as `nsc` writes it")
     return str(path)
 

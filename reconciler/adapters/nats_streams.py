@@ -123,7 +123,12 @@ async def make_streams(
         subjects.answered,
         StreamConfig(max_age=REMEMBERED, max_msgs_per_subject=1),
     )
-    await _stream(jetstream, f"{name}-failed", subjects.failed, StreamConfig(max_age=keep_results))
+    await _stream(
+        jetstream,
+        f"{name}-failed",
+        subjects.failed,
+        StreamConfig(max_age=keep_results, duplicate_window=min(_WINDOW, keep_results)),
+    )
     return Streams(requests.name, results.name, answered.name)
 
 
@@ -142,18 +147,27 @@ def _handing_over(subjects: Subjects, *, remembers: bool) -> ConsumerConfig:
 
 @dataclass(frozen=True)
 class _Stream:
+    """A stream, and what is known of what it holds."""
+
     name: str
     is_ours: bool
+    is_new: bool = False
 
 
 async def _stream(jetstream: JetStreamContext, name: str, subject: str, config: StreamConfig) -> _Stream:
-    """Find the stream that has a subject, or make one."""
+    """Find the stream that has a subject, or make one. One of ours follows the settings of how long it keeps what."""
     try:
         found = await jetstream.find_stream_name_by_subject(subject)
     except NotFoundError:
         await jetstream.add_stream(config.evolve(name=name, subjects=[subject]))
-        return _Stream(name, is_ours=True)
-    return _Stream(found, is_ours=found == name)
+        return _Stream(name, is_ours=True, is_new=True)
+    if found != name:
+        return _Stream(found, is_ours=False)
+    there = (await jetstream.stream_info(name)).config
+    keeps = {"max_age": config.max_age, "duplicate_window": config.duplicate_window or there.duplicate_window}
+    if (there.max_age, there.duplicate_window) != tuple(keeps.values()):
+        await jetstream.update_stream(there.evolve(**keeps))
+    return _Stream(name, is_ours=True)
 
 
 async def _consumer(jetstream: JetStreamContext, stream: _Stream, config: ConsumerConfig) -> None:
@@ -162,13 +176,26 @@ async def _consumer(jetstream: JetStreamContext, stream: _Stream, config: Consum
     try:
         there = await jetstream.consumer_info(stream.name, durable)
     except NotFoundError:
-        # What somebody else's stream has kept may have been answered long ago.
-        policy = DeliverPolicy.ALL if stream.is_ours else DeliverPolicy.NEW
-        await jetstream.add_consumer(stream.name, config.evolve(deliver_policy=policy))
+        await jetstream.add_consumer(stream.name, config.evolve(deliver_policy=_beginning(stream, config)))
         return
-    if there.config.deliver_subject != config.deliver_subject:
-        await jetstream.delete_consumer(stream.name, durable)
-        await _consumer(jetstream, stream, config)
+    if there.config.deliver_subject == config.deliver_subject:
+        return
+    # What was handed over under the former subject is not handed over again.
+    after = there.delivered.stream_seq + 1 if there.delivered else 1
+    await jetstream.delete_consumer(stream.name, durable)
+    beginning = config.evolve(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after)
+    await jetstream.add_consumer(stream.name, beginning)
+
+
+def _beginning(stream: _Stream, config: ConsumerConfig) -> DeliverPolicy:
+    """Where a consumer begins that is not there.
+
+    In a stream of somebody else, requests may have been answered long ago. In one of results, all may have been handed
+    over by a consumer that somebody removed: rather none of them than all once more.
+    """
+    hands_over_results = config.deliver_subject is not None
+    knows_what_is_due = stream.is_new or (stream.is_ours and not hands_over_results)
+    return DeliverPolicy.ALL if knows_what_is_due else DeliverPolicy.NEW
 
 
 async def was_answered(jetstream: JetStreamContext, streams: Streams, subjects: Subjects, inference: str) -> bool:

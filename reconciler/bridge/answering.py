@@ -167,5 +167,5 @@ class Answering:
 
 
 def _too_late(deadline: float) -> RequestFailedError:
-    why = f"cannot answer within {deadline:.0f} s: the broker or the server was away; raise nats.deadline on the host"
-    return RequestFailedError(Outcome.SERVER_UNAVAILABLE, why)
+    why = f"cannot answer within {deadline:.0f} s: the store or the model was too slow; raise nats.deadline on the host"
+    return RequestFailedError(Outcome.DEADLINE, why)

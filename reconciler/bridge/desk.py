@@ -18,7 +18,11 @@ from reconciler.ports.broker import Broker, Delivery
 log = structlog.get_logger()
 
 _MOST_BYTES = 64 * 1024**2
-"""Bytes of messages that wait here. Core NATS hands over whatever comes; more is given up at once."""
+"""Bytes of what waits here. Core NATS hands over whatever comes; more is given up at once."""
+_EACH = 4096
+"""Bytes that a request takes beside its message."""
+_TO_TELL = 5.0
+"""Seconds to tell of what was not answered when the bridge has to end."""
 _MOST_BESIDE = 1000
 """Requests that are held while an older server may answer them."""
 _HEARTBEAT = 10.0
@@ -63,14 +67,15 @@ class Desk:
 
     def take(self, delivery: Delivery) -> None:
         """Take a request, at once."""
-        self._bytes += len(delivery.data)
+        size = len(delivery.data) + _EACH
+        self._bytes += size
         task = asyncio.create_task(self._see_to(delivery, is_too_much=self._bytes > _MOST_BYTES))
         self._tasks.add(task)
         self._health.waiting = len(self._tasks)
 
         def done(_task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            self._bytes -= len(delivery.data)
+            self._bytes -= size
             self._health.waiting = len(self._tasks)
             self._changed.set()
 
@@ -84,7 +89,7 @@ class Desk:
         for task in left:
             task.cancel()
         if left:
-            await asyncio.wait(left, timeout=limit)
+            await asyncio.wait(left, timeout=_TO_TELL)
 
     async def _see_to(self, delivery: Delivery, *, is_too_much: bool) -> None:
         """Bring a request to its outcome, and tell it."""
@@ -120,13 +125,13 @@ class Desk:
             return Outcome.ANSWERED, await self._answering.answer(delivery, request, broker)
 
     async def _give_up(self, delivery: Delivery, error: RequestFailedError) -> None:
+        # Of the message itself nothing is logged but its id, if it has one. First: the broker may be away.
+        inference = messages.id_of(delivery.data) or "without a valid id"
+        log.warning(f"gave up request {inference} ({error.outcome}): {one_line(str(error), 500)}", MODEL=self._name)
         payload = messages.failed(delivery, error, self._name, error.attempts)
         await self._known_broker().publish_failed(delivery, payload)
         await self._settle(delivery)
         self._health.count(error.outcome)
-        # Of the message itself nothing is logged but its id, if it has one.
-        inference = messages.id_of(delivery.data) or "without a valid id"
-        log.warning(f"gave up request {inference} ({error.outcome}): {one_line(str(error), 500)}", MODEL=self._name)
 
     async def _end_early(self, delivery: Delivery) -> None:
         """Say of a request of core NATS that it stays unanswered. JetStream hands one over to the next bridge."""

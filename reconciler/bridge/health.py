@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections import Counter
 
 from reconciler.adapters.journal import notify
@@ -9,6 +10,8 @@ from reconciler.bridge.outcome import Outcome
 
 _COUNTERS_EVERY = 10.0
 """Seconds between two lines that differ in counters only."""
+_TOLD_FOR = 300.0
+"""Seconds for which a trouble is told that no later request ran into."""
 _SHORTEST = 1.0
 """Seconds between two lines, whatever changes: too many are taken for a flood."""
 
@@ -23,7 +26,8 @@ class Health:
         self.beside = False
         self.place = ""
         self.why_no_broker = "it has not tried to reach the broker yet"
-        self._troubles: dict[str, str] = {}
+        self._troubles: dict[str, tuple[str, float]] = {}
+        """By what is in trouble: why, and when that was seen last."""
         self._told = ""
         self._stirred = asyncio.Event()
 
@@ -34,8 +38,9 @@ class Health:
 
     def trouble(self, what: str, why: str) -> None:
         """Take note of why something does not work that requests need; "" when it does again."""
-        if self._troubles.get(what, "") != why:
-            self._troubles[what] = why
+        before, _ = self._troubles.get(what, ("", 0.0))
+        self._troubles[what] = (why, time.monotonic())
+        if before != why:
             self._stirred.set()
 
     def count(self, outcome: Outcome) -> None:
@@ -61,7 +66,8 @@ class Health:
         if self.beside:
             by_other = self.counts[Outcome.ANSWERED_BY_OTHER]
             return f"beside an older server, which answered {by_other} requests, at {self.place}"
-        trouble = next(filter(None, self._troubles.values()), "")
+        since = time.monotonic() - _TOLD_FOR
+        trouble = next((why for why, seen in self._troubles.values() if why and seen > since), "")
         return f"degraded: {trouble}" if trouble else f"connected to {self.place}"
 
     async def run(self) -> None:

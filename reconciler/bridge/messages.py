@@ -72,18 +72,26 @@ def read_answer(body: bytes, release: str) -> dict[str, Any]:
             "cannot use the model's answer: it is no list of numbers with a diagnosis; mend the model's predict",
             release,
         )
-    if not all(map(_is_number, output)):
+    numbers = [_number(value) for value in output]
+    if None in numbers:
         # The server says null where the model said NaN, and whoever reads results expects numbers.
         raise RequestFailedError(
             Outcome.MODEL_ERROR,
             "cannot use the model's answer: its numbers have NaN or infinity among them; mend the model's predict",
             release,
         )
-    return {"output": [float(number) for number in output], "diagnosis": diagnosis}
+    return {"output": numbers, "diagnosis": diagnosis}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: object) -> float | None:
+    """Read a number that JSON and the API know; None for any other."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def result(inference: str, answer: dict[str, Any]) -> bytes:

@@ -21,6 +21,7 @@ class Outcome(StrEnum):
     MODEL_ERROR = "model-error"
     SERVER_UNAVAILABLE = "server-unavailable"
     NOBODY_LISTENS = "nobody-listens"
+    DEADLINE = "deadline"
     BRIDGE_ENDED = "bridge-ended"
 
     @property

@@ -128,6 +128,7 @@ GIVEN_UP = [
     (asked("stored", behave="raise"), "model-error", "it failed (HTTP 500)"),
     (asked("stored", behave="word"), "model-error", "it failed (HTTP 500)"),
     (asked("stored", behave="nan"), "model-error", "its numbers have NaN or infinity"),
+    (asked("stored", behave="huge"), "model-error", "its numbers have NaN or infinity"),
     (asked("long"), "recording-too-large", "raise nats.max_recording on the host"),
 ]
 

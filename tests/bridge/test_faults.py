@@ -1,6 +1,7 @@
 """Broker, store, server and bridge come and go while requests are under way: none is lost, and none answered twice."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -227,6 +229,46 @@ def test_a_consumer_that_somebody_removes_is_made_again(jetstream: Nats, bridge:
     run(test)
 
 
+def test_results_that_were_handed_over_are_never_handed_over_again(
+    jetstream: Nats, bridge: Start, store: Buckets
+) -> None:
+    """Whatever happens to the consumer: somebody removes it, or results go to another subject."""
+    first = bridge(jetstream)
+    first.wait_for("STATUS=connected")
+
+    async def test() -> None:
+        async with api(jetstream, store) as client:
+            await store_all(client.store, ids(6), RECORDINGS)
+            await load(client, 3, 100, RECORDINGS)
+            assert (await client.settle(PATIENCE)).is_perfect
+            manager = client.client.jetstream()
+            await manager.delete_consumer("echo-results", "echo-results")
+            first.end()
+            second = bridge(jetstream, "--keep-results", "77")
+            await asyncio.to_thread(second.wait_for, "STATUS=connected")
+            await load(client, 2, 100, RECORDINGS, begin=3)
+            judgement = await client.settle(PATIENCE)
+            assert judgement.is_perfect, judgement
+            assert (await manager.stream_info("echo-results")).config.max_age == 77
+            assert (await manager.stream_info("echo-failed")).config.max_age == 77
+            second.end()
+            elsewhere: list[bytes] = []
+
+            async def keep(message: Any) -> None:
+                elsewhere.append(message.data)
+
+            await client.client.subscribe("elsewhere", cb=keep)
+            third = bridge(jetstream, "--result-subject", "elsewhere")
+            await asyncio.to_thread(third.wait_for, "STATUS=connected")
+            await load(client, 1, 100, RECORDINGS, begin=5)
+            await asyncio.to_thread(third.wait_for, "answered=1")
+            await client.client.flush(5)
+            assert [json.loads(one)["inference_id"] for one in elsewhere] == ["i00005"]
+            assert max(client.results.values()) == 1
+
+    run(test)
+
+
 @pytest.mark.parametrize(
     ("denied", "told"),
     [("$JS.API.STREAM.CREATE.>", "STATUS=connecting: "), ("echo-topic.results", "STATUS=degraded: the broker at ")],
@@ -269,7 +311,8 @@ def test_no_login_is_sent_where_tls_was_meant_and_there_is_none(bridge: Start, t
         ("nats://broker.example.org:4222", {"nats.token": "x"}, "would cross the network in plain text"),
         ("nats://127.0.0.1:4222", {"nats.token": "x", "nats.nkey": "y"}, "more than one login is given"),
         ("nats://127.0.0.1:4222", {"nats.password": "x"}, "the credential 'nats.username' is missing"),
-        ("nats://127.0.0.1:4222", {"nats.nkey": "UABC"}, "is not the seed of an nkey"),
+        ("nats://127.0.0.1:4222", {"nats.nkey": "UABC"}, "is not the seed of a user's nkey"),
+        ("nats://127.0.0.1:4222", {"nats.nkey": f"SU{'A' * 55}"}, "is not the seed of a user's nkey"),
         ("nats://127.0.0.1:4222", {"nats.creds": "x"}, "is not a file of credentials"),
         ("nats://127.0.0.1:4222", {"nats.ca": "x"}, "is not a certificate in PEM form"),
         ("nats://127.0.0.1:4222", {"recordings.aws": "x"}, "is not an AWS credentials file"),

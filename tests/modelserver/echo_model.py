@@ -56,6 +56,7 @@ class Echo(PythonModel):
 MISBEHAVIOUR = {
     "numpy": ([np.float32(0.5), np.int64(3), np.float64(0.25)], np.str_("positive")),
     "array": (np.array([0.5, 1.5]), "inconclusive"),
+    "huge": ([10**400], "positive"),
     "nan": ([float("nan"), float("inf"), 1], "positive"),
     "alone": [0.1, 0.2, 0.3],
     "word": ([0.1], "healthy"),
