@@ -143,6 +143,16 @@ def test_its_sandbox_is_safe_and_has_no_model(hospital: Hospital) -> None:
     assert host.output(f"ps -o user= -p {pid}") not in ("root", "mlflow-deploy")
 
 
+def test_operators_open_other_networks_to_all_bridges(hospital: Hospital) -> None:
+    """By the drop-in that the documents name, which the reconciler leaves alone."""
+    host = hospital.site.host
+    host.write("/etc/systemd/system/nats-bridge@.service.d/network.conf", "[Service]\nIPAddressAllow=203.0.113.7\n")
+    host.run("systemctl daemon-reload; systemctl restart 'nats-bridge@*'")
+    hospital.wait_for_line("connected")
+    hospital.site.settle()
+    assert "203.0.113.7/32" in host.output(f"systemctl show --property=IPAddressAllow --value {BRIDGE}")
+
+
 def test_a_demoted_model_ends_its_bridge(hospital: Hospital) -> None:
     """Nothing of it is left."""
     # Every version of it was in Production.
