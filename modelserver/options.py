@@ -56,7 +56,7 @@ def _add_sockets(serve: argparse.ArgumentParser) -> None:
         metavar="CIDR",
         help="the only places that the model may reach",
     )
-    serve.add_argument("--bind", metavar="HOST:PORT", help="listen here instead of on inherited sockets")
+    serve.add_argument("--bind", metavar="ADDRESS", help="listen at HOST:PORT or unix:PATH, not on inherited sockets")
     serve.add_argument(
         "--peers",
         type=peers.network,

@@ -187,7 +187,7 @@ install_program() {
     if [[ -e $new/complete ]] && ! others_can_change "$new" && contents "$new" | cmp -s - "$new/contents"; then
         say "      versions/$id is here already"
     else
-        say "      versions/$id: reconciler, modelserver"
+        say "      versions/$id: reconciler, modelserver, containerserver"
         rm -rf "$new"
         install -d -m 0700 "$new"
         mkdir "$new/bin"
@@ -238,7 +238,7 @@ contents() {
 version_id() {
     (
         cd "$checkout" || exit
-        local name sources=(reconciler modelserver systemd/launchers requirements.lock pyproject.toml)
+        local name sources=(reconciler modelserver containerserver systemd/launchers requirements.lock pyproject.toml)
         for name in "${shipped[@]}"; do
             [[ ! -e $name ]] || sources+=("$name")
         done
@@ -254,7 +254,7 @@ install_packages() {
     mkdir "$work/source"
     (
         cd "$checkout" || exit
-        cp -r reconciler modelserver pyproject.toml LICENSE "$work/source/"
+        cp -r reconciler modelserver containerserver pyproject.toml LICENSE "$work/source/"
         [[ ! -e README.md ]] || cp README.md "$work/source/"
     )
     touch "$work/source/README.md"

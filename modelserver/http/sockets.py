@@ -50,10 +50,12 @@ def hand_on(listening: list[socket.socket]) -> None:
 
 
 def bind(address: str) -> list[socket.socket]:
-    """A socket of our own on `HOST:PORT`, for trying by hand. Raises CannotServeError."""
+    """A socket of our own on `HOST:PORT`, for trying by hand, or on `unix:PATH`. Raises CannotServeError."""
+    if address.startswith("unix:"):
+        return [_bind_unix(address.removeprefix("unix:"))]
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise CannotServeError(f"cannot bind {address!r}: it is not HOST:PORT; use for example 127.0.0.1:8080")
+        raise CannotServeError(f"cannot bind {address!r}: it is neither HOST:PORT nor unix:PATH; use for example 127.0.0.1:8080")
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, where = found[0]
@@ -64,3 +66,14 @@ def bind(address: str) -> list[socket.socket]:
         raise CannotServeError(f"cannot bind {address}: {error}; choose another address") from error
     listener.setblocking(False)
     return [listener]
+
+
+def _bind_unix(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+    except (OSError, ValueError) as error:
+        listener.close()
+        raise CannotServeError(f"cannot bind unix:{path}: {error}; choose another path") from error
+    listener.setblocking(False)
+    return listener

@@ -2,17 +2,20 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from reconciler.apply.render import RenderError
-from reconciler.check import host, modes, pythons, space, stores
+from reconciler.check import containers, host, modes, pythons, space, stores
 from reconciler.check.host import INSTALL_AGAIN, Finding
 from reconciler.core.planner import unit_values
+from reconciler.core.planner.actions import Render
 from reconciler.core.planner.bridge_values import bridge
-from reconciler.core.state.release import Parameters, Release
+from reconciler.core.planner.compose_unit import render_compose_unit
+from reconciler.core.state.release import COMPOSE, Parameters, Release
 from reconciler.core.state.status import State
 from reconciler.core.units import names, paths, status_lines
-from reconciler.daemon.desired import bridge_settings, listening, step_settings
+from reconciler.daemon.desired import bridge_settings, compose_settings, listening, step_settings
 from reconciler.files.status_file import NoStatusError, read_status
 from reconciler.settings.load import SettingsError, load, settings_files
 from reconciler.settings.model import Settings
@@ -41,6 +44,7 @@ def findings(config: Path | None) -> list[Finding]:
         host.programs,
         host.credentials,
         pythons.findings,
+        containers.findings,
         modes.modes,
         stores.stores,
         _space,
@@ -75,18 +79,16 @@ def _templates(settings: Settings) -> Iterator[Finding]:
 
     if list(host.programs(settings)):
         return  # findings of their own, and systemd refuses units without their program
-    example = Release("example", 1, "models:/example/1", Parameters(runtime=settings.deploy.runtime))
+    example = Release("example", 1, "models:/example/1", Parameters())
     steps, environment, place = step_settings(settings), "0" * 32, listening(settings)
     renderer = wiring.renderer()
     for render in (
-        unit_values.slice_(example.name, example.parameters.runtime),
-        unit_values.socket(example.name, example.id, example.parameters.runtime, settings.deploy.port_range[0], place),
+        *_of_runtimes(settings, example, environment),
         unit_values.fetch(example, steps),
         unit_values.build(example, environment, steps),
         unit_values.verify(
             unit_values.Files(example.name, example.version, unit_values.source_of(example), environment), steps
         ),
-        unit_values.server(example, environment, place, None),
         bridge(example.name, ("nats://127.0.0.1:4222",), bridge_settings(settings), place.socket_group),
     ):
         try:
@@ -95,6 +97,19 @@ def _templates(settings: Settings) -> Iterator[Finding]:
             own = Path(paths.OWN_TEMPLATES) / render.template
             mend = f"mend {own}, or remove it to use the shipped one" if own.exists() else INSTALL_AGAIN
             yield Finding(str(error), mend)
+
+
+def _of_runtimes(settings: Settings, example: Release, environment: str) -> Iterator[Render]:
+    """Yield the units of the host's usual runtime, and of that in containers where it may be used."""
+    place, compose = listening(settings), compose_settings(settings)
+    in_containers = [COMPOSE] if containers.may_be_used(settings) else []
+    for runtime in dict.fromkeys((settings.deploy.runtime, *in_containers)):
+        release = replace(example, parameters=Parameters(runtime=runtime))
+        yield unit_values.slice_(release.name, runtime)
+        yield unit_values.socket(release.name, release.id, runtime, settings.deploy.port_range[0], place)
+        yield unit_values.server(release, environment, place, None, compose=compose)
+    if in_containers:
+        yield render_compose_unit(example.name, compose)
 
 
 def _foreign_units(_settings: Settings) -> Iterator[Finding]:

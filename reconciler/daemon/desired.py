@@ -11,9 +11,11 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from pydantic import BaseModel
 
 from reconciler.core.planner.bridge_values import BridgeSettings
+from reconciler.core.planner.compose_values import ComposeSettings
 from reconciler.core.planner.guard import DesiredReleases
 from reconciler.core.planner.inputs import Retention
 from reconciler.core.planner.unit_values import StepSettings
+from reconciler.core.registry.containers import fit_for_containers
 from reconciler.core.registry.policy import Defaults, Policy, desired_release, limit_deployments
 from reconciler.core.state.ledger import Ledger, Rules
 from reconciler.core.state.reason import Reason
@@ -51,13 +53,21 @@ def desired(snapshot: Snapshot, settings: Settings, ledger: Ledger, here: Collec
     found: dict[str, Release | Refused] = {}
     for model in snapshot.models:
         generation = ledger.record(model.name).generation
-        found[model.name] = desired_release(model, usual, allowed, generation)
+        release = desired_release(model, usual, allowed, generation)
+        found[model.name] = _as_it_runs(release, settings) if isinstance(release, Release) else release
     for model_not_deployable in snapshot.not_deployable:
         name = model_not_deployable.name
         # What is selected and cannot be deployed is no reason to take down what serves.
         if name in here:
             found[name] = Refused(name, 0, model_not_deployable.why)
     return limit_deployments(found, here, allowed.max_deployments)
+
+
+def _as_it_runs(release: Release, settings: Settings) -> Release | Refused:
+    """Fit a release to the containers of this host, if it runs in some."""
+    compose = compose_settings(settings)
+    has_image = bool(compose.image or compose.base)
+    return fit_for_containers(release, has_image=has_image, asks_itself=compose.asks_itself)
 
 
 def defaults(settings: Settings) -> Defaults:
@@ -78,6 +88,20 @@ def listening(settings: Settings) -> Listening:
 def bridge_settings(settings: Settings) -> BridgeSettings:
     """Pick out how requests over NATS are answered."""
     return pick(BridgeSettings, settings.nats)
+
+
+def compose_settings(settings: Settings) -> ComposeSettings:
+    """Pick out how releases run in containers."""
+    nats = settings.nats
+    return pick(
+        ComposeSettings,
+        settings.compose,
+        registry_uri=settings.registry.uri,
+        result_subject=nats.result_subject,
+        bucket=nats.bucket,
+        s3_endpoint_url=nats.s3_endpoint_url,
+        extension=nats.extension,
+    )
 
 
 def rollout_settings(settings: Settings) -> Rollout:

@@ -19,6 +19,7 @@ from reconciler.core.units.observed import Observed
 from reconciler.daemon.action_runner import ActionRunner
 from reconciler.daemon.desired import (
     bridge_settings,
+    compose_settings,
     desired,
     listening,
     not_deployable,
@@ -83,7 +84,11 @@ class Reconciler:
         files, foreign = self.files.observe()
         units = self.systemd.units()
         # Made from a template of somebody's own, such a unit has no file of its name.
-        foreign |= {unit for unit in units if names.parse_compose(unit) and unit not in files}
+        foreign |= {
+            unit
+            for unit, one in units.items()
+            if names.parse_compose(unit) and unit not in files and one.load != "not-found"
+        }
         seen = Observed(units, files, self.files.enabled(), foreign, self.ledger.lost_pins())
         return heard(seen, self.ledger.ledger)
 
@@ -119,6 +124,7 @@ class Reconciler:
             port_range=self.settings.deploy.port_range,
             listening=listening(self.settings),
             bridge=bridge_settings(self.settings),
+            compose=compose_settings(self.settings),
             now=now,
             ledger=ledger,
             source=snapshot.source if snapshot else None,

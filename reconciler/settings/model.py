@@ -32,8 +32,10 @@ from reconciler.settings.values import (
     Command,
     Extension,
     Host,
+    Image,
     Mode,
     NamePattern,
+    NumericUser,
     OptionalAddressOrDirectory,
     OptionalFile,
     OptionalServer,
@@ -43,6 +45,7 @@ from reconciler.settings.values import (
     Selector,
     Subject,
     TagKey,
+    Word,
     Workspace,
     wrong,
 )
@@ -240,6 +243,32 @@ class NatsSettings(_Section, frozen=True):
         return self
 
 
+class ComposeSettings(_Section, frozen=True):
+    """How releases run in containers, of the deployments that `deploy.runtime` is `compose` for."""
+
+    engine: Literal["docker", "podman"] = "docker"
+    image: Image = ""
+    """What they run; "" where `base` says it."""
+    base: Image = ""
+    """An image with this host's Python, in which our own server runs with the release's model and environment."""
+    command: Annotated[tuple[Word, ...], Field(max_length=64)] = ()
+    """What is run in `image`; empty is the image's own."""
+    http_socket: OptionalFile = ""
+    """Where `image` speaks HTTP, a unix socket in the container; "" where it takes its requests elsewhere."""
+    user: NumericUser = "65532:65532"
+    network: Literal["none", "bridge", "host"] = "none"
+
+    @model_validator(mode="after")
+    def _has_one_image(self) -> Self:
+        """Refuse two ways to say what runs."""
+        if self.image and self.base:
+            raise wrong("base: should be empty where compose.image says what runs")
+        of_image = self.command or self.http_socket
+        if of_image and not self.image:
+            raise wrong("image: should be there where compose.command or compose.http_socket is: they are the image's")
+        return self
+
+
 class ReconcileSettings(_Section, frozen=True):
     """The rhythm of the reconciler."""
 
@@ -312,6 +341,7 @@ class Settings(BaseSettings):
     fetch: FetchSettings = FetchSettings()
     build: BuildSettings = BuildSettings()
     nats: NatsSettings = NatsSettings()
+    compose: ComposeSettings = ComposeSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     policy: PolicySettings = PolicySettings()
 

@@ -167,6 +167,22 @@ Scheme = Annotated[
         'should be a list of address schemes such as "s3"; "file" would let a model name this host\'s files',
     ),
 ]
+Image = Annotated[
+    str,
+    # A name alone could be another image tomorrow.
+    _matching(
+        r"(([A-Za-z0-9][A-Za-z0-9._:/-]{0,254}@)?sha256:[0-9a-f]{64})?",
+        'should be an image by its digest, such as "registry.example.org/server@sha256:…" or "sha256:…", or ""',
+    ),
+]
+NumericUser = Annotated[
+    str,
+    _matching(
+        r"[1-9][0-9]{0,8}:[1-9][0-9]{0,8}",
+        'should be the numbers of a user and a group that are not root\'s, such as "65532:65532"',
+    ),
+]
+Word = Annotated[str, _matching(r"[^\x00-\x1f\x7f]{1,4096}", "should be a list of words of printable characters")]
 Command = Annotated[tuple[str, ...], Field(max_length=64), AfterValidator(_command)]
 NamePattern = Annotated[
     str,

@@ -1,6 +1,6 @@
 """Real Docker inside a booted host: Debian's engine and its compose, and an image made of this machine's Python.
 
-    with installed_host(image, "name", nspawn_options=docker.NSPAWN) as host:
+    with docker.storage() as options, installed_host(image, "name", nspawn_options=options) as host:
         docker.start(host)
         docker.make_image(host, "original", {"main.py": …})
 
@@ -13,20 +13,42 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.host.cgroup import CGROUP_ROOT
-from tests.host.host import Host
+from tests.host.host import BASE, Host
 
-NSPAWN = ("--system-call-filter=@keyring", "--tmpfs=/var/lib/docker")
-"""What a host needs to run it: without the second, it copies every layer."""
+_KEYRING = "--system-call-filter=@keyring"
+_STORAGE = ("/var/lib/docker", "/var/lib/containers")
 MISSING = [program for program in ("dockerd", "docker-compose", "runc") if shutil.which(program) is None]
 """Programs that this machine lacks: apt-get install --no-install-recommends docker.io docker-compose iptables."""
 _CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 _DAEMON = {"iptables": False, "ip-forward": False, "bridge": "none"}
 _PACKAGES = ("nats", "nkeys", "nacl", "boto3", "botocore", "s3transfer", "urllib3", "jmespath", "dateutil", "six.py")
+_EXPECTED_BY_WHEELS = ("libstdc++.so.6", "libgcc_s.so.1", "librt.so.1", "libpthread.so.0", "libdl.so.2", "libm.so.6")
+"""Libraries that wheels such as numpy's take for granted on any Linux."""
 _NOT_NEEDED = ("dist-packages", "test", "tests", "idlelib", "__pycache__", "ensurepip", "config-3")
+
+
+@contextmanager
+def storage() -> Iterator[tuple[str, ...]]:
+    """Give the options of systemd-nspawn that a host needs: a place for images that outlives a power-off.
+
+    On a host's own root, which is an overlay, the engine would copy every layer.
+    """
+    BASE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix="images-", dir=BASE))
+    try:
+        binds = []
+        for number, place in enumerate(_STORAGE):
+            (directory / str(number)).mkdir()
+            binds.append(f"--bind={directory / str(number)}:{place}")
+        yield (_KEYRING, *binds)
+    finally:
+        shutil.rmtree(directory)
 
 
 def start(host: Host) -> None:
@@ -37,9 +59,13 @@ def start(host: Host) -> None:
     host.run(["systemctl", "start", "docker.service"], timeout=120)
 
 
-def make_image(host: Host, name: str, files: Mapping[str, bytes]) -> None:
-    """Import an image with this machine's Python, nats-py and boto3, a shell, and these files in /app."""
-    command = ["docker", "import", "--change", "WORKDIR /app", "-", name]
+def make_image(host: Host, name: str, files: Mapping[str, bytes], *changes: str, engine: str = "docker") -> str:
+    """Import an image with this machine's Python, nats-py and boto3, a shell, and these files in /app; gives its id.
+
+    `changes`: further lines of a Dockerfile, such as `CMD […]`.
+    """
+    lines = [word for change in ("WORKDIR /app", *changes) for word in ("--change", change)]
+    command = [engine, "import", *lines, "-", name]
     importing = subprocess.Popen([*host.enter(), *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert importing.stdin is not None
     with importing.stdin as pipe, tarfile.open(fileobj=pipe, mode="w|", dereference=True) as archive:
@@ -47,6 +73,8 @@ def make_image(host: Host, name: str, files: Mapping[str, bytes]) -> None:
         for path, content in files.items():
             _add_bytes(archive, f"app/{path}", content)
     assert importing.wait(120) == 0
+    shown = host.output([engine, "image", "inspect", "--format", "{{.Id}}", name])
+    return f"sha256:{shown.removeprefix('sha256:')}"
 
 
 def _add_python(archive: tarfile.TarFile) -> None:
@@ -55,7 +83,8 @@ def _add_python(archive: tarfile.TarFile) -> None:
     site = next(Path(entry) for entry in sys.path if entry.endswith("site-packages"))
     binaries = [python, Path("/bin/sh").resolve(), *library.glob("lib-dynload/*.so"), *site.glob("nacl/*.so")]
     binaries += site.glob("_cffi_backend*.so")
-    for path in sorted({*binaries[:2], *_libraries(binaries)}):
+    expected = [path for name in _EXPECTED_BY_WHEELS for path in Path("/usr/lib").glob(f"*-linux-gnu/{name}")]
+    for path in sorted({*binaries[:2], *_libraries([*binaries, *expected]), *expected}):
         archive.add(path, str(path).lstrip("/"))
     archive.add(library, str(library).lstrip("/"), filter=_needed)
     target = "usr/lib/python3/dist-packages"

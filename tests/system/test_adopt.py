@@ -66,7 +66,8 @@ def old_host(
     with (
         nats_server(directory / "nats", jetstream=request.param == "JetStream") as broker,
         buckets(directory / "s3") as store,
-        installed_host(image, "old", settings=SETTINGS, nspawn_options=docker.NSPAWN) as host,
+        docker.storage() as options,
+        installed_host(image, "old", settings=SETTINGS, nspawn_options=options) as host,
     ):
         docker.start(host)
         model = (SPIRA / "echo.py").read_bytes()

@@ -10,6 +10,7 @@ and no bridge begins, until a person says that the deployment takes its place (d
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Render
 from reconciler.core.planner.bridge_values import bridge
+from reconciler.core.planner.compose_values import takes_requests_itself
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.deployment_view import MAX_MESSAGE, DeploymentView
 from reconciler.core.state.release import Release
@@ -28,7 +29,7 @@ def plan_bridge(deployment: DeploymentPlan, release: Release) -> None:
     if deployment.bridge in deployment.seen.foreign:
         return
     is_here = deployment.bridge in deployment.seen.files
-    if not release.rollout.brokers or _is_anothers(deployment):
+    if not _wants_bridge(deployment, release) or _is_anothers(deployment):
         remove_bridge(deployment)
     elif is_here or deployment.serving_release is not None:
         _keep_running(deployment, release)
@@ -57,10 +58,15 @@ def tell_of_bridge(view: DeploymentView, release: Release | None, outlook: Outlo
     """
     words = _words(view)
     trouble = status_lines.bridge_trouble(words)
-    if release is not None and release.rollout.brokers:
+    if release is not None and _wants_bridge(view, release):
         trouble = _why_none(view) or trouble
     message = "; ".join(filter(None, (outlook.message, f"NATS: {trouble}" if trouble else "")))
     return outlook.model_copy(update={"nats": words, "message": message})
+
+
+def _wants_bridge(view: DeploymentView, release: Release) -> bool:
+    """Whether a release's requests over NATS are a bridge's to take. A container may take them by itself."""
+    return bool(release.rollout.brokers) and not takes_requests_itself(release, view.inputs.compose)
 
 
 def _is_anothers(view: DeploymentView) -> bool:

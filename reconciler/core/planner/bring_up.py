@@ -84,8 +84,8 @@ def _write_servers(deployment: DeploymentPlan, target: Target, release: Release)
     # The numbers of replicas begin with 1, which the first server does not show in its name.
     for number, unit in enumerate(target.units(deployment.name), 1):
         if unit not in deployment.seen.files:
-            listening = deployment.inputs.listening
-            deployment.write(unit_values.server(release, facts.environment, listening, facts.example, number))
+            listening, compose = deployment.inputs.listening, deployment.inputs.compose
+            deployment.write(unit_values.server(release, facts.environment, listening, facts.example, number, compose))
 
 
 def start_next(deployment: DeploymentPlan, target: Target) -> None:

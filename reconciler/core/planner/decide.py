@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.core.planner import reused_version
 from reconciler.core.planner.cleanup import stop_unneeded
+from reconciler.core.planner.compose_values import runs_in_containers
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.fall_back import fall_back, stay
@@ -165,6 +166,8 @@ def _foreign_unit(deployment: DeploymentView, release: Release) -> str | None:
     verify = names.verify_unit(release.name, release.version)
     servers = of_release(release).units(release.name)
     needed = [fetch, verify, *servers, deployment.socket, names.slice_unit(release.name)]
+    if runs_in_containers(release):
+        needed.append(names.compose_unit(release.name))
     return next((unit for unit in needed if unit in deployment.seen.foreign), None)
 
 

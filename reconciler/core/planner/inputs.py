@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.bridge_values import BridgeSettings
+from reconciler.core.planner.compose_values import ComposeSettings
 from reconciler.core.state.ledger import Ledger, Rules
 from reconciler.core.state.release import Rollout
 from reconciler.core.state.snapshot import Source
@@ -33,6 +34,7 @@ class PlannerInputs:
     port_range: tuple[int, int]
     listening: addresses.Listening = field(default_factory=addresses.Listening)
     bridge: BridgeSettings = field(default_factory=BridgeSettings)
+    compose: ComposeSettings = field(default_factory=ComposeSettings)
     rules: Rules = field(default_factory=Rules)
     """What may be removed without a person's yes."""
     rollout: Rollout = field(default_factory=Rollout)

@@ -2,6 +2,7 @@
 
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.bridge import plan_bridge
+from reconciler.core.planner.compose_unit import plan_compose_unit
 from reconciler.core.planner.decide import decide
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.guard import Wait
@@ -26,6 +27,7 @@ def plan_deployment(deployment: DeploymentPlan, desired: Release | Refused | Non
     outlook = decide(deployment, desired, wait)
     if isinstance(desired, Release) and wait is None:
         plan_bridge(deployment, desired)
+        plan_compose_unit(deployment)
     end_what_is_overdue(deployment)
     why = _why_left_alone(deployment)
     # An operator's word comes first: a suspended deployment is not called stalled.

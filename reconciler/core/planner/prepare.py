@@ -139,7 +139,8 @@ def _write_first_server(
     server = deployment.seen.files.get(names.server_unit(release.name, release.id))
     is_current = server is not None and server.facts.environment == environment
     if not is_current:
-        deployment.write(unit_values.server(release, environment, deployment.inputs.listening, example))
+        inputs = deployment.inputs
+        deployment.write(unit_values.server(release, environment, inputs.listening, example, compose=inputs.compose))
 
 
 def _take_step(

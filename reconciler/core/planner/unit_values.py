@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from reconciler.core.planner.actions import Render, Value
+from reconciler.core.planner.compose_values import ComposeSettings, runs_in_containers, server_values
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.units import addresses, names, paths
 from reconciler.core.units.addresses import Listening
@@ -222,11 +223,17 @@ def watch(name: str, version: int, environment: str) -> Render:
 
 
 def server(
-    release: Release, environment: str, listening: Listening, example: LoggedExample | None, replica: int = 1
+    release: Release,
+    environment: str,
+    listening: Listening,
+    example: LoggedExample | None,
+    replica: int = 1,
+    compose: ComposeSettings | None = None,
 ) -> Render:
     """The service that answers predictions, or one of several.
 
-    `example`: what the fetch has found; None if it does not say.
+    `example`: what the fetch has found; None if it does not say. `compose`: how this host runs containers; needed for a
+    release that runs in some.
     """
     parameters = release.parameters
     directory = _environment_dir(environment)
@@ -258,6 +265,9 @@ def server(
         # A little longer than it is watched, so that it does not end for want of requests just before it proved itself.
         "soak": release.rollout.soak + 10,
     }
+    if compose is not None and runs_in_containers(release):
+        values |= server_values(release, replica, compose)
+        values["compose_unit"] = names.compose_unit(release.name)
     facts = UnitFacts(
         release=release.id,
         environment=environment,

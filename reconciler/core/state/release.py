@@ -21,6 +21,8 @@ from reconciler.core.state.setting_kinds import (
 )
 from reconciler.core.units.names import MAX_REPLICAS, ReleaseId
 
+COMPOSE = "compose"
+"""The runtime whose releases run in containers."""
 EnvironmentKind = Literal["model", "host"]
 Strategy = Literal["hand-over", "recreate"]
 

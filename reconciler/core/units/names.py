@@ -209,9 +209,9 @@ def bridge_unit(name: str) -> str:
 
 
 def compose_unit(name: str) -> str:
-    """Name the service that ran a model under docker compose before there was this product.
+    """Name the service that stands for a model's containers, such as `docker-compose-model@demo.service`.
 
-    Such as `docker-compose-model@demo.service`; people made it by hand.
+    Before there was this product people made it by hand; such a one is somebody else's.
     """
     return f"docker-compose-model@{name}.service"
 

@@ -4,11 +4,24 @@ PRODUCT = "/opt/mlflow-reconciler"
 SERVER_LAUNCHER = f"{PRODUCT}/bin/modelserver"
 STEP_LAUNCHER = f"{PRODUCT}/bin/release-step"
 BRIDGE_LAUNCHER = f"{PRODUCT}/bin/nats-bridge"
+CONTAINER_LAUNCHER = f"{PRODUCT}/bin/containerserver"
 CHECKER = f"{PRODUCT}/bin/check-files"
 TEMP_LAUNCHER = f"{PRODUCT}/bin/server-temp"
 PRODUCT_VENV = f"{PRODUCT}/venv"
 SHIPPED_TEMPLATES = f"{PRODUCT}/templates"
 OWN_TEMPLATES = "/etc/mlflow-reconciler/templates"
+
+ENGINE_SOCKETS = {"docker": "/run/docker.sock", "podman": "/run/podman/podman.sock"}
+"""Where container engines listen for root, by the setting `compose.engine`."""
+COMPOSE_COMMANDS = (
+    ("/usr/bin/docker", "compose"),
+    # The plug-in is a program by itself: with Podman there may be no docker command.
+    ("/usr/libexec/docker/cli-plugins/docker-compose",),
+    ("/usr/lib/docker/cli-plugins/docker-compose",),
+    ("/usr/local/lib/docker/cli-plugins/docker-compose",),
+    ("/usr/bin/docker-compose",),
+)
+"""Forms of docker compose, version 2 before version 1; the first that works is used."""
 
 # systemd takes a unit from the first of these that has it; ours are in the first one.
 UNIT_DIRECTORY = "/etc/systemd/system"

@@ -16,6 +16,8 @@ STANDING_BY = "standing by"
 """How a server in standby begins its line; docs/serving.md has the whole of it."""
 CANNOT_LISTEN = "cannot listen: "
 """How a server begins to say that it was not handed its sockets."""
+CANNOT_REACH_ENGINE = "cannot reach the container engine"
+"""How a server in containers begins to say that the host's engine does not answer."""
 CANNOT_SERVE_FILES = "cannot serve these files: "
 """How the check before a server's start begins to say that the files are not those that were verified."""
 # Every sentence of ours about a failure begins with this; what else a process says of itself may be a passing state.
@@ -152,4 +154,4 @@ def blames_the_host(line: str) -> bool:
 
     The model's process can say so, too. See `failures.may_be_the_hosts_fault`.
     """
-    return line.startswith((CANNOT_SERVE_FILES, CANNOT_LISTEN))
+    return line.startswith((CANNOT_SERVE_FILES, CANNOT_LISTEN, CANNOT_REACH_ENGINE))

@@ -1,0 +1,219 @@
+"""The web application in front of a container: passes requests on to its socket, or answers for one that has none."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+
+import httpx
+from starlette.types import Message, Receive, Scope, Send
+
+from containerserver.door import Door, NoDoorError
+from modelserver.answer import error_answer
+from modelserver.http.connection import RETRY_AFTER
+from modelserver.systemd.counters import Counters
+
+_HOP_BY_HOP = {
+    *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+    *(b"expect", b"model-release", b"date", b"server"),
+}
+"""Headers that are between two ends of one connection, and those that our own server adds."""
+_COUNTED = ("/predict", "/invocations")
+_NOT_THE_RELEASE = (HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.SERVICE_UNAVAILABLE)
+"""Answers that do not say that the release failed."""
+_LONGER = 5.0
+"""Seconds that are waited for an answer beyond the time of the server in the container, which says more about it."""
+_log = logging.getLogger("modelserver")
+
+
+class CutOffError(Exception):
+    """An answer that has begun cannot be ended."""
+
+
+class Forward:
+    """Passes requests on. A connection to the container for each: one that was kept may just be closing."""
+
+    def __init__(self, open_door: Callable[[], Door], counters: Counters, max_body: int, timeout: float) -> None:
+        """`open_door` raises NoDoorError. `max_body`: bytes; `timeout`: seconds of one request in the container."""
+        self._open_door = open_door
+        self._counters = counters
+        self._max_body = max_body
+        self._timeout = timeout + _LONGER
+        self._door: Door | None = None
+        self._client: httpx.AsyncClient | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        answer = _Answer(send, scope["path"] in _COUNTED, self._counters)
+        if _declared(scope) > self._max_body:
+            await answer.refuse(413, "BAD_REQUEST", self._too_large)
+            return
+        try:
+            await self._pass_on(scope, receive, answer)
+        except _TooLargeError:
+            await answer.refuse(413, "BAD_REQUEST", self._too_large)
+        except _GoneError:
+            return  # the client went before its request was complete: nobody is there to read an answer
+        except httpx.TimeoutException:
+            sentence = "cannot answer: the container did not answer in time"
+            await answer.refuse(504, "DEADLINE_EXCEEDED", sentence, release_failed=True)
+        except (httpx.TransportError, httpx.InvalidURL, NoDoorError) as error:
+            _log.warning("the container did not answer %s: %s", scope["path"], type(error).__name__)
+            await answer.refuse(502, "BAD_GATEWAY", "cannot answer: the container ended", release_failed=True)
+        except asyncio.CancelledError:
+            # At the drain limit. Not raised again: modelserver.http.app says why.
+            sentence = "cannot answer: this server ends before the answer is there; try again"
+            await answer.refuse(503, "TEMPORARILY_UNAVAILABLE", sentence)
+
+    async def ping(self) -> bool:
+        """Whether the container answers /ping with 200."""
+        try:
+            answer = await self._current_client().get("http://container/ping")
+        except (httpx.TransportError, NoDoorError):
+            return False
+        return answer.status_code == HTTPStatus.OK
+
+    async def close(self) -> None:
+        """Let go of the container."""
+        if self._client is not None:
+            await self._client.aclose()
+        if self._door is not None:
+            self._door.close()
+
+    @property
+    def _too_large(self) -> str:
+        return f"cannot read the request: it exceeds {self._max_body} bytes"
+
+    async def _pass_on(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        path = scope["raw_path"] if scope.get("raw_path") else scope["path"].encode()
+        query = scope.get("query_string", b"")
+        target = path + (b"?" + query if query else b"")
+        headers = [(name, value) for name, value in scope["headers"] if name not in _HOP_BY_HOP]
+        has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+        body = self._body(receive) if has_body else None
+        url = httpx.URL("http://container").copy_with(raw_path=target)
+        request = httpx.Request(scope["method"], url, headers=headers, content=body)
+        response = await self._current_client().send(request, stream=True)
+        try:
+            await answer.begin(response)
+            async for piece in response.aiter_raw():
+                await answer.more(piece)
+            await answer.end()
+        finally:
+            await response.aclose()
+
+    async def _body(self, receive: Receive) -> AsyncIterator[bytes]:
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _GoneError
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > self._max_body:
+                raise _TooLargeError
+            yield piece
+            if not message.get("more_body", False):
+                return
+
+    def _current_client(self) -> httpx.AsyncClient:
+        if self._door is not None and self._door.is_current and self._client is not None:
+            return self._client
+        if self._door is not None:
+            self._door.close()
+        # Requests under way have their connections, and hold the former client until they are done.
+        self._door, self._client = None, None
+        self._door = self._open_door()
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(
+                uds=self._door.path, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
+            ),
+            timeout=httpx.Timeout(self._timeout, connect=_LONGER),
+            trust_env=False,
+            follow_redirects=False,
+        )
+        return self._client
+
+
+class NoHttp:
+    """Answers for a container that takes its requests elsewhere: how it is, and nothing else."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
+        """One request."""
+        answer = _Answer(send, False, Counters())
+        if scope["path"] in ("/ping", "/health"):
+            # A container that is not well has ended this server.
+            await answer.whole(200, b"\n")
+            return
+        sentence = "cannot answer over HTTP: the image of this model takes its requests elsewhere (compose.http_socket)"
+        await answer.refuse(501, "NOT_IMPLEMENTED", sentence)
+
+
+class _TooLargeError(Exception):
+    """The body is larger than it may be."""
+
+
+class _GoneError(Exception):
+    """The client closed its connection."""
+
+
+class _Answer:
+    """One answer, which is counted once, before it is sent: who has it may rely on that."""
+
+    def __init__(self, send: Send, counts: bool, counters: Counters) -> None:
+        self._send = send
+        self._counts = counts
+        self._counters = counters
+        self._has_begun = False
+
+    async def begin(self, response: httpx.Response) -> None:
+        """Send the head of the container's answer."""
+        failed = response.status_code >= 500 and response.status_code not in _NOT_THE_RELEASE
+        if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            self._count(failed)
+        headers = [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in _HOP_BY_HOP]
+        await self._start(response.status_code, headers)
+
+    async def more(self, piece: bytes) -> None:
+        """Send a piece of its body."""
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def end(self) -> None:
+        """End it."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def refuse(self, status: int, code: str, sentence: str, *, release_failed: bool = False) -> None:
+        """Answer in place of the container. An answer that has begun is cut off: it cannot be taken back."""
+        if self._has_begun:
+            raise CutOffError(sentence)
+        if status != HTTPStatus.SERVICE_UNAVAILABLE:
+            self._count(release_failed)
+        answer = error_answer(status, code, sentence)
+        await self.whole(status, answer.body.encode())
+
+    async def whole(self, status: int, body: bytes) -> None:
+        """Send a whole answer of ours."""
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append((b"retry-after", RETRY_AFTER.encode()))
+        await self._start(status, headers)
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self._has_begun = True
+        message: Message = {"type": "http.response.start", "status": status, "headers": headers}
+        await self._send(message)
+
+    def _count(self, failed: bool) -> None:
+        if self._counts:
+            self._counters.count(failed)
+
+
+def _declared(scope: Scope) -> int:
+    """Return the length that a request declares for its body; 0 where it declares none."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            with contextlib.suppress(ValueError):
+                return int(value)
+    return 0

@@ -1,0 +1,142 @@
+"""Serves one release in containers: brings them up, waits until they answer, serves, and takes them down."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+from containerserver import project_file
+from containerserver.compose_command import Compose
+from containerserver.container_watch import ContainerWatch
+from containerserver.door import Door
+from containerserver.engine import Container, Engine, EngineError
+from containerserver.forward import Forward, NoHttp
+from containerserver.options import Options
+from containerserver.secrets import secrets
+from modelserver.errors import CannotServeError
+from modelserver.http import sockets, uvicorn_check
+from modelserver.http.connection import ConnectionSettings
+from modelserver.http.connection_limit import ConnectionLimit
+from modelserver.http.listener import raise_descriptor_limit
+from modelserver.http.release_header import ReleaseHeaderMiddleware
+from modelserver.server import Server, ServerParts
+from modelserver.systemd.counters import Counters
+from modelserver.systemd.idle import IdleTimer
+from modelserver.systemd.notify import Notifier
+from modelserver.systemd.standby import Standby
+from modelserver.systemd.status_line import StatusLine
+from modelserver.systemd.watchdog import Watchdog
+from reconciler.adapters.credentials import CredentialError
+
+_ASK_EVERY = 0.1
+"""Seconds between two questions whether a container answers yet."""
+_log = logging.getLogger("modelserver")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the process was started with."""
+
+    standby: Standby
+    notifier: Notifier
+    watchdog: Watchdog
+
+
+def serve(options: Options, around: Surroundings) -> None:
+    """Serve until told to stop. Raises CannotServeError, EngineError and EndedError."""
+    uvicorn_check.check_internals()
+    listening = sockets.inherited()
+    if len(listening) < options.served.sockets:
+        raise CannotServeError(
+            f"cannot listen: {len(listening)} of {options.served.sockets} sockets were passed; restart its .socket unit"
+        )
+    began = time.monotonic()
+    try:
+        variables = secrets(options.broker, asks_itself=options.asks_itself)
+    except CredentialError as error:
+        raise CannotServeError(f"cannot use the credentials of the runtime compose: {error}") from None
+    engine = Engine(options.engine)
+    compose = Compose(options.engine)
+    image = engine.image(options.image)
+    file = project_file.write(options, project_file.render(options, image, variables))
+    # What an earlier server left that was killed.
+    take_down(engine, compose, options, seconds=1)
+    around.notifier.status(f"loading {options.release}")
+    try:
+        compose.up(options.project, file, variables)
+        container = engine.container(options.project)
+        asyncio.run(_run(options, around, container, listening, began))
+    finally:
+        try:
+            take_down(engine, compose, options, seconds=max(1, options.served.drain_limit))
+        except EngineError as error:  # the unit takes down what is left once more, after this process
+            _log.warning("%s", error)
+
+
+def take_down(engine: Engine, compose: Compose, options: Options, seconds: int) -> None:
+    """Stop and remove what compose made for this server, where there is anything."""
+    if engine.has_any_of(options.project):
+        compose.down(options.project, project_file.path_of(options.directory), seconds)
+
+
+async def _run(
+    options: Options, around: Surroundings, container: Container, listening: list[socket.socket], began: float
+) -> None:
+    watch = ContainerWatch(container, options.release, is_own=options.own is not None)
+    ended = asyncio.create_task(watch.ended())
+    counters, served = Counters(), options.served
+    forward = None
+    if options.http_socket:
+        forward = Forward(
+            lambda: Door(container.state().pid, options.http_socket), counters, served.max_body, served.request_timeout
+        )
+    await _first(ended, _until_ready(watch, forward))
+    proof = f"its container was ready after {time.monotonic() - began:.1f} s"
+    server = Server(
+        ServerParts(
+            application=ReleaseHeaderMiddleware(forward or NoHttp(), options.release),
+            sockets=listening,
+            peers=served.peers,
+            connections=ConnectionSettings(
+                release=options.release,
+                header_timeout=served.header_timeout,
+                send_timeout=served.request_timeout,
+                limit=ConnectionLimit(raise_descriptor_limit(served.max_connections)),
+            ),
+            standby=around.standby,
+            status_line=StatusLine(around.notifier, counters, options.release, proof, served.soak),
+            watchdog=around.watchdog,
+            idle_timer=IdleTimer(served.idle_timeout, served.soak),
+            drain_grace=served.drain_grace,
+            drain_limit=served.drain_limit,
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    await asyncio.wait({serving, ended}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+    if forward is not None:
+        await forward.close()
+    if ended.done():
+        await ended  # raises
+    ended.cancel()
+
+
+async def _first(ended: "asyncio.Task[None]", ready: Awaitable[None]) -> None:
+    """Wait until something is ready. Raises what `ended` raises when that comes first."""
+    waiting = asyncio.ensure_future(ready)
+    await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if ended.done():
+        waiting.cancel()
+        await ended
+    await waiting
+
+
+async def _until_ready(watch: ContainerWatch, forward: Forward | None) -> None:
+    while True:
+        is_ready = await (forward.ping() if forward else watch.is_healthy())
+        if is_ready:
+            return
+        await asyncio.sleep(_ASK_EVERY)

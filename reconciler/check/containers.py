@@ -1,0 +1,39 @@
+"""Looks over what running models in containers needs of the host: an engine, docker compose, an image."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from reconciler.check.host import Finding
+from reconciler.core.state.release import COMPOSE
+from reconciler.core.units import paths
+from reconciler.settings.model import Settings
+
+_PACKAGES = {"docker": "docker.io", "podman": "podman"}
+_UNITS = {"docker": "docker.service", "podman": "podman.socket"}
+
+
+def may_be_used(settings: Settings) -> bool:
+    """Whether a model may run in containers on this host."""
+    return settings.deploy.runtime == COMPOSE or COMPOSE in settings.policy.runtimes
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Find what is missing where models may run in containers."""
+    if not may_be_used(settings):
+        return
+    compose = settings.compose
+    if not compose.image and not compose.base:
+        yield Finding(
+            "models may run in containers (policy.runtimes), and nobody said of which image",
+            "set compose.image or compose.base, or take compose out of policy.runtimes",
+        )
+    socket = paths.ENGINE_SOCKETS[compose.engine]
+    if not Path(socket).is_socket():
+        package, unit = _PACKAGES[compose.engine], _UNITS[compose.engine]
+        yield Finding(
+            f"{compose.engine} is not there: {socket} is no socket (compose.engine)",
+            f"apt-get install {package} && systemctl enable --now {unit}",
+        )
+    programs = {words[0] for words in paths.COMPOSE_COMMANDS}
+    if not any(Path(program).exists() for program in programs):
+        yield Finding("docker compose is not there", "apt-get install docker-compose")
