@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, Undefined
 
 from containerserver.options import OWN_SOCKET, Limits, Options
 from containerserver.yaml_text import yaml_text
@@ -27,7 +27,7 @@ def render(options: Options, image: str, secret: Iterable[str]) -> str:
         loader=FileSystemLoader(options.templates),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 - YAML is not HTML; the next line is to it what escaping is to HTML
-        finalize=yaml_text,
+        finalize=_finalized,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -38,6 +38,11 @@ def render(options: Options, image: str, secret: Iterable[str]) -> str:
         raise CannotServeError(
             f"cannot render {FILE}: {one_line(str(error))}; mend the template {_TEMPLATE}"
         ) from error
+
+
+def _finalized(value: object) -> str:
+    """Write a value; one that is not there raises UndefinedError, with its name."""
+    return yaml_text(str(value) if isinstance(value, Undefined) else value)
 
 
 def values(options: Options, image: str, secret: Iterable[str] = ()) -> dict[str, object]:

@@ -15,8 +15,8 @@ from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import State
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PYTHON_SOURCES = ("reconciler", "modelserver", "pipeline.py", "examples", "tests")
-LAUNCHERS = ("reconciler", "modelserver", "release-step", "server-temp")
+PYTHON_SOURCES = ("reconciler", "modelserver", "containerserver", "pipeline.py", "examples", "tests")
+LAUNCHERS = ("reconciler", "modelserver", "containerserver", "nats-bridge", "release-step", "server-temp")
 SHELL_SCRIPTS = ("dev", ".ci/run", "systemd/install.sh", *(f"systemd/launchers/{name}" for name in LAUNCHERS))
 EXTRAS = ("requirements-gs.lock", "requirements-azure.lock")
 LOCKS = ("requirements.lock", "requirements-dev.lock", "modelserver/requirements.lock", *EXTRAS)
@@ -101,7 +101,7 @@ FORBIDDEN = (
 @pytest.mark.parametrize(("module", "line", "told"), FORBIDDEN, ids=lambda text: str(text).replace(" ", "-"))
 def test_what_may_not_be_imported_breaks_a_contract(tmp_path: Path, module: str, line: str, told: str) -> None:
     """Each line alone, in a copy of the tree that test_layers_are_kept found to be right."""
-    for part in ("reconciler", "modelserver", "tests/contracts.py", "pyproject.toml"):
+    for part in ("reconciler", "modelserver", "containerserver", "tests/contracts.py", "pyproject.toml"):
         source, target = CHECKOUT / part, tmp_path / part
         target.parent.mkdir(exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)

@@ -55,7 +55,9 @@ def bind(address: str) -> list[socket.socket]:
         return [_bind_unix(address.removeprefix("unix:"))]
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise CannotServeError(f"cannot bind {address!r}: it is neither HOST:PORT nor unix:PATH; use for example 127.0.0.1:8080")
+        raise CannotServeError(
+            f"cannot bind {address!r}: it is neither HOST:PORT nor unix:PATH; use for example 127.0.0.1:8080"
+        )
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, where = found[0]

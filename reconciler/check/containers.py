@@ -9,6 +9,7 @@ from reconciler.core.units import paths
 from reconciler.settings.model import Settings
 
 _PACKAGES = {"docker": "docker.io", "podman": "podman"}
+_PODMAN_INITS = ("/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit", "/usr/bin/catatonit")
 _UNITS = {"docker": "docker.service", "podman": "podman.socket"}
 
 
@@ -34,6 +35,9 @@ def findings(settings: Settings) -> Iterator[Finding]:
             f"{compose.engine} is not there: {socket} is no socket (compose.engine)",
             f"apt-get install {package} && systemctl enable --now {unit}",
         )
+    has_init = any(Path(place).exists() for place in _PODMAN_INITS)
+    if compose.engine == "podman" and not has_init:
+        yield Finding("podman has no init for containers", "apt-get install catatonit")
     programs = {words[0] for words in paths.COMPOSE_COMMANDS}
     if not any(Path(program).exists() for program in programs):
         yield Finding("docker compose is not there", "apt-get install docker-compose")

@@ -29,7 +29,7 @@ COUNT, RATE = 400, 50.0
     "fault",
     [
         "both at once",
-        *(pytest.param(one, marks=pytest.mark.exhaustive) for one in ("broker restarted", "bridge killed")),
+        *(pytest.param(one, marks=pytest.mark.by_hand) for one in ("broker restarted", "bridge killed")),
     ],
 )
 def test_jetstream_answers_each_request_once_whatever_ends(

@@ -9,13 +9,14 @@ Containers have the host's network, which is this machine's, so the engine makes
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.host.cgroup import CGROUP_ROOT
@@ -25,11 +26,15 @@ _KEYRING = "--system-call-filter=@keyring"
 _STORAGE = ("/var/lib/docker", "/var/lib/containers")
 MISSING = [program for program in ("dockerd", "docker-compose", "runc") if shutil.which(program) is None]
 """Programs that this machine lacks: apt-get install --no-install-recommends docker.io docker-compose iptables."""
+TESTED_COMPOSE = os.environ.get("TESTED_COMPOSE", "")
+"""A program of docker compose, version 2, that is used in place of Debian 12's version 1."""
 _CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 _DAEMON = {"iptables": False, "ip-forward": False, "bridge": "none"}
 _PACKAGES = ("nats", "nkeys", "nacl", "boto3", "botocore", "s3transfer", "urllib3", "jmespath", "dateutil", "six.py")
 _EXPECTED_BY_WHEELS = ("libstdc++.so.6", "libgcc_s.so.1", "librt.so.1", "libpthread.so.0", "libdl.so.2", "libm.so.6")
 """Libraries that wheels such as numpy's take for granted on any Linux."""
+_GROUPS = "docker-of-"
+"""How the control groups of an engine in a host begin, which are beside those of the host."""
 _NOT_NEEDED = ("dist-packages", "test", "tests", "idlelib", "__pycache__", "ensurepip", "config-3")
 
 
@@ -49,13 +54,30 @@ def storage() -> Iterator[tuple[str, ...]]:
         yield (_KEYRING, *binds)
     finally:
         shutil.rmtree(directory)
+        for group in CGROUP_ROOT.glob(f"*/{_GROUPS}*"):
+            _remove_empty_groups(group)
 
 
-def start(host: Host) -> None:
-    """Start the engine in a host, whose systemd shows it the control groups read-only."""
+def _remove_empty_groups(top: Path) -> None:
+    """Remove control groups from their leaves; those of a host that still runs are busy, and stay."""
+    for directory, _, _ in os.walk(top, topdown=False):
+        with suppress(OSError):
+            Path(directory).rmdir()
+
+
+def start(host: Host, engine: str = "docker") -> None:
+    """Start an engine, `docker` or `podman`, in a host, whose systemd shows it the control groups read-only."""
     places = [CGROUP_ROOT, *(CGROUP_ROOT / name for name in _CONTROLLERS if (CGROUP_ROOT / name).is_dir())]
     host.run(f"for one in {' '.join(map(str, places))}; do mount -o remount,bind,rw $one; done")
-    host.write("/etc/docker/daemon.json", json.dumps(_DAEMON))
+    if TESTED_COMPOSE:
+        plugin = host.root / "usr/libexec/docker/cli-plugins/docker-compose"
+        plugin.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(TESTED_COMPOSE, plugin)
+    if engine == "podman":
+        host.run(["systemctl", "start", "podman.socket"], timeout=120)
+        return
+    # A parent of its own name, which `storage` finds and removes: the engine leaves it.
+    host.write("/etc/docker/daemon.json", json.dumps({**_DAEMON, "cgroup-parent": f"/{_GROUPS}{host.name}"}))
     host.run(["systemctl", "start", "docker.service"], timeout=120)
 
 

@@ -26,6 +26,8 @@ BASE = Path(os.environ.get("MLFLOW_SYSTEMD_HOSTS", "/var/tmp/mlflow-systemd-host
 PORTS = Path("/run/mlflow-systemd-test-ports")
 # How to reach a package index through this machine's proxies and certificates: handed through, never known here.
 HANDED_THROUGH = re.compile(r"(?i)^(pip_.*|uv_.*|ssl_cert_(file|dir)|requests_ca_bundle|curl_ca_bundle|.*_proxy)$")
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INSTANCES = 2048
 POWER_OFF = signal.SIGRTMIN + 4  # systemd(1): start poweroff.target
 
 
@@ -92,6 +94,7 @@ class Host:
     def boot(self, *, until: str = "multi-user.target", deadline: float = 120) -> Self:
         """Start systemd and wait until the unit `until` is active, at most `deadline` seconds."""
         started = time.monotonic()
+        _allow_more_watches()
         machine_id = self.root / "etc/machine-id"
         machine_id.unlink(missing_ok=True)
         machine_id.touch()  # empty, not missing: a new identity, but no first-boot presets
@@ -310,6 +313,17 @@ def _children(pid: int) -> list[int]:
         ]
     except FileNotFoundError:
         return []
+
+
+def _allow_more_watches() -> None:
+    """Have this machine's kernel allow root as many inotify instances as several hosts at once need: they share them.
+
+    By default root has 128, and each model of each host takes two for its files: beyond that, nothing is watched.
+    """
+    current = int(INOTIFY.read_text())
+    if current < INSTANCES:
+        with suppress(OSError):  # a machine that does not let us: few hosts at once still work
+            INOTIFY.write_text(f"{INSTANCES}\n")
 
 
 def _lock(path: Path) -> int:

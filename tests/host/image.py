@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.host.host import BASE, CHECKOUT, CHECKOUT_INSIDE, Host
 from tests.host.layers import Layers
+from tests.host.registry import prepare_registry
 
 ENVIRONMENTS = "opt/mlflow-reconciler/environments"
 LOCKS = (CHECKOUT / "requirements.lock", CHECKOUT / "modelserver/requirements.lock")
@@ -24,6 +25,7 @@ def installed_image() -> Iterator[Layers]:
         host = Host("image", seed=seed)
     with host:
         host.run([f"{CHECKOUT_INSIDE}/dev", "install", "--no-start"], timeout=INSTALL_SECONDS)
+        prepare_registry(host)
         host.power_off()
         shutil.rmtree(host.root / "var/log/journal", ignore_errors=True)  # of this boot, and of no interest to others
         yield host.layers

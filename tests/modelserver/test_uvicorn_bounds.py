@@ -72,7 +72,7 @@ def test_the_newest_version_that_is_allowed_is_the_one_that_all_tests_run_with(p
 @pytest.mark.parametrize(
     "files",
     [
-        pytest.param(ESSENTIAL, marks=pytest.mark.exhaustive, id="essential"),
+        pytest.param(ESSENTIAL, marks=pytest.mark.by_hand, id="essential"),
         pytest.param(THE_REST, marks=pytest.mark.by_hand, id="the rest"),
     ],
 )

@@ -45,9 +45,9 @@ class Api(threading.Thread):
         """Store the recordings of many inferences."""
         asyncio.run_coroutine_threadsafe(store_all(self.client.store, inferences, RECORDINGS), self._loop).result(300)
 
-    def load(self, begin: int, count: int, prefix: str = "i") -> "Future[None]":
-        """Begin to publish so many requests."""
-        publishing = load(self.client, count, RATE, RECORDINGS, begin, prefix)
+    def load(self, begin: int, count: int, prefix: str = "i", rate: float = RATE) -> "Future[None]":
+        """Begin to publish so many requests, at `rate` per second."""
+        publishing = load(self.client, count, rate, RECORDINGS, begin, prefix)
         return asyncio.run_coroutine_threadsafe(publishing, self._loop)
 
     def load_one(self, inference: str) -> None:

@@ -178,9 +178,11 @@ class Site:
         """List what a deployment could leave: unit files, /run, control groups, the deploy home, loaded units."""
         found = self.host.output(
             "find /etc/systemd/system /run /var/lib/mlflow-deploy /sys/fs/cgroup -xdev "
-            r"\( -name 'invocation:*' -o -path '/run/user/*' -o -path '/run/systemd/journal/*' \) -prune -o -print "
+            r"\( -name 'invocation:*' -o -path '/run/user/*' -o -path '/run/systemd/journal/*' "
+            # Of another host that runs an engine.
+            r"-o -name 'docker-of-*' \) -prune -o -print "
             "|| true; "  # what is removed meanwhile is no failure
-            "find /sys/fs/cgroup/*/ -type d || true; "
+            "find /sys/fs/cgroup/*/ -name 'docker-of-*' -prune -o -type d -print || true; "
             "systemctl list-units --all --plain --no-legend 'model*' 'mlflow*' | cut -d' ' -f1",
             timeout=60,
         )

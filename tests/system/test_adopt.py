@@ -31,7 +31,9 @@ BRIDGE = f"nats-bridge@{NAME}.service"
 SPIRA = Path(__file__).parents[1] / "spira"
 STAND_IN = f"{(SPIRA / 'original_server.py').read_text()}".replace("sys.argv[1]", "'model.py'")
 BACKUP = f"/var/lib/mlflow-reconciler/adopted/{NAME}"
-BURST = 400
+BURST = 200
+RATE = 20.0
+"""Requests per second: the old server answers one after the other, and what waits too long there is answered twice."""
 
 
 @dataclass
@@ -142,10 +144,10 @@ def files_of(old_host: OldHost) -> str:
 
 
 def under_load(old_host: OldHost, prefix: str, action: "object") -> dict[str, object]:
-    """Do something while requests come at 50 per second; gives what became of all of them."""
+    """Do something while requests come all the time; gives what became of all of them."""
     api = Api(old_host.broker, old_host.store)
     api.store([f"{prefix}{number:05d}" for number in range(2 * BURST)])
-    loading = api.load(0, 2 * BURST, prefix)
+    loading = api.load(0, 2 * BURST, prefix, RATE)
     api.wait_for_results(20)
     assert callable(action)
     done = threading.Thread(target=action)

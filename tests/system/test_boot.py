@@ -206,7 +206,7 @@ def test_a_boot_in_the_middle_of_a_soak_goes_on_with_the_release_that_had_taken_
     site.host.run("rm /etc/mlflow-reconciler/config.d/70-soak.toml")
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 def test_an_idle_model_is_started_by_the_first_request_after_a_boot(site: Site) -> None:
     """The reconciler is not needed for it."""
     site.register({"name": "sleeper", "code": code(), "settings": {"environment": "host", "idle_timeout": "3"}})

@@ -174,10 +174,11 @@ def server_ended(site: Site) -> None:
 
 
 PIN = f"$(echo {PINS}/{NAME}.1.*)"
+# The reconciler may put it back between two commands: a link takes its place at once, a directory is tried again.
 HARMED_PINS = {
     "emptied": f"echo -n >{PIN}",
-    "a directory": f"pin={PIN}; rm $pin; mkdir -p $pin/more",
-    "a link": f"pin={PIN}; mv $pin /root/pin; ln -s /root/pin $pin",
+    "a directory": f"pin={PIN}; until rm -f $pin && mkdir -p $pin/more; do :; done",
+    "a link": f"pin={PIN}; cp $pin /root/pin; ln -s /root/pin /root/link; mv -T /root/link $pin",
     "unreadable": f"chmod 000 {PIN}",
     "closed": f"chmod 000 {PINS}",
 }

@@ -296,6 +296,7 @@ def test_an_environment_that_somebody_changed_is_built_again(promoted: Site) -> 
         one = promoted.statuses()["new"]
         return whole and (one["state"], one["reason"]) == ("serving", "")
 
+    promoted.host.wait_for_unit("mlflow-verify@new.1.path")
     with Load(expected, tcp=("127.0.0.1", port), rate=20) as load:
         load.wait_for_more(10)
         promoted.host.run(f"echo changed >>{environment}/venv/pyvenv.cfg")

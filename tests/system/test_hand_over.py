@@ -80,7 +80,7 @@ def hand_over(site: Site, load: Load, name: str, old: int, new: int, requests: i
 
 @pytest.mark.parametrize(
     ("hand_overs", "requests", "rate"),
-    [(3, 300, PACE), pytest.param(20, 2600, None, marks=pytest.mark.exhaustive)],
+    [(3, 300, PACE), pytest.param(20, 2600, None, marks=pytest.mark.by_hand)],
     ids=["few", "many"],
 )
 def test_updates_under_load_lose_no_request(

@@ -10,7 +10,7 @@ import pytest
 from tests.system.killer import AGENT, RECONCILER, Killer, state_of
 from tests.system.site import Site, code
 
-pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.system, pytest.mark.by_hand, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

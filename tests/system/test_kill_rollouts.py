@@ -14,7 +14,7 @@ from tests.load import Load
 from tests.system.killer import AGENT, Killer, state_of
 from tests.system.site import Site, code
 
-pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.system, pytest.mark.by_hand, pytest.mark.timeout(1800)]
 
 SETTINGS = """
 [deploy]

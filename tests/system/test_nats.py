@@ -49,7 +49,7 @@ class Hospital:
         return self.site.host.wait_for(said, 120, f"the bridge to say {beginning!r}")
 
 
-@pytest.fixture(scope="module", params=["JetStream", pytest.param("core NATS", marks=pytest.mark.exhaustive)])
+@pytest.fixture(scope="module", params=["JetStream", pytest.param("core NATS", marks=pytest.mark.by_hand)])
 def hospital(
     image: Layers, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Hospital]:

@@ -13,6 +13,8 @@ from jinja2.meta import find_undeclared_variables
 from reconciler.apply.render import Renderer, RenderError
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.actions import Render
+from reconciler.core.planner.compose_unit import render_compose_unit
+from reconciler.core.planner.compose_values import ComposeSettings
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.text.quote import (
     Quoted,
@@ -34,8 +36,10 @@ from tests.unit.conftest import CHECKOUT, World
 RELEASE = Release("demo", 1, "models:/m-1", Parameters())
 STEPS = step_settings(Settings())
 FILTERED = {"source", "schemes", "registry_uri", "workspace", "index_url", "find_links", "verify_command"}
-FILTERED |= {"s3_endpoint_url", "s3_region"}
+FILTERED |= {"s3_endpoint_url", "s3_region", "command", "variables", "broker", "http_socket"}
 """Values that others, or the settings, choose freely."""
+IN_CONTAINERS = Release("demo", 1, "models:/m-1", Parameters(runtime="compose"))
+FIRST_SERVER = ComposeSettings(image=f"sha256:{'a' * 64}", command=("python", "main.py"))
 RENDERER = Renderer([CHECKOUT / "templates"], lambda _unit, _text: None)
 
 
@@ -49,6 +53,9 @@ def renders() -> Iterator[Render]:
         yield unit_values.server(RELEASE, environment, Listening(), None)
     yield unit_values.socket("demo", RELEASE.id, "native", 20000, Listening())
     yield unit_values.slice_("demo", "native")
+    for compose in (ComposeSettings(base=f"sha256:{'b' * 64}"), FIRST_SERVER):
+        yield unit_values.server(IN_CONTAINERS, "0" * 32, Listening(), None, compose=compose)
+    yield render_compose_unit("demo", ComposeSettings())
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50))

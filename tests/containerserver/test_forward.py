@@ -1,0 +1,206 @@
+"""What comes to the address of a server in containers reaches the container, and its answer comes back, unchanged."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from containerserver.door import Door
+from containerserver.forward import Forward, NoHttp
+from modelserver.systemd.counters import Counters
+
+MAX_BODY = 100_000
+
+
+async def container(scope: Scope, receive: Receive, send: Send) -> None:
+    """A server in a container: tells what it was sent, or does what the path says."""
+    body, chunks = b"", 0
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        chunks += 1
+        if not message.get("more_body", False):
+            break
+    status = int(scope["path"].rpartition("/")[2]) if scope["path"].startswith("/status/") else 200
+    sent = [(name.decode(), value.decode()) for name, value in scope["headers"]]
+    told = repr((scope["method"], scope["raw_path"], scope["query_string"], sorted(sent), len(body))).encode()
+    headers = [(b"x-own", b"1"), (b"x-own", b"2"), (b"model-release", b"a lie"), (b"content-type", b"text/plain")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    if scope["path"] == "/torn":
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise RuntimeError("torn")
+    await send({"type": "http.response.body", "body": told})
+
+
+@dataclass
+class Front:
+    """A client of the front, and what the front counted."""
+
+    client: httpx.Client
+    counters: Counters
+    inner: uvicorn.Server
+    socket: Path
+
+
+class _Thread(threading.Thread):
+    def __init__(self, application: Any, **where: Any) -> None:
+        super().__init__(daemon=True)
+        self.server = uvicorn.Server(
+            uvicorn.Config(application, log_level="critical", lifespan="off", server_header=False, **where)
+        )
+        self.start()
+        while not self.server.started:
+            if not self.is_alive():
+                raise RuntimeError("the server did not start")
+
+    def run(self) -> None:
+        asyncio.run(self.server.serve())
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.join(20)
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> Iterator[Front]:
+    """A container's server at a unix socket, and the front before it at another one."""
+    socket, outer = tmp_path / "http.sock", tmp_path / "front.sock"
+    counters = Counters()
+    inner = _Thread(container, uds=str(socket))
+    forward = Forward(lambda: Door(os.getpid(), str(socket)), counters, MAX_BODY, 5.0)
+    before = _Thread(forward, uds=str(outer))
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(outer)), base_url="http://model") as client:
+        yield Front(client, counters, inner.server, socket)
+    before.stop()
+    inner.stop()
+
+
+def test_a_request_arrives_as_it_was_sent(front: Front) -> None:
+    """Its path and query as they were written, its headers but for those of one connection, its body."""
+    answer = front.client.post(
+        "/a%20b/%2F?q=1%202&q=3", content=b"x" * 5000, headers=[("x-own", "a"), ("x-own", "b"), ("te", "trailers")]
+    )
+    assert answer.status_code == 200
+    for part in ("'POST'", "b'/a%20b/%2F'", "b'q=1%202&q=3'", "('x-own', 'a'), ('x-own', 'b')", "5000)", "'model'"):
+        assert part in answer.text, answer.text
+    assert "trailers" not in answer.text
+    assert answer.headers.get_list("x-own") == ["1", "2"]
+    assert "model-release" not in answer.headers, "the release is what systemd runs, not what a container says"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE"])
+def test_any_method_is_passed_on(front: Front, method: str) -> None:
+    """The container decides what it takes."""
+    answer = front.client.request(method, "/")
+    assert (answer.status_code, f"('{method}'" in answer.text) == (200, method != "HEAD")
+
+
+def test_a_body_without_a_length_arrives_whole(front: Front) -> None:
+    """In chunks, as it came."""
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(7):
+            yield b"x" * 1000
+
+    assert "7000)" in front.client.post("/predict", content=pieces()).text
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_that_is_too_large_is_refused(front: Front, declared: bool) -> None:
+    """By its length, or when it has become too large."""
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(30):
+            yield b"x" * 10_000
+
+    content: Any = b"x" * 300_000 if declared else pieces()
+    answer = front.client.post("/predict", content=content)
+    assert (answer.status_code, answer.json()["error_code"]) == (413, "BAD_REQUEST")
+    assert (front.counters.requests, front.counters.errors) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "counted"), [(200, (1, 0)), (400, (1, 0)), (500, (1, 1)), (501, (1, 0)), (503, (0, 0)), (504, (1, 1))]
+)
+def test_answers_are_counted_as_those_of_our_own_server(front: Front, status: int, counted: tuple[int, int]) -> None:
+    """A busy server has neither answered nor failed."""
+    front_path = f"/status/{status}"
+    assert front.client.get(front_path).status_code == status
+    assert (front.counters.requests, front.counters.errors) == (0, 0), "only what the model is asked counts"
+    counters, sent = Counters(), []
+
+    async def ask() -> None:
+        forward = Forward(lambda: Door(os.getpid(), str(front.socket)), counters, MAX_BODY, 5.0)
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/invocations",
+            "raw_path": front_path.encode(),
+            "headers": [],
+        }
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": b""}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await forward(scope, receive, send)
+        await forward.close()
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == status
+    assert (counters.requests, counters.errors) == counted
+
+
+def test_a_container_that_is_gone_is_a_bad_gateway(front: Front) -> None:
+    """And counts against the release: it ended while it served."""
+    front.inner.should_exit = True
+    while front.socket.exists() and front.client.get("/ping").status_code == 200:
+        pass
+    answer = front.client.post("/invocations", content=b"{}")
+    assert (answer.status_code, answer.json()["error_code"]) == (502, "BAD_GATEWAY")
+    assert (front.counters.requests, front.counters.errors) == (1, 1)
+
+
+def test_an_answer_that_is_torn_is_torn(front: Front) -> None:
+    """Never ended as if it were whole."""
+    with pytest.raises(httpx.RemoteProtocolError):
+        front.client.get("/torn")
+
+
+def test_a_client_that_leaves_harms_nobody(front: Front) -> None:
+    """Neither the next request nor the counters."""
+
+    async def leave() -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"x"
+            raise ConnectionError("gone")
+
+        outer = str(front.socket.with_name("front.sock"))
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=outer)) as client:
+            with pytest.raises(ConnectionError):
+                await client.post("http://model/invocations", content=pieces())
+
+    asyncio.run(leave())
+    assert front.client.get("/ping").status_code == 200
+    assert front.counters.errors == 0
+
+
+def test_a_container_without_http_answers_how_it_is_and_nothing_else(tmp_path: Path) -> None:
+    """Its requests come elsewhere."""
+    server = _Thread(NoHttp(), uds=str(tmp_path / "front.sock"))
+    transport = httpx.HTTPTransport(uds=str(tmp_path / "front.sock"))
+    with httpx.Client(transport=transport, base_url="http://model") as client:
+        assert client.get("/ping").status_code == 200
+        answer = client.post("/invocations", content=b"{}")
+    assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
+    server.stop()
