@@ -103,8 +103,8 @@ def test_no_template_lets_a_hostile_value_through(render: Render) -> None:
             except RenderError:
                 refused += 1
                 continue
-            # `{% if %}` leaves its lines out for an empty value, and another may bring them.
-            assert abs(text.count("\n") - usual) <= 6, (key, hostile)
+            # `{% if %}` and `{% for %}` leave lines out for an empty or shorter value, and another may bring them.
+            assert abs(text.count("\n") - usual) <= 8, (key, hostile)
             assert "User=root" not in text.splitlines()
             assert text.count("\nExecStartPre=") == commands
     assert tried == 0 or refused or FILTERED & set(render.values)
