@@ -11,6 +11,8 @@ from modelserver.errors import CannotServeError, one_line
 
 _HEALTH_EVERY = 5.0
 """Seconds; the engine itself asks a container more seldom."""
+_LONGEST_LINE = 48 * 1024
+"""Bytes; the journal cuts a line here, too."""
 EX_CONFIG = 78
 """How our own server in a container says that its release cannot be served as it is."""
 _KILLED = 128 + 9
@@ -42,14 +44,19 @@ class ContainerWatch:
             done, _ = await asyncio.wait({self._ended}, timeout=_HEALTH_EVERY)
             if done:
                 break
-            state = await asyncio.to_thread(self._container.state)
-            if state.health == "unhealthy":
+            if await self._is_unhealthy():
                 raise EndedError(f"cannot keep {self._release}: its container is unhealthy, says the engine")
         state_or_error = self._ended.result()
         if isinstance(state_or_error, EngineError):
             raise state_or_error
         await asyncio.to_thread(self._copying.join, 5)
         raise self._why(state_or_error)
+
+    async def _is_unhealthy(self) -> bool:
+        # An engine that is busy says nothing of the container; that it is gone, the thread that waits is told.
+        with contextlib.suppress(EngineError):
+            return (await asyncio.to_thread(self._container.state)).health == "unhealthy"
+        return False
 
     async def is_healthy(self) -> bool:
         """Whether it runs, and is healthy where the engine asks it."""
@@ -76,6 +83,9 @@ class ContainerWatch:
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
                     self._copy_line(line)
+                if len(rest) > _LONGEST_LINE:
+                    self._copy_line(rest)
+                    rest = b""
         if rest:
             self._copy_line(rest)
 

@@ -22,6 +22,14 @@ class EngineError(Exception):
     """The engine does not answer, or not as it should; the message is the whole sentence."""
 
 
+class Image(NamedTuple):
+    """An image that the engine has."""
+
+    id: str
+    volumes: tuple[str, ...]
+    """Paths for which the engine would make volumes on its disk."""
+
+
 class State(NamedTuple):
     """A container as the engine sees it."""
 
@@ -43,11 +51,12 @@ class Engine:
             self._client = docker.DockerClient(base_url=f"unix://{path}", timeout=_PATIENCE)
             self._client.ping()
 
-    def image(self, reference: str) -> str:
-        """Return the id of an image that is here. Raises CannotServeError: nothing is downloaded."""
+    def image(self, reference: str) -> Image:
+        """Return an image that is here. Raises CannotServeError: nothing is downloaded."""
         with self._asked():
             try:
-                return str(self._client.images.get(reference).id)
+                found = self._client.images.get(reference)
+                return Image(str(found.id), tuple((found.attrs.get("Config") or {}).get("Volumes") or ()))
             except ImageNotFound:
                 raise CannotServeError(
                     f"cannot use the image {one_line(reference)}: this host does not have it; "

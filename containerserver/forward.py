@@ -10,6 +10,7 @@ import httpx
 from starlette.types import Message, Receive, Scope, Send
 
 from containerserver.door import Door, NoDoorError
+from containerserver.engine import EngineError
 from modelserver.answer import error_answer
 from modelserver.http.connection import RETRY_AFTER
 from modelserver.systemd.counters import Counters
@@ -39,7 +40,9 @@ class Forward:
         self._open_door = open_door
         self._counters = counters
         self._max_body = max_body
-        self._timeout = timeout + _LONGER
+        self.seconds = timeout + _LONGER
+        """Until a request has arrived, and then until its answer begins."""
+        self._opening = asyncio.Lock()
         self._door: Door | None = None
         self._client: httpx.AsyncClient | None = None
 
@@ -53,12 +56,15 @@ class Forward:
             await self._pass_on(scope, receive, answer)
         except _TooLargeError:
             await answer.refuse(413, "BAD_REQUEST", self._too_large)
+        except _TooSlowError:
+            sentence = f"cannot read the request: it did not arrive within {self.seconds:g} s"
+            await answer.refuse(408, "BAD_REQUEST", sentence)
         except _GoneError:
             return  # the client went before its request was complete: nobody is there to read an answer
         except httpx.TimeoutException:
             sentence = "cannot answer: the container did not answer in time"
             await answer.refuse(504, "DEADLINE_EXCEEDED", sentence, release_failed=True)
-        except (httpx.TransportError, httpx.InvalidURL, NoDoorError) as error:
+        except (httpx.TransportError, httpx.InvalidURL, NoDoorError, EngineError) as error:
             _log.warning("the container did not answer %s: %s", scope["path"], type(error).__name__)
             await answer.refuse(502, "BAD_GATEWAY", "cannot answer: the container ended", release_failed=True)
         except asyncio.CancelledError:
@@ -69,7 +75,8 @@ class Forward:
     async def ping(self) -> bool:
         """Whether the container answers /ping with 200."""
         try:
-            answer = await self._current_client().get("http://container/ping")
+            client = await self._current_client()
+            answer = await client.get("http://container/ping")
         except (httpx.TransportError, NoDoorError):
             return False
         return answer.status_code == HTTPStatus.OK
@@ -94,7 +101,8 @@ class Forward:
         body = self._body(receive) if has_body else None
         url = httpx.URL("http://container").copy_with(raw_path=target)
         request = httpx.Request(scope["method"], url, headers=headers, content=body)
-        response = await self._current_client().send(request, stream=True)
+        client = await self._current_client()
+        response = await client.send(request, stream=True)
         try:
             await answer.begin(response)
             async for piece in response.aiter_raw():
@@ -104,9 +112,13 @@ class Forward:
             await response.aclose()
 
     async def _body(self, receive: Receive) -> AsyncIterator[bytes]:
-        size = 0
+        size, loop = 0, asyncio.get_running_loop()
+        ends = loop.time() + self.seconds
         while True:
-            message = await receive()
+            try:
+                message = await asyncio.wait_for(receive(), ends - loop.time())
+            except TimeoutError:
+                raise _TooSlowError from None
             if message["type"] == "http.disconnect":
                 raise _GoneError
             piece = message.get("body", b"")
@@ -117,23 +129,28 @@ class Forward:
             if not message.get("more_body", False):
                 return
 
-    def _current_client(self) -> httpx.AsyncClient:
-        if self._door is not None and self._door.is_current and self._client is not None:
+    async def _current_client(self) -> httpx.AsyncClient:
+        """Return the client of the container's present socket. Raises NoDoorError."""
+        async with self._opening:
+            if self._door is None or self._client is None or not self._door.is_current:
+                # In a thread: the engine is asked, and may take its time.
+                door = await asyncio.to_thread(self._open_door)
+                if self._door is not None:
+                    self._door.close()
+                # Requests under way have their connections, and hold the former client until they are done.
+                self._door, self._client = door, _client_of(door, self.seconds)
             return self._client
-        if self._door is not None:
-            self._door.close()
-        # Requests under way have their connections, and hold the former client until they are done.
-        self._door, self._client = None, None
-        self._door = self._open_door()
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(
-                uds=self._door.path, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
-            ),
-            timeout=httpx.Timeout(self._timeout, connect=_LONGER),
-            trust_env=False,
-            follow_redirects=False,
-        )
-        return self._client
+
+
+def _client_of(door: Door, timeout: float) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(
+            uds=door.path, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        ),
+        timeout=httpx.Timeout(timeout, connect=_LONGER),
+        trust_env=False,
+        follow_redirects=False,
+    )
 
 
 class NoHttp:
@@ -154,6 +171,10 @@ class _TooLargeError(Exception):
     """The body is larger than it may be."""
 
 
+class _TooSlowError(Exception):
+    """The body has not arrived in time."""
+
+
 class _GoneError(Exception):
     """The client closed its connection."""
 
@@ -166,6 +187,7 @@ class _Answer:
         self._counts = counts
         self._counters = counters
         self._has_begun = False
+        self._has_failed = False
 
     async def begin(self, response: httpx.Response) -> None:
         """Send the head of the container's answer."""
@@ -186,6 +208,7 @@ class _Answer:
     async def refuse(self, status: int, code: str, sentence: str, *, release_failed: bool = False) -> None:
         """Answer in place of the container. An answer that has begun is cut off: it cannot be taken back."""
         if self._has_begun:
+            self._counters.errors += self._counts and release_failed and not self._has_failed
             raise CutOffError(sentence)
         if status != HTTPStatus.SERVICE_UNAVAILABLE:
             self._count(release_failed)
@@ -206,6 +229,7 @@ class _Answer:
         await self._send(message)
 
     def _count(self, failed: bool) -> None:
+        self._has_failed = failed
         if self._counts:
             self._counters.count(failed)
 

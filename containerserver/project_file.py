@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, Undefined
 
+from containerserver.engine import Image
 from containerserver.options import OWN_SOCKET, Limits, Options
 from containerserver.yaml_text import yaml_text
 from modelserver.errors import CannotServeError, one_line
@@ -18,7 +19,7 @@ _HEALTH = (
 )
 
 
-def render(options: Options, image: str, secret: Iterable[str]) -> str:
+def render(options: Options, image: Image, secret: Iterable[str]) -> str:
     """Return the text of the file for an image of the engine. Raises CannotServeError.
 
     `secret`: names of variables whose values compose is given in its own environment, and nobody else.
@@ -45,7 +46,7 @@ def _finalized(value: object) -> str:
     return yaml_text(str(value) if isinstance(value, Undefined) else value)
 
 
-def values(options: Options, image: str, secret: Iterable[str] = ()) -> dict[str, object]:
+def values(options: Options, image: Image, secret: Iterable[str] = ()) -> dict[str, object]:
     """Return what the template is given."""
     limits = options.limits
     return {
@@ -54,14 +55,14 @@ def values(options: Options, image: str, secret: Iterable[str] = ()) -> dict[str
         "release": options.project.release,
         "project": options.project.id,
         "labels": options.project.labels,
-        "image": image,
+        "image": image.id,
         "command": own_command(options) if options.own else list(options.command),
         "healthcheck": _own_health(options),
         "user": options.user,
         "network": options.network,
         "environment": {**options.environment, **dict.fromkeys(secret)},
         "shown": [str(path) for path in options.own.shown] if options.own else [],
-        "tmpfs": _tmpfs(limits, options.http_socket),
+        "tmpfs": _tmpfs(limits, options.http_socket, image.volumes),
         "memory": limits.memory,
         # The engine refuses more than there are.
         "cpus": min(limits.cpu / 100, os.cpu_count() or 1),
@@ -106,9 +107,9 @@ def _own_health(options: Options) -> Sequence[str]:
     return [f"{options.own.venv}/bin/python", "-I", "-S", "-c", _HEALTH.format(socket=OWN_SOCKET)]
 
 
-def _tmpfs(limits: Limits, http_socket: str) -> list[str]:
-    """Return what a container may write to: memory of its own, of a size."""
-    found = [f"/tmp:mode=1777,size={limits.temp}"]  # noqa: S108 - in the container
+def _tmpfs(limits: Limits, http_socket: str, volumes: Iterable[str]) -> list[str]:
+    """Return what a container may write to: memory of its own, of a size; also where the image declares volumes."""
+    found = [f"{path}:mode=1777,size={limits.temp}" for path in dict.fromkeys(("/tmp", *volumes))]  # noqa: S108 - in the container
     if http_socket:
         found.append(f"{Path(http_socket).parent}:mode=1777,size=65536")
     return found

@@ -347,7 +347,7 @@ uninstall_product() {
         rm -rf /var/lib/mlflow-reconciler
     fi
     rm -rf "$prefix" "$package_cache" /var/cache/mlflow-deploy /var/lib/mlflow-deploy \
-        /run/mlflow-reconciler /run/mlflow-registry-agent /run/models /run/mlflow-temp \
+        /run/mlflow-reconciler /run/mlflow-registry-agent /run/models /run/mlflow-temp /run/mlflow-compose \
         /var/cache/mlflow-models /var/cache/private/mlflow-models \
         /var/cache/mlflow-compiled /var/cache/private/mlflow-compiled
     rm -f /usr/local/bin/reconciler "$catalog" "$tmpfiles" "$sysusers"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Front:
     counters: Counters
     inner: uvicorn.Server
     socket: Path
+    forward: Forward
 
 
 class _Thread(threading.Thread):
@@ -72,13 +74,13 @@ class _Thread(threading.Thread):
 @pytest.fixture
 def front(tmp_path: Path) -> Iterator[Front]:
     """A container's server at a unix socket, and the front before it at another one."""
-    socket, outer = tmp_path / "http.sock", tmp_path / "front.sock"
+    place, outer = tmp_path / "http.sock", tmp_path / "front.sock"
     counters = Counters()
-    inner = _Thread(container, uds=str(socket))
-    forward = Forward(lambda: Door(os.getpid(), str(socket)), counters, MAX_BODY, 5.0)
+    inner = _Thread(container, uds=str(place))
+    forward = Forward(lambda: Door(os.getpid(), str(place)), counters, MAX_BODY, 5.0)
     before = _Thread(forward, uds=str(outer))
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(outer)), base_url="http://model") as client:
-        yield Front(client, counters, inner.server, socket)
+        yield Front(client, counters, inner.server, place, forward)
     before.stop()
     inner.stop()
 
@@ -175,6 +177,28 @@ def test_an_answer_that_is_torn_is_torn(front: Front) -> None:
     """Never ended as if it were whole."""
     with pytest.raises(httpx.RemoteProtocolError):
         front.client.get("/torn")
+
+
+def test_a_server_that_started_again_in_its_container_is_found(front: Front) -> None:
+    """It has another socket at the same path; the container did not end, so nobody else would notice."""
+    assert front.client.get("/ping").status_code == 200
+    front.inner.should_exit = True
+    while front.client.get("/ping").status_code == 200:
+        pass
+    front.socket.unlink(missing_ok=True)
+    again = _Thread(container, uds=str(front.socket))
+    assert front.client.post("/invocations", content=b"{}").status_code == 200
+    again.stop()
+
+
+def test_a_body_that_does_not_arrive_is_given_up(front: Front) -> None:
+    """And is the client's fault."""
+    front.forward.seconds = 0.3
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(front.socket.with_name("front.sock")))
+        client.sendall(b"POST /invocations HTTP/1.1\r\nhost: model\r\ncontent-length: 9\r\n\r\n{}")
+        assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
+    assert (front.counters.requests, front.counters.errors) == (1, 0)
 
 
 def test_a_client_that_leaves_harms_nobody(front: Front) -> None:

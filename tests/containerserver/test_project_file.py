@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from containerserver import options, project_file
+from containerserver.engine import Image
 from containerserver.names import Project
 from containerserver.yaml_text import yaml_text
 from modelserver.errors import CannotServeError
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 IMAGE = f"sha256:{'0' * 64}"
+FOUND = Image(IMAGE, ())
 
 
 def told(*more: str, name: str = "Demo") -> options.Options:
@@ -71,7 +73,7 @@ def test_a_value_is_read_as_it_was_written(value: object) -> None:
 def test_words_people_chose_arrive_as_they_are(word: str) -> None:
     """In the command and in the environment."""
     service = compose_reads(
-        project_file.render(told("--image", IMAGE, f"--command={word}", "--env", f"value={word}"), IMAGE, ())
+        project_file.render(told("--image", IMAGE, f"--command={word}", "--env", f"value={word}"), FOUND, ())
     )
     assert service["command"] == [word]
     assert service["environment"] == {"value": word}
@@ -82,7 +84,7 @@ def test_a_container_may_do_nothing_that_it_was_not_given() -> None:
     told_of = told(
         "--base", IMAGE, "--model-dir", "/m", "--venv", "/v", "--show", "/m", "--show", "/v", "--memory", "9"
     )
-    service = compose_reads(project_file.render(told_of, IMAGE, ()))
+    service = compose_reads(project_file.render(told_of, FOUND, ()))
     assert (service["read_only"], service["init"], service["restart"]) == (True, True, "no")
     assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
     assert (service["network_mode"], service["user"]) == ("none", "65532:65532")
@@ -94,7 +96,7 @@ def test_a_container_may_do_nothing_that_it_was_not_given() -> None:
 
 def test_a_secret_is_named_and_not_written() -> None:
     """Compose takes its value out of its own environment."""
-    text = project_file.render(told("--image", IMAGE, "--env", "plain=1"), IMAGE, ["minio_secret_key"])
+    text = project_file.render(told("--image", IMAGE, "--env", "plain=1"), FOUND, ["minio_secret_key"])
     assert compose_reads(text)["environment"] == {"plain": "1", "minio_secret_key": None}
 
 
@@ -105,7 +107,7 @@ def test_a_template_of_the_hosts_own_may_be_wrong(tmp_path: Path) -> None:
     given_options = told("--image", IMAGE, "--templates", str(tmp_path))
     wrong = given_options.__class__(**{**vars(given_options), "templates": (tmp_path,)})
     with pytest.raises(CannotServeError, match="'nothing' is undefined; mend the template compose/docker-compose"):
-        project_file.render(wrong, IMAGE, ())
+        project_file.render(wrong, FOUND, ())
 
 
 def test_each_server_has_a_project_of_its_own() -> None:
@@ -115,3 +117,10 @@ def test_each_server_has_a_project_of_its_own() -> None:
     assert len({*found}) == len(servers)
     assert all(one == one.lower() and one[0].isalnum() for one in found)
     assert found[0].startswith("demo-")
+
+
+def test_volumes_that_an_image_declares_are_memory() -> None:
+    """The engine would make them on its disk, without a limit."""
+    found = Image(IMAGE, ("/data", "/tmp"))  # noqa: S108 - in a container
+    service = compose_reads(project_file.render(told("--image", IMAGE, "--temp", "1000"), found, ()))
+    assert service["tmpfs"] == [f"{path}:mode=1777,size=1000" for path in ("/tmp", "/data")]  # noqa: S108 - likewise
