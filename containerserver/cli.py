@@ -45,6 +45,8 @@ def _down(given: argparse.Namespace) -> None:
     if not engine.has_any_of(project):
         return
     file = path_of(given.directory)
-    if file.exists():
-        Compose(engine.path).down(project, file, _LAST_SECONDS)
-    engine.remove_all_of(project)
+    try:
+        if file.exists():
+            Compose(engine.path).down(project, file, _LAST_SECONDS)
+    finally:
+        engine.remove_all_of(project)

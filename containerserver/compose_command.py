@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from containerserver.engine import EngineError
+from containerserver.engine import CANNOT_REACH, EngineError
 from containerserver.names import Project
 from modelserver.errors import one_line
 from reconciler.core.units.paths import COMPOSE_COMMANDS
@@ -23,7 +23,7 @@ class Compose:
         self._command = next(self._found(), None)
         if self._command is None:
             raise EngineError(
-                "cannot run docker compose: this host has neither version 2 nor version 1 of it; "
+                f"{CANNOT_REACH}: this host has neither version 2 nor version 1 of docker compose; "
                 "apt-get install docker-compose"
             )
 
@@ -42,11 +42,13 @@ class Compose:
         for command in COMPOSE_COMMANDS:
             if not Path(command[0]).exists():
                 continue
-            asked = subprocess.run(  # noqa: S603 - one of those above
-                [*command, "version"], env=self._environment, capture_output=True, timeout=_ASKING, check=False
-            )
-            if asked.returncode == 0:
-                yield command
+            try:
+                subprocess.run(  # noqa: S603 - one of those above
+                    [*command, "version"], env=self._environment, capture_output=True, timeout=_ASKING, check=True
+                )
+            except (OSError, subprocess.SubprocessError):
+                continue  # not this one
+            yield command
 
     def _run(self, project: Project, file: Path, arguments: Sequence[str], secrets: Mapping[str, str]) -> None:
         command = [*(self._command or ()), "--project-name", project.id, "--file", str(file), *arguments]

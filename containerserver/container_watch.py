@@ -92,7 +92,8 @@ class ContainerWatch:
     def _copy_line(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip("\r")
         self._last_lines.append(one_line(text))
-        sys.stdout.write(f"{text}\n")
+        # With a priority of ours: a line of the container's could begin with another one.
+        sys.stdout.write(f"<6>{text}\n")
         sys.stdout.flush()
 
     def _wait(self) -> None:

@@ -14,14 +14,29 @@ class NoDoorError(Exception):
     """There is no such socket yet, or no more."""
 
 
+class Root:
+    """The root directory of a container, held open: a later process with the same number has another one."""
+
+    def __init__(self, pid: int) -> None:
+        """Open it; `pid`: of the container's first process. Raises NoDoorError."""
+        try:
+            self.descriptor = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            raise NoDoorError(f"no process {pid}: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.descriptor)
+
+
 class Door:
     """The socket of one container, held open by a descriptor."""
 
-    def __init__(self, pid: int, path: str) -> None:
-        """Open it; `pid`: of the container's first process. Raises NoDoorError."""
+    def __init__(self, root: Root, path: str) -> None:
+        """Open it. Raises NoDoorError."""
         self._directory, self._descriptor = -1, -1
         try:
-            self._directory = _walk(pid, PurePosixPath(path).parent)
+            self._directory = _walk(root, PurePosixPath(path).parent)
             self._name = PurePosixPath(path).name
             self._descriptor = os.open(self._name, os.O_PATH | os.O_NOFOLLOW, dir_fd=self._directory)
             self._seen = os.fstat(self._descriptor)
@@ -54,9 +69,9 @@ class Door:
         self._directory = self._descriptor = -1
 
 
-def _walk(pid: int, directory: PurePosixPath) -> int:
+def _walk(root: Root, directory: PurePosixPath) -> int:
     """Return a descriptor of a directory in a container. Raises OSError, also where a part of the path is a link."""
-    here = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY)
+    here = os.dup(root.descriptor)
     for part in directory.parts[1:]:
         try:
             below = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)

@@ -9,7 +9,7 @@ import docker
 import requests
 from docker.errors import DockerException, ImageNotFound, NotFound
 
-from containerserver.names import PROJECT_LABEL, Project
+from containerserver.names import PROJECT_LABEL, SERVICE_LABEL, Project
 from modelserver.errors import CannotServeError, one_line
 
 _PATIENCE = 60
@@ -49,6 +49,11 @@ class Engine:
         self.path = path
         with self._asked():
             self._client = docker.DockerClient(base_url=f"unix://{path}", timeout=_PATIENCE)
+        self.ping()
+
+    def ping(self) -> None:
+        """Find out whether it answers."""
+        with self._asked():
             self._client.ping()
 
     def image(self, reference: str) -> Image:
@@ -66,7 +71,8 @@ class Engine:
     def container(self, project: Project) -> "Container":
         """Return the container of a server that compose has brought up."""
         with self._asked():
-            found = self._client.containers.list(all=True, filters={"label": f"{PROJECT_LABEL}={project.id}"})
+            labels = [f"{PROJECT_LABEL}={project.id}", f"{SERVICE_LABEL}={project.name}"]
+            found = self._client.containers.list(all=True, filters={"label": labels})
             if not found:
                 raise EngineError(f"cannot find the container of {project.name}@{project.release}: somebody removed it")
             return Container(found[0].id, self._client, self._asked)

@@ -10,8 +10,8 @@ import httpx
 from starlette.types import Message, Receive, Scope, Send
 
 from containerserver.door import Door, NoDoorError
-from containerserver.engine import EngineError
 from modelserver.answer import error_answer
+from modelserver.errors import one_line
 from modelserver.http.connection import RETRY_AFTER
 from modelserver.systemd.counters import Counters
 
@@ -33,7 +33,10 @@ class CutOffError(Exception):
 
 
 class Forward:
-    """Passes requests on. A connection to the container for each: one that was kept may just be closing."""
+    """Passes requests on. A connection to the container for each: one that was kept may just be closing.
+
+    The transport of httpx is used without its client: that would decode, follow, keep cookies, and write paths anew.
+    """
 
     def __init__(self, open_door: Callable[[], Door], counters: Counters, max_body: int, timeout: float) -> None:
         """`open_door` raises NoDoorError. `max_body`: bytes; `timeout`: seconds of one request in the container."""
@@ -42,9 +45,8 @@ class Forward:
         self._max_body = max_body
         self.seconds = timeout + _LONGER
         """Until a request has arrived, and then until its answer begins."""
-        self._opening = asyncio.Lock()
         self._door: Door | None = None
-        self._client: httpx.AsyncClient | None = None
+        self._transport: httpx.AsyncHTTPTransport | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -53,19 +55,22 @@ class Forward:
             await answer.refuse(413, "BAD_REQUEST", self._too_large)
             return
         try:
-            await self._pass_on(scope, receive, answer)
+            await self._while_somebody_waits(scope, receive, answer)
         except _TooLargeError:
             await answer.refuse(413, "BAD_REQUEST", self._too_large)
         except _TooSlowError:
             sentence = f"cannot read the request: it did not arrive within {self.seconds:g} s"
             await answer.refuse(408, "BAD_REQUEST", sentence)
         except _GoneError:
-            return  # the client went before its request was complete: nobody is there to read an answer
+            return  # nobody is there to read an answer
+        except httpx.ConnectTimeout:
+            sentence = "cannot answer: too many requests are under way; try again later"
+            await answer.refuse(503, "TEMPORARILY_UNAVAILABLE", sentence)
         except httpx.TimeoutException:
             sentence = "cannot answer: the container did not answer in time"
             await answer.refuse(504, "DEADLINE_EXCEEDED", sentence, release_failed=True)
-        except (httpx.TransportError, httpx.InvalidURL, NoDoorError, EngineError) as error:
-            _log.warning("the container did not answer %s: %s", scope["path"], type(error).__name__)
+        except (httpx.TransportError, NoDoorError) as error:
+            _log.warning("the container did not answer %s: %s", one_line(scope["path"]), type(error).__name__)
             await answer.refuse(502, "BAD_GATEWAY", "cannot answer: the container ended", release_failed=True)
         except asyncio.CancelledError:
             # At the drain limit. Not raised again: modelserver.http.app says why.
@@ -75,16 +80,17 @@ class Forward:
     async def ping(self) -> bool:
         """Whether the container answers /ping with 200."""
         try:
-            client = await self._current_client()
-            answer = await client.get("http://container/ping")
+            response = await self._send("GET", b"/ping", [(b"host", b"container")], None)
         except (httpx.TransportError, NoDoorError):
             return False
-        return answer.status_code == HTTPStatus.OK
+        # Its body may be anything, and is nothing to us.
+        await response.aclose()
+        return response.status_code == HTTPStatus.OK
 
     async def close(self) -> None:
         """Let go of the container."""
-        if self._client is not None:
-            await self._client.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
         if self._door is not None:
             self._door.close()
 
@@ -92,17 +98,31 @@ class Forward:
     def _too_large(self) -> str:
         return f"cannot read the request: it exceeds {self._max_body} bytes"
 
-    async def _pass_on(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    async def _while_somebody_waits(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        """Pass a request on, and give it up when its client has gone: the container would compute for nobody."""
+        has_arrived = asyncio.Event()
+        work = asyncio.ensure_future(self._pass_on(scope, receive, answer, has_arrived))
+        watch = asyncio.ensure_future(_until_gone(receive, has_arrived))
+        try:
+            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise _GoneError
+            await work
+        finally:
+            for task in (work, watch):
+                task.cancel()
+            await asyncio.gather(work, watch, return_exceptions=True)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, answer: "_Answer", has_arrived: asyncio.Event) -> None:
         path = scope["raw_path"] if scope.get("raw_path") else scope["path"].encode()
         query = scope.get("query_string", b"")
         target = path + (b"?" + query if query else b"")
         headers = [(name, value) for name, value in scope["headers"] if name not in _HOP_BY_HOP]
         has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-        body = self._body(receive) if has_body else None
-        url = httpx.URL("http://container").copy_with(raw_path=target)
-        request = httpx.Request(scope["method"], url, headers=headers, content=body)
-        client = await self._current_client()
-        response = await client.send(request, stream=True)
+        if not has_body:
+            has_arrived.set()
+        body = self._body(receive, has_arrived) if has_body else None
+        response = await self._send(scope["method"], target, headers, body)
         try:
             await answer.begin(response)
             async for piece in response.aiter_raw():
@@ -111,7 +131,23 @@ class Forward:
         finally:
             await response.aclose()
 
-    async def _body(self, receive: Receive) -> AsyncIterator[bytes]:
+    async def _send(
+        self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], body: AsyncIterator[bytes] | None
+    ) -> httpx.Response:
+        """Send a request to the container; `target`: exactly as it is to be in the request's first line."""
+        limits = {"connect": _LONGER, "read": self.seconds, "write": self.seconds, "pool": _LONGER}
+        request = httpx.Request(
+            method,
+            "http://container/",
+            headers=headers,
+            content=body,
+            extensions={"target": target, "timeout": limits},
+        )
+        response = await self._current_transport().handle_async_request(request)
+        response.request = request
+        return response
+
+    async def _body(self, receive: Receive, has_arrived: asyncio.Event) -> AsyncIterator[bytes]:
         size, loop = 0, asyncio.get_running_loop()
         ends = loop.time() + self.seconds
         while True:
@@ -127,30 +163,27 @@ class Forward:
                 raise _TooLargeError
             yield piece
             if not message.get("more_body", False):
+                has_arrived.set()
                 return
 
-    async def _current_client(self) -> httpx.AsyncClient:
-        """Return the client of the container's present socket. Raises NoDoorError."""
-        async with self._opening:
-            if self._door is None or self._client is None or not self._door.is_current:
-                # In a thread: the engine is asked, and may take its time.
-                door = await asyncio.to_thread(self._open_door)
-                if self._door is not None:
-                    self._door.close()
-                # Requests under way have their connections, and hold the former client until they are done.
-                self._door, self._client = door, _client_of(door, self.seconds)
-            return self._client
+    def _current_transport(self) -> httpx.AsyncHTTPTransport:
+        """Return the way to the container's present socket. Raises NoDoorError."""
+        if self._door is not None and self._transport is not None and self._door.is_current:
+            return self._transport
+        door = self._open_door()
+        if self._door is not None:
+            self._door.close()
+        # Requests under way have their connections, and hold the former transport until they are done.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._door, self._transport = door, httpx.AsyncHTTPTransport(uds=door.path, limits=limits)
+        return self._transport
 
 
-def _client_of(door: Door, timeout: float) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=httpx.AsyncHTTPTransport(
-            uds=door.path, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        ),
-        timeout=httpx.Timeout(timeout, connect=_LONGER),
-        trust_env=False,
-        follow_redirects=False,
-    )
+async def _until_gone(receive: Receive, has_arrived: asyncio.Event) -> None:
+    """Wait until a client has closed its connection, after its request has arrived."""
+    await has_arrived.wait()
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class NoHttp:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 DEPLOYMENT_LABEL = "org.mlflow-systemd.deployment"
 RELEASE_LABEL = "org.mlflow-systemd.release"
 PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
 """Compose's own, on each container, network and volume."""
 
 

@@ -6,6 +6,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from reconciler.adapters.credentials import CredentialError, bucket_keys, file_of, read_line, user_and_password
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_COMPOSES = re.compile(
+    r"(?i)PATH|HOME|(LD_|PYTHON|DOCKER_|COMPOSE_|SSL_|CONTAINER_)[A-Z0-9_]*|GO(DEBUG|MAXPROCS|TRACEBACK)|[A-Z]+_PROXY"
+)
+"""Compose takes values out of its own environment, in which these would change what it does."""
 _FREE = "compose.env"
 _MAX_BYTES = 64 * 1024
 
@@ -43,6 +47,8 @@ def _free() -> dict[str, str]:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, is_pair, value = line.partition("=")
+        if _COMPOSES.fullmatch(name):
+            raise CredentialError(f"line {number} of the credential '{_FREE}' names {name}, which is compose's own")
         if not is_pair or _NAME.fullmatch(name) is None or not value.isprintable():
             raise CredentialError(f"line {number} of the credential '{_FREE}' is not NAME=VALUE")
         found[name] = value

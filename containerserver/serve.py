@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+import signal
 import socket
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 
 from containerserver import project_file
 from containerserver.compose_command import Compose
 from containerserver.container_watch import ContainerWatch
-from containerserver.door import Door
+from containerserver.door import Door, NoDoorError, Root
 from containerserver.engine import Container, Engine, EngineError
 from containerserver.forward import Forward, NoHttp
 from containerserver.options import Options
@@ -64,10 +67,14 @@ def serve(options: Options, around: Surroundings) -> None:
     # What an earlier server left that was killed.
     take_down(engine, compose, options, seconds=1)
     around.notifier.status(f"loading {options.release}")
+    # Until the server has its own handler: so that the end of this process is the end of its containers.
+    signal.signal(signal.SIGTERM, _stop)
     try:
-        compose.up(options.project, file, variables)
+        _bring_up(engine, compose, options, file, variables)
         container = engine.container(options.project)
         asyncio.run(_run(options, around, container, listening, began))
+    except _StoppedError:
+        _log.info("stopped before it was ready")
     finally:
         try:
             take_down(engine, compose, options, seconds=max(1, options.served.drain_limit))
@@ -75,10 +82,32 @@ def serve(options: Options, around: Surroundings) -> None:
             _log.warning("%s", error)
 
 
+class _StoppedError(BaseException):
+    """systemd stops the unit before the server is ready."""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as Python calls a handler
+    raise _StoppedError
+
+
+def _bring_up(engine: Engine, compose: Compose, options: Options, file: Path, variables: Mapping[str, str]) -> None:
+    try:
+        compose.up(options.project, file, variables)
+    except EngineError:
+        engine.ping()  # says so, where it is the engine that has gone
+        raise
+
+
 def take_down(engine: Engine, compose: Compose, options: Options, seconds: int) -> None:
     """Stop and remove what compose made for this server, where there is anything."""
-    if engine.has_any_of(options.project):
+    if not engine.has_any_of(options.project):
+        return
+    try:
         compose.down(options.project, project_file.path_of(options.directory), seconds)
+    except EngineError as error:
+        _log.warning("%s", error)
+    # What compose could not, or did not know of.
+    engine.remove_all_of(options.project)
 
 
 async def _run(
@@ -89,9 +118,8 @@ async def _run(
     counters, served = Counters(), options.served
     forward = None
     if options.http_socket:
-        forward = Forward(
-            lambda: Door(container.state().pid, options.http_socket), counters, served.max_body, served.request_timeout
-        )
+        root = await _root_of(container, ended)
+        forward = Forward(lambda: Door(root, options.http_socket), counters, served.max_body, served.request_timeout)
     await _first(ended, _until_ready(watch, forward))
     proof = f"its container was ready after {time.monotonic() - began:.1f} s"
     server = Server(
@@ -103,7 +131,8 @@ async def _run(
                 release=options.release,
                 header_timeout=served.header_timeout,
                 send_timeout=served.request_timeout,
-                limit=ConnectionLimit(raise_descriptor_limit(served.max_connections)),
+                # Each takes another one, to the container.
+                limit=ConnectionLimit(raise_descriptor_limit(2 * served.max_connections) // 2),
             ),
             standby=around.standby,
             status_line=StatusLine(around.notifier, counters, options.release, proof, served.soak),
@@ -122,6 +151,15 @@ async def _run(
     if ended.done():
         await ended  # raises
     ended.cancel()
+
+
+async def _root_of(container: Container, ended: "asyncio.Task[None]") -> Root:
+    """Open the container's root. Raises what `ended` raises where it is gone already."""
+    try:
+        return Root((await asyncio.to_thread(container.state)).pid)
+    except NoDoorError:
+        await ended
+        raise
 
 
 async def _first(ended: "asyncio.Task[None]", ready: Awaitable[None]) -> None:

@@ -1,6 +1,8 @@
 """Looks over what running models in containers needs of the host: an engine, docker compose, an image."""
 
-from collections.abc import Iterator
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reconciler.check.host import Finding
@@ -8,6 +10,7 @@ from reconciler.core.state.release import COMPOSE
 from reconciler.core.units import paths
 from reconciler.settings.model import Settings
 
+_PATIENCE = 30
 _PACKAGES = {"docker": "docker.io", "podman": "podman"}
 _PODMAN_INITS = ("/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit", "/usr/bin/catatonit")
 _UNITS = {"docker": "docker.service", "podman": "podman.socket"}
@@ -38,6 +41,20 @@ def findings(settings: Settings) -> Iterator[Finding]:
     has_init = any(Path(place).exists() for place in _PODMAN_INITS)
     if compose.engine == "podman" and not has_init:
         yield Finding("podman has no init for containers", "apt-get install catatonit")
-    programs = {words[0] for words in paths.COMPOSE_COMMANDS}
-    if not any(Path(program).exists() for program in programs):
+    if not any(_answers([*words, "version"]) for words in paths.COMPOSE_COMMANDS):
         yield Finding("docker compose is not there", "apt-get install docker-compose")
+    image = compose.image or compose.base
+    command = shutil.which(compose.engine)
+    if image and command and not _answers([command, "image", "inspect", image]):
+        yield Finding(
+            f"{compose.engine} does not have the image {image}",
+            f"{compose.engine} pull it or load it, or name another one in [compose]",
+        )
+
+
+def _answers(command: Sequence[str]) -> bool:
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)  # noqa: S603 - of ours
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0

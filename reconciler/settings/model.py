@@ -266,6 +266,9 @@ class ComposeSettings(_Section, frozen=True):
         of_image = self.command or self.http_socket
         if of_image and not self.image:
             raise wrong("image: should be there where compose.command or compose.http_socket is: they are the image's")
+        # The directory becomes memory of the container's, in which nothing of the image is seen.
+        if self.http_socket.rpartition("/")[0] in ("", "/tmp") and self.http_socket:  # noqa: S108 - in the container
+            raise wrong("http_socket: should be in a directory of its own, such as /run/server/http.sock")
         return self
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from containerserver.door import Door, NoDoorError
+from containerserver.door import Door, NoDoorError, Root
 
 
 def listen(path: Path) -> socket.socket:
@@ -20,7 +20,7 @@ def listen(path: Path) -> socket.socket:
 def test_it_is_opened_and_connected_to(tmp_path: Path) -> None:
     """By a path that this process alone has."""
     server = listen(tmp_path / "http.sock")
-    door = Door(os.getpid(), str(tmp_path / "http.sock"))
+    door = Door(Root(os.getpid()), str(tmp_path / "http.sock"))
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(door.path)
         connection, _ = server.accept()
@@ -35,7 +35,7 @@ def test_it_is_opened_and_connected_to(tmp_path: Path) -> None:
 def test_a_socket_that_was_made_anew_is_another_one(tmp_path: Path) -> None:
     """The server in the container has started again."""
     first = listen(tmp_path / "http.sock")
-    door = Door(os.getpid(), str(tmp_path / "http.sock"))
+    door = Door(Root(os.getpid()), str(tmp_path / "http.sock"))
     (tmp_path / "http.sock").unlink()
     assert not door.is_current
     second = listen(tmp_path / "http.sock")
@@ -62,5 +62,5 @@ def test_what_is_no_socket_of_the_containers_own_is_refused(tmp_path: Path, what
     elif what == "a fifo":
         os.mkfifo(place)
     with pytest.raises(NoDoorError):
-        Door(os.getpid(), str(place))
+        Door(Root(os.getpid()), str(place))
     engine.close()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,26 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from containerserver.door import Door
+from containerserver.door import Door, Root
 from containerserver.forward import Forward, NoHttp
 from modelserver.systemd.counters import Counters
 
 MAX_BODY = 100_000
+
+
+class ENDLESS:
+    """What the container does with answers that never end."""
+
+    under_way = 0
+    ping = False
+
+
+async def _soon(message: Any) -> Any:
+    """A message that comes within a moment; else None."""
+    try:
+        return await asyncio.wait_for(message, 0.01)
+    except TimeoutError:
+        return None
 
 
 async def container(scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,6 +51,14 @@ async def container(scope: Scope, receive: Receive, send: Send) -> None:
     told = repr((scope["method"], scope["raw_path"], scope["query_string"], sorted(sent), len(body))).encode()
     headers = [(b"x-own", b"1"), (b"x-own", b"2"), (b"model-release", b"a lie"), (b"content-type", b"text/plain")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
+    if scope["path"] == "/endless" or (scope["path"] == "/ping" and ENDLESS.ping):
+        ENDLESS.under_way += 1
+        try:
+            while (await _soon(receive())) is None:
+                await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
+        finally:
+            ENDLESS.under_way -= 1
+        return
     if scope["path"] == "/torn":
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         raise RuntimeError("torn")
@@ -77,7 +101,7 @@ def front(tmp_path: Path) -> Iterator[Front]:
     place, outer = tmp_path / "http.sock", tmp_path / "front.sock"
     counters = Counters()
     inner = _Thread(container, uds=str(place))
-    forward = Forward(lambda: Door(os.getpid(), str(place)), counters, MAX_BODY, 5.0)
+    forward = Forward(lambda: Door(Root(os.getpid()), str(place)), counters, MAX_BODY, 5.0)
     before = _Thread(forward, uds=str(outer))
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(outer)), base_url="http://model") as client:
         yield Front(client, counters, inner.server, place, forward)
@@ -140,7 +164,7 @@ def test_answers_are_counted_as_those_of_our_own_server(front: Front, status: in
     counters, sent = Counters(), []
 
     async def ask() -> None:
-        forward = Forward(lambda: Door(os.getpid(), str(front.socket)), counters, MAX_BODY, 5.0)
+        forward = Forward(lambda: Door(Root(os.getpid()), str(front.socket)), counters, MAX_BODY, 5.0)
         scope = {
             "type": "http",
             "method": "GET",
@@ -150,7 +174,8 @@ def test_answers_are_counted_as_those_of_our_own_server(front: Front, status: in
         }
 
         async def receive() -> dict[str, object]:
-            return {"type": "http.request", "body": b""}
+            await asyncio.Event().wait()  # the client waits for its answer
+            return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             sent.append(message)
@@ -199,6 +224,53 @@ def test_a_body_that_does_not_arrive_is_given_up(front: Front) -> None:
         client.sendall(b"POST /invocations HTTP/1.1\r\nhost: model\r\ncontent-length: 9\r\n\r\n{}")
         assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
     assert (front.counters.requests, front.counters.errors) == (1, 0)
+
+
+@pytest.mark.parametrize("target", ["/predict?#", '/predict?a=%zz|"', "/./predict/../x//y", "//model/x", "/a;b=c?d#e"])
+def test_what_a_client_writes_into_the_first_line_arrives_and_is_never_the_releases_fault(
+    front: Front, target: str
+) -> None:
+    """As it is: no path is made another one on the way."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(front.socket.with_name("front.sock")))
+        client.sendall(f"GET {target} HTTP/1.1\r\nhost: model\r\nconnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+    path, _, query = target.partition("?")
+    assert answer.startswith("HTTP/1.1 200 ")
+    assert f"b'{path}'" in answer, answer
+    assert repr(query.encode()) in answer, answer
+    assert front.counters.errors == 0
+
+
+def test_an_answer_for_nobody_is_given_up(front: Front) -> None:
+    """Though it never ends: neither tasks nor descriptors stay."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(front.socket.with_name("front.sock")))
+        client.sendall(b"GET /endless HTTP/1.1\r\nhost: model\r\n\r\n")
+        assert client.recv(10)
+        assert ENDLESS.under_way == 1
+    ends = time.monotonic() + 20
+    while ENDLESS.under_way and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert ENDLESS.under_way == 0
+    assert front.client.get("/ping").status_code == 200
+
+
+def test_a_container_cannot_hold_the_front_by_its_answer_to_ping(front: Front) -> None:
+    """Only the status is looked at."""
+
+    async def ask() -> bool:
+        forward = Forward(lambda: Door(Root(os.getpid()), str(front.socket)), Counters(), MAX_BODY, 5.0)
+        try:
+            return await asyncio.wait_for(forward.ping(), 20)
+        finally:
+            await forward.close()
+
+    ENDLESS.ping = True
+    try:
+        assert asyncio.run(ask())
+    finally:
+        ENDLESS.ping = False
 
 
 def test_a_client_that_leaves_harms_nobody(front: Front) -> None:

@@ -93,6 +93,58 @@ def test_an_image_that_speaks_http_is_handed_over_and_has_a_bridge(world: World)
     assert "Strategy=recreate" not in text
 
 
+ASKING = ComposeSettings(image=IMAGE, network="bridge")
+
+
+def bridge_is_up(world: World) -> bool:
+    """Whether a bridge takes requests."""
+    unit = world.systemd.units().get(names.bridge_unit("demo"))
+    return unit is not None and not unit.is_down
+
+
+def asking_servers(world: World) -> list[str]:
+    """The servers that run and take requests from the broker by themselves."""
+    up = [name for name, unit in world.systemd.units().items() if names.parse_server(name) and not unit.is_down]
+    return [name for name in up if "Asks=yes" in (world.etc / name).read_text()]
+
+
+def passes(world: World) -> None:
+    """Go on pass by pass, and hold in each that no request has two takers."""
+    for _ in range(60):
+        acted = world.reconciler.one_pass()
+        world.systemd.settle()
+        assert len(asking_servers(world)) + bridge_is_up(world) <= 1, "a request would be answered twice"
+        if not acted:
+            world.now += 200  # the end of a soak
+            if not world.reconciler.one_pass():
+                return
+    raise AssertionError("it does not come to rest")
+
+
+def test_a_bridge_goes_on_until_the_container_that_asks_itself_takes_over(world: World) -> None:
+    """While that one is prepared, the release that serves is asked; and the other way round."""
+    use(world, deploy(brokers=(BROKER,)))
+    world.select(demo=1)
+    passes(world)
+    assert bridge_is_up(world)
+    use(world, in_containers(ASKING, brokers=(BROKER,)))
+    world.select(demo=2)
+    passes(world)
+    assert (len(asking_servers(world)), bridge_is_up(world)) == (1, False)
+    use(world, deploy(brokers=(BROKER,)))
+    world.select(demo=3)
+    passes(world)
+    assert (len(asking_servers(world)), bridge_is_up(world)) == (0, True)
+
+
+def test_other_settings_alone_change_neither_the_container_nor_who_takes_requests(world: World) -> None:
+    """What was rolled out decides, until it is rolled out anew."""
+    serve(world, in_containers(ASKING, brokers=(BROKER,)))
+    use(world, in_containers(ComposeSettings(base=BASE), brokers=(BROKER,)))
+    passes(world)
+    assert (len(asking_servers(world)), bridge_is_up(world)) == (1, False)
+
+
 def test_podman_has_units_of_its_own(world: World) -> None:
     """Its socket starts it."""
     text = serve(world, in_containers(ComposeSettings(base=BASE, engine="podman")))
@@ -144,6 +196,8 @@ def test_a_unit_made_by_hand_is_in_the_way_and_stays(world: World) -> None:
         ({"user": "0:0"}, "numbers of a user and a group that are not root's"),
         ({"user": "nobody"}, "numbers of a user and a group that are not root's"),
         ({"image": IMAGE, "http_socket": "run/x"}, "should be the absolute path"),
+        ({"image": IMAGE, "http_socket": "/tmp/x.sock"}, "should be in a directory of its own"),  # noqa: S108 - the test
+        ({"image": IMAGE, "http_socket": "/x.sock"}, "should be in a directory of its own"),
         ({"image": IMAGE, "command": ("a\nb",)}, "words of printable characters"),
         ({"network": "container:other"}, "'none', 'bridge' or 'host'"),
     ],

@@ -18,6 +18,7 @@ from reconciler.core.state.status import Outlook
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import names, status_lines
 from reconciler.core.units.failures import why_failed
+from reconciler.core.units.unit_facts import NO_FACTS
 
 
 def plan_bridge(deployment: DeploymentPlan, release: Release) -> None:
@@ -65,8 +66,36 @@ def tell_of_bridge(view: DeploymentView, release: Release | None, outlook: Outlo
 
 
 def _wants_bridge(view: DeploymentView, release: Release) -> bool:
-    """Whether a release's requests over NATS are a bridge's to take. A container may take them by itself."""
-    return bool(release.rollout.brokers) and not takes_requests_itself(release, view.inputs.compose)
+    """Whether a release's requests over NATS are a bridge's to take. A container may take them by itself.
+
+    What runs decides, not what is desired: while another release serves, and is asked by the bridge, that goes on.
+    """
+    if not release.rollout.brokers:
+        return False
+    asking = [one for one in view.releases() if view.facts(one).asks_itself and view.running(one)]
+    if asking:
+        return False
+    serving = view.serving_release
+    return serving is not None or not takes_requests_itself(release, view.inputs.compose)
+
+
+def wait_for_bridge(deployment: DeploymentPlan) -> None:
+    """Put off the starts of servers whose containers take requests by themselves, until the bridge is down.
+
+    Both at once would answer a request twice.
+    """
+    if deployment.bridge not in deployment.seen.files or deployment.seen.unit(deployment.bridge).is_down:
+        return
+    asking = {action.unit for action in deployment.after if isinstance(action, act.Start) and _asks(deployment, action)}
+    if asking:
+        remove_bridge(deployment)
+        deployment.after = [action for action in deployment.after if action.unit not in asking]
+
+
+def _asks(deployment: DeploymentPlan, action: act.Action) -> bool:
+    render, file = deployment.shared.get(action.unit), deployment.seen.files.get(action.unit)
+    facts = render.facts if render is not None else file.facts if file is not None else NO_FACTS
+    return facts.asks_itself
 
 
 def _is_anothers(view: DeploymentView) -> bool:

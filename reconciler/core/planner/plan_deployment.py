@@ -1,7 +1,9 @@
 """The plan for one deployment, as far as no operator and no budget says that the deployment is to be left alone."""
 
+from dataclasses import replace
+
 from reconciler.core.planner import actions as act
-from reconciler.core.planner.bridge import plan_bridge
+from reconciler.core.planner.bridge import plan_bridge, wait_for_bridge
 from reconciler.core.planner.compose_unit import plan_compose_unit
 from reconciler.core.planner.decide import decide
 from reconciler.core.planner.deployment_plan import DeploymentPlan
@@ -24,10 +26,13 @@ def plan_deployment(deployment: DeploymentPlan, desired: Release | Refused | Non
     status of a deployment that is left alone says what is left undone.
     """
     version = desired.version if desired is not None else None
+    if isinstance(desired, Release):
+        desired = _after_one_that_asks_itself(deployment, desired)
     outlook = decide(deployment, desired, wait)
     if isinstance(desired, Release) and wait is None:
         plan_bridge(deployment, desired)
         plan_compose_unit(deployment)
+    wait_for_bridge(deployment)
     end_what_is_overdue(deployment)
     why = _why_left_alone(deployment)
     # An operator's word comes first: a suspended deployment is not called stalled.
@@ -49,6 +54,14 @@ def plan_deployment(deployment: DeploymentPlan, desired: Release | Refused | Non
     deployment.before = [act.StallDeployment(deployment.name, "", _stall_key(desired), why)]
     deployment.after = []
     return deployment.outlook(State.STALLED, version, Reason.MENDED_TOO_OFTEN, why)
+
+
+def _after_one_that_asks_itself(deployment: DeploymentPlan, release: Release) -> Release:
+    """Have a release start after one has ended whose container takes requests by itself: it cannot stand by."""
+    active = deployment.active_release
+    if active in (None, release.id) or not deployment.facts(active or "").asks_itself:
+        return release
+    return replace(release, rollout=replace(release.rollout, strategy="recreate"))
 
 
 def _why_stalled(deployment: DeploymentPlan) -> str:

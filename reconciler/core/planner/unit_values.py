@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from reconciler.core.planner.actions import Render, Value
-from reconciler.core.planner.compose_values import ComposeSettings, runs_in_containers, server_values
+from reconciler.core.planner.compose_values import (
+    ComposeSettings,
+    runs_in_containers,
+    server_values,
+    takes_requests_itself,
+)
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.units import addresses, names, paths
 from reconciler.core.units.addresses import Listening
@@ -268,6 +273,7 @@ def server(
     if compose is not None and runs_in_containers(release):
         values |= server_values(release, replica, compose)
         values["compose_unit"] = names.compose_unit(release.name)
+    asks_itself = compose is not None and takes_requests_itself(release, compose)
     facts = UnitFacts(
         release=release.id,
         environment=environment,
@@ -280,6 +286,7 @@ def server(
         has_cache=parameters.cache,
         temp_size=temp_size if parameters.compile_cache else None,
         recreate=release.rollout.strategy == "recreate",
+        asks_itself=asks_itself,
         example=example,
     )
     return render(release.name, unit, f"{parameters.runtime}/model.service.j2", values, facts)

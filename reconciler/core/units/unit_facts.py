@@ -52,6 +52,8 @@ class UnitFacts:
     """Bytes of the temporary files of a server whose release has what it compiles kept; None of others."""
     recreate: bool = False
     """Whether a server's release is started after the one before it has ended."""
+    asks_itself: bool = False
+    """Whether a server's container takes requests from a broker by itself."""
     example: LoggedExample | None = None
     """Of a server, whether its files have an example to try it with. None where nobody has looked: that says nothing,
     least of all that there is none."""
@@ -83,6 +85,7 @@ class UnitFacts:
             "Cache": _YES if self.has_cache else None,
             "Compiled": None if self.temp_size is None else str(self.temp_size),
             "Strategy": _RECREATE if self.recreate else None,
+            "Asks": _YES if self.asks_itself else None,
             "Example": self.example,
             "Digest": self.digest,
         }
@@ -114,6 +117,7 @@ def read_facts(lines: Mapping[str, str]) -> UnitFacts:
         has_cache=lines.get("Cache") == _YES or _CACHE_IN_WORDS in opened,
         temp_size=_size(lines.get("Compiled", "")),
         recreate=lines.get("Strategy") == _RECREATE,
+        asks_itself=lines.get("Asks") == _YES,
         example=_example(lines.get("Example", "")),
         digest=lines.get("Digest", ""),
     )
