@@ -246,7 +246,7 @@ def test_an_image_that_asks_the_broker_itself_is_run_as_its_own_file_had_it(
         api.load_one("first")
         assert api.settle().is_perfect
         api.close()
-        assert "nats-bridge@" not in site.host.output("ls /etc/systemd/system")
+        assert f"nats-bridge@{ASKED}" not in site.host.output("ls /etc/systemd/system")
         url = site.statuses()[ASKED]["url"]
         assert httpx.get(f"{url}/ping", trust_env=False).status_code == 200
         assert httpx.post(f"{url}/predict", trust_env=False).status_code == 501
