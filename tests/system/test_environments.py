@@ -217,8 +217,9 @@ def make_with(site: Site, name: str, python: str) -> None:
 def promoted(site: Site) -> Site:
     """Everything else in Production, what can be served and what cannot."""
     make_with(site, "antique", "3.9.18")
-    # What cannot be built would be tried again and again, while the others are built.
-    site.change_settings("70-patience.toml", "[reconcile]\nretry_min = 60\nretry_max = 600\n")
+    # What cannot be built would be tried again and again, while the others are built. And many are removed below: on a
+    # busy machine the agent sees them go at once, which would wait for a person.
+    site.change_settings("70-patience.toml", "[reconcile]\nretry_min = 60\nretry_max = 600\nprune_from = 100\n")
     for name in (*IMPOSSIBLE, "same", "new"):
         site.registry.promote(name, 1)
     return site
