@@ -115,7 +115,7 @@ def test_no_request_is_lost_and_none_answered_twice_when_it_is_adopted(old_host:
     judgement = under_load(old_host, "a", lambda: old_host.adopt("--yes"))
     assert judgement["perfect"], judgement
     assert not old_host.is_up(UNIT)
-    assert old_host.line.startswith("connected")
+    host.wait_for(lambda: old_host.line.startswith("connected") or None, 60, "the bridge to answer everything")
     assert host.run(["ls", f"/etc/systemd/system/{UNIT}"], check=False).returncode != 0
     assert files_of(old_host) == before, "the user's own directory was changed"
     kept = json.loads(host.read(f"{BACKUP}/unit.json"))
@@ -131,8 +131,8 @@ def test_no_request_is_lost_when_it_is_given_back(old_host: OldHost) -> None:
     judgement = under_load(old_host, "b", lambda: old_host.adopt("--undo", "--yes"))
     assert judgement["perfect"], judgement
     assert old_host.is_up(UNIT)
-    assert not old_host.is_up(BRIDGE)
     host = old_host.site.host
+    host.wait_for(lambda: not old_host.is_up(BRIDGE) or None, 60, "the bridge to be gone")
     assert host.output(f"readlink /etc/systemd/system/{UNIT}") == f"{old_host.directory}/docker-compose-model@.service"
     assert host.run(["ls", BACKUP], check=False).returncode != 0
     assert old_host.site.statuses()[NAME]["state"] == "serving"
