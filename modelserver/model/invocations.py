@@ -13,6 +13,7 @@ from modelserver.errors import CannotServeError, describe_error
 from modelserver.model.blame import Blame, blame_for_error, error_status
 from modelserver.model.entrance import mark_entrance
 from modelserver.model.error_log import ModelErrorLog
+from modelserver.model.fast_table import ReadyTable, fast_table_for
 from modelserver.model.json_tables import table_inputs
 from modelserver.model.progress import RequestProgress
 from modelserver.model.table_limits import why_too_large
@@ -38,6 +39,7 @@ class ScoringModel:
         self._wants_text = _major_and_minor(self._server.VERSION) < FIRST_WITHOUT_FLASK
         self._mlflow_exception: type[Exception] = self._server.MlflowException
         mark_entrance(model, self._mlflow_exception)
+        self._fast = fast_table_for(model, self._server)
 
     def answer(self, body: bytes, content_type: str | None, request: RequestProgress) -> HttpAnswer:
         """MLflow's answer to this body, except for what docs/serving.md lists. Blocks: call it in a worker thread.
@@ -53,6 +55,10 @@ class ScoringModel:
         """As `answer`, but lets MLflow's exceptions through: the replay names what the model raised."""
         if content_type is None:
             return _bad_request(415, "cannot read the request: it has no Content-Type; say what it is")
+        if self._fast is not None and content_type == JSON:
+            table = self._fast.read(body)
+            if table is not None:
+                return self._invoke(table, content_type, JSON, self._fast.model)
         mime_type = content_type.split(";")[0].strip()
         too_large = why_too_large(body, mime_type, self._table_inputs)
         if too_large is not None:
@@ -62,11 +68,11 @@ class ScoringModel:
             data = body.decode() if needs_decoding else body
         except UnicodeDecodeError as failure:
             return _bad_request(400, f"cannot read the request: it is not UTF-8 ({failure}); encode it so")
-        return self._invoke(data, content_type, mime_type)
+        return self._invoke(data, content_type, mime_type, self._model)
 
-    def _invoke(self, data: bytes | str, content_type: str, mime_type: str) -> HttpAnswer:
+    def _invoke(self, data: bytes | str | ReadyTable, content_type: str, mime_type: str, model: Any) -> HttpAnswer:
         try:
-            result = self._server.invocations(data, content_type, self._model, self._input_schema)
+            result = self._server.invocations(data, content_type, model, self._input_schema)
         except RuntimeError:
             # On Flask, MLflow asks Flask for the type that it refuses, and there is no Flask request here.
             if mime_type in self._server.CONTENT_TYPES:
