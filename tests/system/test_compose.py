@@ -120,7 +120,7 @@ def test_a_release_serves_from_a_container_that_may_do_nothing_else(site: Boxes)
     assert [mount for mount in seen["Mounts"] if mount["RW"]] == []
     # What the kernel says, of the application and of the engine's init above it.
     above = seen["State"]["Pid"]
-    for pid in site.host.output(f"echo {above}; pgrep --parent {above}").split():
+    for pid in site.host.output(f"echo {above}; cat /proc/{above}/task/{above}/children").split():
         facts = dict(line.split(":", 1) for line in site.host.read(f"/proc/{pid}/status").splitlines())
         shown = {key: facts[key].split()[0] for key in ("Uid", "Gid", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs")}
         none = "0" * 16
@@ -144,7 +144,7 @@ def test_a_release_serves_from_a_container_that_may_do_nothing_else(site: Boxes)
     "how",
     [
         # Its child: the first process is the engine's own init.
-        "kill -KILL $(pgrep -P $(ENGINE inspect --format {{.State.Pid}} ID))",
+        "pid=$(ENGINE inspect --format {{.State.Pid}} ID); kill -KILL $(cat /proc/$pid/task/$pid/children)",
         "ENGINE kill ID",
     ],
     ids=["the application is killed", "the container is killed"],
