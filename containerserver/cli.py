@@ -4,19 +4,16 @@ import argparse
 import logging
 
 from containerserver import options as command_line
-from containerserver.compose_command import Compose
-from containerserver.container_watch import EndedError
+from containerserver.container_watch import EX_CONFIG, EndedError
 from containerserver.engine import Engine, EngineError
 from containerserver.project_file import path_of
-from containerserver.serve import Surroundings, serve
+from containerserver.serve import Surroundings, serve, take_down
 from modelserver.errors import CannotServeError, one_line
 from modelserver.systemd import journal
 from modelserver.systemd.notify import Notifier
 from modelserver.systemd.standby import Standby
 from modelserver.systemd.watchdog import Watchdog
 
-EX_CONFIG = 78
-"""The release cannot be served as it is; the unit has RestartPreventExitStatus=78."""
 _LAST_SECONDS = 5
 
 
@@ -41,12 +38,5 @@ def main(standby: Standby, arguments: list[str] | None = None) -> int:
 
 def _down(given: argparse.Namespace) -> None:
     """Take down what a server left that was killed; there is nothing where it ended by itself."""
-    engine, project = Engine(command_line.engine_of(given)), command_line.project_of(given)
-    if not engine.has_any_of(project):
-        return
-    file = path_of(given.directory)
-    try:
-        if file.exists():
-            Compose(engine.path).down(project, file, _LAST_SECONDS)
-    finally:
-        engine.remove_all_of(project)
+    engine, file = Engine(command_line.engine_of(given)), path_of(given.directory)
+    take_down(engine, command_line.project_of(given), file, _LAST_SECONDS)

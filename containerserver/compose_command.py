@@ -4,10 +4,11 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from containerserver.engine import CANNOT_REACH, EngineError
+from containerserver.engine import EngineError
 from containerserver.names import Project
 from modelserver.errors import one_line
 from reconciler.core.units.paths import COMPOSE_COMMANDS
+from reconciler.core.units.status_lines import CANNOT_REACH_ENGINE
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PATIENCE = 300
@@ -23,7 +24,7 @@ class Compose:
         self._command = next(self._found(), None)
         if self._command is None:
             raise EngineError(
-                f"{CANNOT_REACH}: this host has neither version 2 nor version 1 of docker compose; "
+                f"{CANNOT_REACH_ENGINE}: this host has neither version 2 nor version 1 of docker compose; "
                 "apt-get install docker-compose"
             )
 

@@ -14,7 +14,7 @@ _HEALTH_EVERY = 5.0
 _LONGEST_LINE = 48 * 1024
 """Bytes; the journal cuts a line here, too."""
 EX_CONFIG = 78
-"""How our own server in a container says that its release cannot be served as it is."""
+"""How our own server in a container, and then this process, says that its release cannot be served as it is."""
 _KILLED = 128 + 9
 _SENTENCE = "cannot "
 

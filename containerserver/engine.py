@@ -11,11 +11,10 @@ from docker.errors import DockerException, ImageNotFound, NotFound
 
 from containerserver.names import PROJECT_LABEL, SERVICE_LABEL, Project
 from modelserver.errors import CannotServeError, one_line
+from reconciler.core.units.status_lines import CANNOT_REACH_ENGINE
 
 _PATIENCE = 60
 """Seconds for one answer of the engine."""
-CANNOT_REACH = "cannot reach the container engine"
-"""How a server begins to say that the host's engine failed it; the reconciler knows the line by it."""
 
 
 class EngineError(Exception):
@@ -101,7 +100,9 @@ class Engine:
             yield
         except (DockerException, requests.RequestException, OSError) as error:
             why = one_line(str(error)) or type(error).__name__
-            raise EngineError(f"{CANNOT_REACH} at {self.path}: {why}; see systemctl status docker podman") from error
+            raise EngineError(
+                f"{CANNOT_REACH_ENGINE} at {self.path}: {why}; see systemctl status docker podman"
+            ) from error
 
 
 class Container:
@@ -117,9 +118,10 @@ class Container:
         """Ask how it is."""
         with self._asked():
             state = self._client.api.inspect_container(self.id)["State"]
+        health = str((state.get("Health") or {}).get("Status") or "")
         return State(
             is_running=bool(state.get("Running")),
-            health=str((state.get("Health") or {}).get("Status") or "").replace("none", ""),
+            health="" if health == "none" else health,
             pid=int(state.get("Pid") or 0),
             exit_code=int(state.get("ExitCode") or 0),
             is_out_of_memory=bool(state.get("OOMKilled")),

@@ -1,7 +1,7 @@
 """The options of the command line, as the units of the runtime `compose` have them."""
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from containerserver.names import Project
@@ -57,7 +57,7 @@ class Options:
     """Whether the image takes its requests from a broker and its recordings from a bucket by itself."""
     broker: str
     """The broker's address; "" for none."""
-    served: argparse.Namespace = field(default_factory=argparse.Namespace)
+    served: argparse.Namespace
     """How requests are served; the names are those of `modelserver serve`."""
 
     @property
@@ -87,7 +87,7 @@ def project_of(given: argparse.Namespace) -> Project:
 
 def engine_of(given: argparse.Namespace) -> Path:
     """Return the socket of the engine."""
-    return Path(given.engine_socket or ENGINE_SOCKETS[given.engine])
+    return Path(ENGINE_SOCKETS[given.engine])
 
 
 def server_options(given: argparse.Namespace) -> Options:
@@ -119,7 +119,6 @@ def _add_project(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--name", required=True, help="the deployment")
     add("--engine", choices=tuple(ENGINE_SOCKETS), default="docker")
-    add("--engine-socket", metavar="PATH", help="another socket of the engine")
     add("--release", required=True)
     add("--replica", type=int, default=1)
     add("--directory", type=Path, required=True, help="where docker-compose.server.yml is")

@@ -16,6 +16,7 @@ from containerserver.container_watch import ContainerWatch
 from containerserver.door import Door, NoDoorError, Root
 from containerserver.engine import Container, Engine, EngineError
 from containerserver.forward import Forward, NoHttp
+from containerserver.names import Project
 from containerserver.options import Options
 from containerserver.secrets import secrets
 from modelserver.errors import CannotServeError
@@ -65,7 +66,7 @@ def serve(options: Options, around: Surroundings) -> None:
     image = engine.image(options.image)
     file = project_file.write(options, project_file.render(options, image, variables))
     # What an earlier server left that was killed.
-    take_down(engine, compose, options, seconds=1)
+    take_down(engine, options.project, file, seconds=1, compose=compose)
     around.notifier.status(f"loading {options.release}")
     # Until the server has its own handler: so that the end of this process is the end of its containers.
     signal.signal(signal.SIGTERM, _stop)
@@ -77,7 +78,7 @@ def serve(options: Options, around: Surroundings) -> None:
         _log.info("stopped before it was ready")
     finally:
         try:
-            take_down(engine, compose, options, seconds=max(1, options.served.drain_limit))
+            take_down(engine, options.project, file, seconds=max(1, options.served.drain_limit), compose=compose)
         except EngineError as error:  # the unit takes down what is left once more, after this process
             _log.warning("%s", error)
 
@@ -98,16 +99,20 @@ def _bring_up(engine: Engine, compose: Compose, options: Options, file: Path, va
         raise
 
 
-def take_down(engine: Engine, compose: Compose, options: Options, seconds: int) -> None:
-    """Stop and remove what compose made for this server, where there is anything."""
-    if not engine.has_any_of(options.project):
+def take_down(engine: Engine, project: Project, file: Path, seconds: int, compose: Compose | None = None) -> None:
+    """Stop and remove what compose made for a server, where there is anything.
+
+    `seconds`: until containers are killed. `compose` is looked for where it is not given. Raises EngineError.
+    """
+    if not engine.has_any_of(project):
         return
     try:
-        compose.down(options.project, project_file.path_of(options.directory), seconds)
+        if file.exists():
+            (compose or Compose(engine.path)).down(project, file, seconds)
     except EngineError as error:
         _log.warning("%s", error)
     # What compose could not, or did not know of.
-    engine.remove_all_of(options.project)
+    engine.remove_all_of(project)
 
 
 async def _run(

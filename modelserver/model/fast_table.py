@@ -12,9 +12,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from modelserver.errors import describe_error
 
 MAX_BODY = 64 * 1024
 """Bytes; a larger table takes the model longer than its reading takes MLflow, and has limits to be held to."""
@@ -24,6 +27,7 @@ _EXACT = 2**53
 """Whole numbers up to here are the same as floats."""
 # How a column of each type is made, and which values of JSON have that type already.
 _RANGES = {"long": (-(2**63), 2**63 - 1, "int64"), "integer": (-(2**31), 2**31 - 1, "int32")}
+_log = logging.getLogger("modelserver")
 _FLOATS = {"double": "float64", "float": "float32"}
 
 
@@ -142,7 +146,8 @@ def fast_table_for(model: Any, server: Any) -> FastTable | None:
         _let_tables_through(server)
         fast = FastTable(model, columns)
         return fast if _is_let_through(fast, server, model) else None
-    except Exception:  # noqa: BLE001 - insides of another MLflow than those known here: without the shortcut, then
+    except Exception as failure:  # noqa: BLE001 - insides of another MLflow than those known here
+        _log.info("reads tables MLflow's own way: %s", describe_error(failure, where=False))
         return None
 
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from containerserver.door import Door, Root
 from containerserver.forward import Forward, NoHttp
 from modelserver.systemd.counters import Counters
+from tests.modelserver.process import wait_until
 
 MAX_BODY = 100_000
 
@@ -191,8 +191,7 @@ def test_answers_are_counted_as_those_of_our_own_server(front: Front, status: in
 def test_a_container_that_is_gone_is_a_bad_gateway(front: Front) -> None:
     """And counts against the release: it ended while it served."""
     front.inner.should_exit = True
-    while front.socket.exists() and front.client.get("/ping").status_code == 200:
-        pass
+    wait_until(lambda: front.client.get("/ping").status_code != 200, "the container's server has ended")
     answer = front.client.post("/invocations", content=b"{}")
     assert (answer.status_code, answer.json()["error_code"]) == (502, "BAD_GATEWAY")
     assert (front.counters.requests, front.counters.errors) == (1, 1)
@@ -208,8 +207,7 @@ def test_a_server_that_started_again_in_its_container_is_found(front: Front) -> 
     """It has another socket at the same path; the container did not end, so nobody else would notice."""
     assert front.client.get("/ping").status_code == 200
     front.inner.should_exit = True
-    while front.client.get("/ping").status_code == 200:
-        pass
+    wait_until(lambda: front.client.get("/ping").status_code != 200, "the container's server has ended")
     front.socket.unlink(missing_ok=True)
     again = _Thread(container, uds=str(front.socket))
     assert front.client.post("/invocations", content=b"{}").status_code == 200
@@ -249,10 +247,7 @@ def test_an_answer_for_nobody_is_given_up(front: Front) -> None:
         client.sendall(b"GET /endless HTTP/1.1\r\nhost: model\r\n\r\n")
         assert client.recv(10)
         assert ENDLESS.under_way == 1
-    ends = time.monotonic() + 20
-    while ENDLESS.under_way and time.monotonic() < ends:
-        time.sleep(0.01)
-    assert ENDLESS.under_way == 0
+    wait_until(lambda: ENDLESS.under_way == 0, "the container's answer is given up")
     assert front.client.get("/ping").status_code == 200
 
 

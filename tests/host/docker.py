@@ -81,13 +81,9 @@ def start(host: Host, engine: str = "docker") -> None:
     host.run(["systemctl", "start", "docker.service"], timeout=120)
 
 
-def make_image(host: Host, name: str, files: Mapping[str, bytes], *changes: str, engine: str = "docker") -> str:
-    """Import an image with this machine's Python, nats-py and boto3, a shell, and these files in /app; gives its id.
-
-    `changes`: further lines of a Dockerfile, such as `CMD […]`.
-    """
-    lines = [word for change in ("WORKDIR /app", *changes) for word in ("--change", change)]
-    command = [engine, "import", *lines, "-", name]
+def make_image(host: Host, name: str, files: Mapping[str, bytes], *, engine: str = "docker") -> str:
+    """Import an image with this machine's Python, nats-py and boto3, a shell, and these files in /app; gives its id."""
+    command = [engine, "import", "--change", "WORKDIR /app", "-", name]
     importing = subprocess.Popen([*host.enter(), *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert importing.stdin is not None
     with importing.stdin as pipe, tarfile.open(fileobj=pipe, mode="w|", dereference=True) as archive:

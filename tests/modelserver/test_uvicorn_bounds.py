@@ -68,14 +68,9 @@ def test_the_newest_version_that_is_allowed_is_the_one_that_all_tests_run_with(p
         assert {Version(text) for text in locked} == {tested}, lock
 
 
+@pytest.mark.by_hand
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    "files",
-    [
-        pytest.param(ESSENTIAL, marks=pytest.mark.by_hand, id="essential"),
-        pytest.param(THE_REST, marks=pytest.mark.by_hand, id="the rest"),
-    ],
-)
+@pytest.mark.parametrize("files", [ESSENTIAL, THE_REST], ids=["essential", "the rest"])
 def test_requests_are_read_answered_and_refused_alike_with_the_oldest_versions(
     tmp_path: Path, files: tuple[str, ...]
 ) -> None:

@@ -58,9 +58,7 @@ WHOM = {
 }
 
 
-@pytest.mark.parametrize(
-    "whom", [whom if whom == "reconciler" else pytest.param(whom, marks=pytest.mark.by_hand) for whom in WHOM]
-)
+@pytest.mark.parametrize("whom", WHOM)
 def test_kills_after_any_action_change_nothing_in_the_end(
     site: Site, killer: Killer, undisturbed: tuple[list[str], str, set[str]], whom: str
 ) -> None:

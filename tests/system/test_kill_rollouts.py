@@ -144,9 +144,7 @@ def play(site: Site, killer: Killer, which: str, at: Iterable[int] = ()) -> tupl
     return done, state
 
 
-@pytest.mark.parametrize(
-    "which", [which if which == "rollout" else pytest.param(which, marks=pytest.mark.by_hand) for which in PLAYS]
-)
+@pytest.mark.parametrize("which", PLAYS)
 def test_kills_after_any_action_lose_nothing(site: Site, killer: Killer, which: str) -> None:
     """The end of plays with kills is that of one without, and clients that ask all the time do not notice."""
     port = int(site.statuses()[NAME]["url"].rpartition(":")[2])
