@@ -28,7 +28,7 @@ def mark_entrance(model: Any, mlflow_exception: type[Exception]) -> None:
     """
 
     def mark(predict: Predict) -> Predict:
-        return _marked(predict, mlflow_exception)
+        return marked(predict, mlflow_exception)
 
     author = _authors_object(model._model_impl)
     is_marked = author is not None and (_mark_method(author, "predict", mark) or _mark_method(author, "func", mark))
@@ -76,7 +76,9 @@ def _closure_cell(wrapper: Any, inner: Any) -> CellType | None:
     return next((cell for cell in wrapper.__closure__ or () if cell.cell_contents is inner), None)
 
 
-def _marked(predict: Predict, mlflow_exception: type[Exception]) -> Predict:
+def marked(predict: Predict, mlflow_exception: type[Exception]) -> Predict:
+    """`predict`, the model's own code, with every request noted that reaches it; see `mark_entrance`."""
+
     # functools.wraps, so that MLflow sees the same parameters and hints.
     @functools.wraps(predict)
     def predict_and_note(*args: Any, **kwargs: Any) -> Any:

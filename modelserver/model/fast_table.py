@@ -1,57 +1,60 @@
-"""A shortcut for the most frequent request: a table in JSON that is exactly what the model's signature says.
+"""Reads the most frequent request at once: a table in JSON that is exactly what the model's signature says.
 
 MLflow reads such a body, has pandas guess the types, casts them to the signature, and casts them once more before it
 calls the model. For a table whose every value already has its column's type all of that changes nothing, and takes
-several times as long as a small model does. Here such a table is made at once. Any other body gives None, and goes
-MLflow's own way; so do all models whose signature says more than plain columns. What the model raises, and what becomes
-of its result, is MLflow's own code in both cases.
+several times as long as a small model does. Any other body gives None, and goes MLflow's own way; so do all models
+whose signature says more than plain columns.
 """
 
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
-import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
-from modelserver.errors import describe_error
-
-MAX_BODY = 64 * 1024
-"""Bytes; a larger table takes the model longer than its reading takes MLflow, and has limits to be held to."""
+MAX_BODY = 1 << 20
+"""Bytes; a larger table has limits to be held to, which reading it would take memory to find out."""
 _MLFLOW = (3,)
 """Major versions of MLflow whose insides are known here."""
 _EXACT = 2**53
 """Whole numbers up to here are the same as floats."""
 # How a column of each type is made, and which values of JSON have that type already.
 _RANGES = {"long": (-(2**63), 2**63 - 1, "int64"), "integer": (-(2**31), 2**31 - 1, "int32")}
-_log = logging.getLogger("modelserver")
 _FLOATS = {"double": "float64", "float": "float32"}
 
 
-class ReadyTable(NamedTuple):
-    """Stands for a body towards MLflow's scoring code: the table that was made of it."""
+class Table(NamedTuple):
+    """A table that was read: its columns in the order in which they came."""
 
-    frame: Any
+    names: Sequence[str]
+    columns: Sequence[Any]
+    """One array for each name, all of the same length; the rows of one matrix where all have one type."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return len(self.columns[0])
 
 
 class FastTable:
-    """The shortcut for one model."""
+    """The reading of tables for one model."""
 
-    def __init__(self, model: Any, columns: Mapping[str, str]) -> None:
-        """For a model with these columns, in the order of its signature, with their types; see `fast_table_for`."""
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        """For a model with these columns, in the order of its signature, with their types; see `columns_of`."""
         self._pandas = importlib.import_module("pandas")
         self._numpy = importlib.import_module("numpy")
         self._types = dict(columns)
         self._names = list(columns)
+        kinds = {*columns.values()}
+        self.dtype = _FLOATS.get(next(iter(kinds))) if len(kinds) == 1 else None
+        """The type of all columns where they are floats of one type, else None."""
         self.index = self._pandas.Index(self._names)
-        self._is_plain = {*columns.values()} == {"double"}
-        self.model = _Direct(model, self.index)
 
-    def read(self, body: bytes) -> ReadyTable | None:
-        """The table in a body, its columns as they came; None for any body that is not exactly such a table."""
+    def read(self, body: bytes) -> Table | None:
+        """The table in a body; None for any body that is not exactly such a table."""
         if len(body) > MAX_BODY:
             return None
         try:
@@ -61,18 +64,38 @@ class FastTable:
         names, rows = self._names_and_rows(document)
         if not rows:
             return None
+        if self.dtype is not None and self._are_finite(rows):
+            # Columns lie one behind the other, as in the tables that MLflow makes: a model that adds up what it is
+            # given in the order of memory gives the same last digit.
+            return Table(names, self._numpy.array(rows, dtype=self.dtype).T.copy(order="C"))
         values = zip(names, zip(*rows))  # noqa: B905 - rows have a value for each name
-        made = [self._column(self._types[name], column) for name, column in values]
-        if any(column is None for column in made):
-            return None
-        if self._is_plain:
-            index = self.index if names == self._names else self._pandas.Index(names)
-            return ReadyTable(self._pandas.DataFrame(self._numpy.column_stack(made), columns=index))
-        return ReadyTable(self._pandas.DataFrame(dict(zip(names, made))))  # noqa: B905 - one for each name
+        columns = [self._column(self._types[name], column) for name, column in values]
+        return None if any(column is None for column in columns) else Table(names, columns)
 
-    def empty(self) -> ReadyTable:
-        """A table without rows."""
-        return ReadyTable(self._pandas.DataFrame(columns=self.index))
+    def in_order(self, table: Table) -> Table:
+        """`table` with its columns in the order of the signature."""
+        if table.names == self._names:
+            return table
+        found = dict(zip(table.names, table.columns))  # noqa: B905 - one for each name
+        return Table(self._names, [found[name] for name in self._names])
+
+    def joined(self, tables: Sequence[Table]) -> Table:
+        """The rows of several tables in one, in the order of the signature."""
+        ordered = map(self.in_order, tables)
+        columns = zip(*(table.columns for table in ordered))  # noqa: B905 - each has all columns
+        return Table(self._names, [self._numpy.concatenate(parts) for parts in columns])
+
+    def matrix(self, table: Table) -> Any:
+        """A float array of shape (rows, columns), columns in the order of the signature, for a table of one `dtype`."""
+        columns = self.in_order(table).columns
+        return (columns if isinstance(columns, self._numpy.ndarray) else self._numpy.array(columns)).T
+
+    def frame(self, table: Table) -> Any:
+        """A DataFrame with the columns as they came."""
+        index = self.index if table.names == self._names else self._pandas.Index(table.names)
+        if isinstance(table.columns, self._numpy.ndarray):
+            return self._pandas.DataFrame(table.columns.T, columns=index)
+        return self._pandas.DataFrame(dict(zip(table.names, table.columns)))  # noqa: B905 - one for each name
 
     def _names_and_rows(self, document: Any) -> tuple[list[str], list[list[Any]]]:
         """The columns of a table and its rows; no rows when it is not exactly such a table."""
@@ -98,6 +121,12 @@ class FastTable:
             return True
         return all(type(name) is str for name in names) and sorted(names) == sorted(self._names)
 
+    def _are_finite(self, rows: list[list[Any]]) -> bool:
+        """Whether all values are finite floats; whole numbers among them are for `_column` to look at."""
+        return set(map(type, chain.from_iterable(rows))) == {float} and all(
+            map(math.isfinite, chain.from_iterable(rows))
+        )
+
     def _column(self, kind: str, values: Sequence[Any]) -> Any:
         """An array of a column's values; None when one of them would have to be converted."""
         kinds = set(map(type, values))
@@ -110,48 +139,7 @@ class FastTable:
         return self._numpy.array(values, dtype=bool) if kinds == {bool} else None
 
 
-class _Direct:
-    """A model as MLflow's scoring code sees it, which is called with a table that needs no check any more."""
-
-    def __init__(self, model: Any, index: Any) -> None:
-        """`index`: the columns in the order of the signature."""
-        context = importlib.import_module("mlflow.pyfunc.context")
-        self._context, self._set_context = context.Context, context.set_prediction_context
-        self._model = model
-        self._index = index
-        self.metadata = model.metadata
-        parameter = inspect.signature(model._predict_fn).parameters.get("params")
-        self._takes_params = parameter is not None and parameter.kind is not inspect.Parameter.VAR_KEYWORD
-
-    def predict(self, data: Any, params: Any = None) -> Any:
-        """What the model answers, as `PyFuncModel.predict` calls it."""
-        # The words of an error show the table as it came, so that it is put in order here only.
-        if not data.columns.equals(self._index):
-            data = data[self._index]
-        context = self._context()
-        if self._model.model_id:
-            context.update(model_id=self._model.model_id)
-        with self._set_context(context):
-            if self._takes_params:
-                return self._model._predict_fn(data, params=params)
-            return self._model._predict_fn(data)
-
-
-def fast_table_for(model: Any, server: Any) -> FastTable | None:
-    """The shortcut for `model`, behind MLflow's scoring module `server`; None where its own way is the only one."""
-    try:
-        columns = _columns_of(model)
-        if columns is None:
-            return None
-        _let_tables_through(server)
-        fast = FastTable(model, columns)
-        return fast if _is_let_through(fast, server, model) else None
-    except Exception as failure:  # noqa: BLE001 - insides of another MLflow than those known here
-        _log.info("reads tables MLflow's own way: %s", describe_error(failure, where=False))
-        return None
-
-
-def _columns_of(model: Any) -> dict[str, str] | None:
+def columns_of(model: Any) -> dict[str, str] | None:
     """The names and types of a model's columns; None when its signature says anything else, or more."""
     metadata = model.metadata
     schema = metadata.get_input_schema()
@@ -170,37 +158,6 @@ def _columns_of(model: Any) -> dict[str, str] | None:
             return None
         found[column.name] = kind
     return found
-
-
-def _let_tables_through(server: Any) -> None:
-    """Has MLflow's scoring code take a table that is ready in place of a body."""
-    original: Callable[..., Any] = server._parse_json_data
-    if getattr(original, "takes_ready_tables", False):
-        return
-
-    def parse(data: Any, *more: Any) -> Any:
-        if isinstance(data, ReadyTable):
-            return server.ParsedJsonInput(data.frame, None, False)
-        return original(data, *more)
-
-    parse.takes_ready_tables = True  # type: ignore[attr-defined]  # a mark on a function
-    server._parse_json_data = parse
-
-
-def _is_let_through(fast: FastTable, server: Any, model: Any) -> bool:
-    """Whether a table reaches the model as it is: tried with one of no rows that only comes as far as to a stand-in."""
-    table = fast.empty()
-    reached = []
-
-    class StandIn:
-        metadata = model.metadata
-
-        def predict(self, data: Any, params: Any = None) -> list[Any]:
-            reached.append((data, params))
-            return []
-
-    result = server.invocations(table, "application/json", StandIn(), model.metadata.get_input_schema())
-    return result.status == 200 and len(reached) == 1 and reached[0][0] is table.frame and reached[0][1] is None
 
 
 def _are_floats(kinds: set[type], values: Sequence[Any]) -> bool:

@@ -11,9 +11,10 @@ from typing import Any
 from modelserver.answer import JSON, HttpAnswer, error_answer
 from modelserver.errors import CannotServeError, describe_error
 from modelserver.model.blame import Blame, blame_for_error, error_status
+from modelserver.model.direct_model import ReadyTable
 from modelserver.model.entrance import mark_entrance
 from modelserver.model.error_log import ModelErrorLog
-from modelserver.model.fast_table import ReadyTable, fast_table_for
+from modelserver.model.fast_scoring import fast_scoring_for
 from modelserver.model.json_tables import table_inputs
 from modelserver.model.progress import RequestProgress
 from modelserver.model.table_limits import why_too_large
@@ -39,7 +40,7 @@ class ScoringModel:
         self._wants_text = _major_and_minor(self._server.VERSION) < FIRST_WITHOUT_FLASK
         self._mlflow_exception: type[Exception] = self._server.MlflowException
         mark_entrance(model, self._mlflow_exception)
-        self._fast = fast_table_for(model, self._server)
+        self._fast = fast_scoring_for(model, self._server)
 
     def answer(self, body: bytes, content_type: str | None, request: RequestProgress) -> HttpAnswer:
         """MLflow's answer to this body, except for what docs/serving.md lists. Blocks: call it in a worker thread.
@@ -56,9 +57,12 @@ class ScoringModel:
         if content_type is None:
             return _bad_request(415, "cannot read the request: it has no Content-Type; say what it is")
         if self._fast is not None and content_type == JSON:
-            table = self._fast.read(body)
+            table = self._fast.tables.read(body)
             if table is not None:
-                return self._invoke(table, content_type, JSON, self._fast.model)
+                text = self._fast.answer(table)
+                if text is not None:
+                    return HttpAnswer(200, _without_nan(text))
+                return self._invoke(self._fast.ready(table), content_type, JSON, self._fast.model)
         mime_type = content_type.split(";")[0].strip()
         too_large = why_too_large(body, mime_type, self._table_inputs)
         if too_large is not None:
