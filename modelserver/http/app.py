@@ -1,6 +1,6 @@
 """The web application: routes requests to the model in worker threads and counts what becomes of them.
 
-A request passes, from outside in: ReleaseHeaderMiddleware, Starlette's routes, Endpoints. There `_answer` first has the
+A request passes, from outside in: ReleaseHeaderMiddleware, the routes, Endpoints. There `_answer` first has the
 request looked at in the event loop (`_scoring_of`, `_diagnosis_of`), which gives the work that is left for a thread.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -17,12 +17,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelserver.answer import JSON, HttpAnswer, error_answer
 from modelserver.errors import one_line
 from modelserver.http import api_description, form_data
 from modelserver.http.body_memory import BodyMemory, BodyTooLargeError, BusyError, Upload
 from modelserver.http.connection import RETRY_AFTER
+from modelserver.http.interruption import Interruption
 from modelserver.http.release_header import ReleaseHeaderMiddleware
 from modelserver.http.workers import Workers
 from modelserver.model.blame import Blame, Stage, blame_for_error, blame_for_timeout
@@ -130,7 +132,7 @@ class Endpoints:
             answer = await self._receive_and_work(request, upload, progress, work)
         except RefusedRequestError as refusal:
             answer = refusal.answer
-        except (TimeoutError, asyncio.TimeoutError):  # noqa: UP041 - two types in Python 3.10
+        except TimeoutError:
             answer = self._answer_too_late(request, progress)
         except BodyTooLargeError:
             sentence = f"cannot read the request: it exceeds {self._served.max_body} bytes"
@@ -157,11 +159,12 @@ class Endpoints:
 
         Each of the two within the time limit: a body that came slowly takes nothing of the model's time.
         """
-        path, served = request.url.path, self._served
+        path, served = request.scope["path"], self._served
         # Before the body is asked for, which nobody could work on. run() asks again: the body may take its time.
         served.workers.check_room()
         try:
-            await asyncio.wait_for(upload.receive(request, served.max_body), served.timeout)
+            with Interruption(served.timeout):
+                await upload.receive(request, served.max_body)
         except BaseException:
             upload.free()
             raise
@@ -175,7 +178,8 @@ class Endpoints:
                     return answer_failure(path, progress, failure, served.error_log)
 
         # The memory is freed when no thread needs the body any more, which may be long after the time limit.
-        return await asyncio.wait_for(served.workers.run(work_in_thread, on_done=upload.free), served.timeout)
+        with Interruption(served.timeout):
+            return await served.workers.run(work_in_thread, on_done=upload.free)
 
     def _counted(self, answer: HttpAnswer) -> Response:
         is_unavailable = answer.status == HTTPStatus.SERVICE_UNAVAILABLE
@@ -189,7 +193,7 @@ class Endpoints:
 
     def _answer_too_late(self, request: Request, progress: RequestProgress) -> HttpAnswer:
         """What is answered when the time is over."""
-        limit, path = self._served.timeout, request.url.path
+        limit, path = self._served.timeout, request.scope["path"]
         self._overdue = [earlier for earlier in self._overdue if earlier.stage is not Stage.DONE]
         share = progress.seconds_in_model() / limit
         blame = blame_for_timeout(progress.stage, share, stuck=bool(self._overdue))
@@ -215,7 +219,32 @@ def make_application(served: ServedRelease, counters: Counters) -> ReleaseHeader
     ]
     handlers = {HTTPException: _answer_http_exception, Exception: _answer_server_error}
     starlette = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]  # handlers are narrower
-    return ReleaseHeaderMiddleware(starlette, served.release)
+    to_model = {("POST", "/invocations"): endpoints.invocations, ("POST", "/predict"): endpoints.predict}
+    return ReleaseHeaderMiddleware(_ModelFirst(to_model, starlette), served.release)
+
+
+class _ModelFirst:
+    """Routes what is for the model; anything else goes through Starlette, which takes as long as a small model."""
+
+    def __init__(self, to_model: Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]], rest: ASGIApp):
+        """`to_model` has the endpoint for each method and path."""
+        self._to_model = to_model
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        endpoint = self._to_model.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if endpoint is None:
+            await self._rest(scope, receive, send)
+            return
+        request = Request(scope, receive, send)
+        try:
+            response = await endpoint(request)
+        except Exception as failure:
+            response = await _answer_server_error(request, failure)
+            await response(scope, receive, send)
+            raise  # so that it is logged
+        await response(scope, receive, send)
 
 
 def _check_encoding(request: Request) -> None:

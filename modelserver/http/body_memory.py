@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.requests import ClientDisconnect, Request
+
+from modelserver.http.interruption import Interruption
 
 _MAX_DIGITS = 18
 _HUGE = 10 ** (_MAX_DIGITS + 1)
@@ -77,8 +77,7 @@ class Upload:
         self.size = 0
         self.complete = False
         self._memory = memory
-        self._gave_way = False
-        self._reading: asyncio.Task[None] | None = None
+        self._receiving = Interruption()
 
     async def receive(self, request: Request, limit: int) -> None:
         """Receives all of it, at most `limit` bytes. Raises BusyError, BodyTooLargeError, ClientDisconnect."""
@@ -88,23 +87,17 @@ class Upload:
         if declared > limit:
             raise BodyTooLargeError
         self._memory.begin(self, declared)
-        self._reading = asyncio.ensure_future(self._read(request, limit))
         try:
-            await self._reading
-        except asyncio.CancelledError:
-            if self._gave_way:
-                raise BusyError(_FULL) from None
-            raise
+            with self._receiving:
+                await self._read(request, limit)
         finally:
             self._memory.end(self)
 
     def give_way(self) -> None:
         """Ends receiving and frees the memory, for the good of others."""
-        self._gave_way = True
         self._memory.end(self)
         self.free()
-        if self._reading is not None:
-            self._reading.cancel()
+        self._receiving.interrupt(BusyError(_FULL))
 
     def free(self) -> None:
         """Gives its memory back; to be called in the event loop, when nobody reads the body any more."""

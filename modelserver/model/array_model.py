@@ -88,9 +88,7 @@ def _sharing_copy(estimator: Any) -> Any:
     return copy
 
 
-def _answer_alike(
-    theirs: Callable[[Any], Any], ours: Callable[[Any], Any], names: Sequence[str], dtype: str
-) -> bool:
+def _answer_alike(theirs: Callable[[Any], Any], ours: Callable[[Any], Any], names: Sequence[str], dtype: str) -> bool:
     """Whether both answer generated rows alike, to the last bit: `theirs` as DataFrames, `ours` as arrays."""
     numpy, pandas = importlib.import_module("numpy"), importlib.import_module("pandas")
     random = numpy.random.default_rng(0)
