@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NoReturn
 
 from modelserver import options as command_line
@@ -22,7 +23,8 @@ from modelserver.http.body_memory import BodyMemory
 from modelserver.http.connection import ConnectionSettings
 from modelserver.http.connection_limit import ConnectionLimit
 from modelserver.http.listener import raise_descriptor_limit
-from modelserver.http.workers import Workers
+from modelserver.http.workers import Together, Workers
+from modelserver.model import joined
 from modelserver.model.compiled import CompileCache
 from modelserver.model.diagnosis import DiagnosisModel
 from modelserver.model.error_log import ModelErrorLog
@@ -158,12 +160,20 @@ def _load_and_prove(
         scoring=scoring,
         diagnosis=diagnosis,
         error_log=error_log,
-        workers=Workers(threads, _THREADS, options.max_waiting),
+        workers=Workers(threads, _THREADS, options.max_waiting, _together(scoring) if options.batch else None),
         body_memory=BodyMemory(max(options.max_buffered or 4 * options.max_body, options.max_body)),
         max_body=options.max_body,
         timeout=options.request_timeout,
     )
     return served, f"loaded in {time.monotonic() - began:.1f} s, {proved}"
+
+
+def _together(scoring: ScoringModel) -> Together | None:
+    """How several requests are answered with one prediction; None when the model has none of that kind."""
+    if not scoring.answers_tables:
+        _log.warning("cannot answer requests together: the signature is not one of plain columns; each by itself")
+        return None
+    return partial(joined.answer_together, scoring)
 
 
 def _allowed_connections(asked_for: int) -> int:

@@ -102,6 +102,13 @@ def _add_limits(serve: argparse.ArgumentParser) -> None:
         "--max-waiting", type=int, default=100, metavar="COUNT", help="requests that wait for a thread of the model"
     )
 
+    serve.add_argument(
+        "--batch",
+        action="store_true",
+        help="answer tables that wait for the model with one prediction; only for models whose answer for a row does "
+        "not depend on the rows beside it",
+    )
+
 
 def _add_life_span(serve: argparse.ArgumentParser) -> None:
     serve.add_argument(

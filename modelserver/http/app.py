@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -27,16 +28,24 @@ from modelserver.http.connection import RETRY_AFTER
 from modelserver.http.interruption import Interruption
 from modelserver.http.release_header import ReleaseHeaderMiddleware
 from modelserver.http.workers import Workers
+from modelserver.model import joined
 from modelserver.model.blame import Blame, Stage, blame_for_error, blame_for_timeout
 from modelserver.model.diagnosis import DiagnosisModel
 from modelserver.model.error_log import ModelErrorLog
 from modelserver.model.failure_answer import answer_failure
 from modelserver.model.invocations import ScoringModel
-from modelserver.model.progress import RequestProgress
+from modelserver.model.progress import RequestProgress, in_this_thread
 from modelserver.systemd.counters import Counters
 
-# What a worker thread does with a body that has arrived.
-Work = Callable[[Upload, RequestProgress], HttpAnswer]
+
+class Work(NamedTuple):
+    """What a worker thread does with a body that has arrived."""
+
+    compute: Callable[[Upload, RequestProgress], HttpAnswer]
+    may_join: bool = False
+    """Whether it is a body of JSON for /invocations, which others may be answered together with."""
+
+
 _log = logging.getLogger("modelserver")
 
 
@@ -100,7 +109,11 @@ class Endpoints:
 
     def _scoring_of(self, request: Request) -> Work:
         content_type = request.headers.get("content-type")
-        return lambda upload, progress: self._served.scoring.answer(bytes(upload.body), content_type, progress)
+
+        def compute(upload: Upload, progress: RequestProgress) -> HttpAnswer:
+            return self._served.scoring.answer(bytes(upload.body), content_type, progress)
+
+        return Work(compute, may_join=content_type == JSON)
 
     def _diagnosis_of(self, request: Request) -> Work:
         """Raises RefusedRequestError."""
@@ -113,7 +126,7 @@ class Endpoints:
         except form_data.MultipartError as failure:
             raise RefusedRequestError(400, str(failure)) from failure
 
-        def work(upload: Upload, _: RequestProgress) -> HttpAnswer:
+        def compute(upload: Upload, _: RequestProgress) -> HttpAnswer:
             # Parsed in the thread, because it may take long: the event loop has others to look after.
             try:
                 metadata, files = form_data.parse_form(boundary, upload.body)
@@ -121,7 +134,7 @@ class Endpoints:
                 return error_answer(400, "BAD_REQUEST", str(failure))
             return self._served.diagnosis.answer(metadata, files)
 
-        return work
+        return Work(compute)
 
     async def _answer(self, request: Request, work_of: Callable[[Request], Work]) -> Response:
         """Answers within the time limits, and counts what became of the request."""
@@ -168,18 +181,19 @@ class Endpoints:
         except BaseException:
             upload.free()
             raise
-        progress.stage = Stage.WAITING
+        progress.wait()
 
         def work_in_thread() -> HttpAnswer:
-            with progress.in_this_thread():
+            with in_this_thread(progress):
                 try:
-                    return work(upload, progress)
+                    return work.compute(upload, progress)
                 except BaseException as failure:  # noqa: BLE001 - foreign code: whatever comes is answered
                     return answer_failure(path, progress, failure, served.error_log)
 
         # The memory is freed when no thread needs the body any more, which may be long after the time limit.
         with Interruption(served.timeout):
-            return await served.workers.run(work_in_thread, on_done=upload.free)
+            joinable = (bytes(upload.body), progress) if work.may_join and upload.size <= joined.MAX_BODY else None
+            return await served.workers.run(work_in_thread, on_done=upload.free, item=joinable)
 
     def _counted(self, answer: HttpAnswer) -> Response:
         is_unavailable = answer.status == HTTPStatus.SERVICE_UNAVAILABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 from typing import Any
@@ -46,6 +47,7 @@ def _is_own_name(name: str) -> bool:
     return is_address or "." not in name or last_label == "localhost" or name == socket.gethostname().lower()
 
 
+@functools.lru_cache(maxsize=64)  # of the server's own addresses, which are few
 def _is_loopback(address: str) -> bool:
     parsed = ipaddress.ip_address(address)
     return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback

@@ -40,6 +40,7 @@ class Interruption:
         if self._why is None or kind is not asyncio.CancelledError:
             return
         # Since Python 3.11 a task counts who has cancelled it: somebody else may have done so, too.
-        if hasattr(task, "uncancel") and task.uncancel() > 0:
+        uncancel = getattr(task, "uncancel", None)
+        if uncancel is not None and uncancel() > 0:
             return
         raise self._why from error

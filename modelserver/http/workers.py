@@ -10,13 +10,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 
 from modelserver.answer import HttpAnswer
 from modelserver.http.body_memory import BusyError
 from modelserver.http.pace import LONG, Pace
 
 Compute = Callable[[], HttpAnswer]
-Together = Callable[[Sequence["Job"]], Sequence[HttpAnswer]]
+Together = Callable[[Sequence[Any]], Sequence["HttpAnswer | None"]]
+_FIRST_TOGETHER, _MOST_TOGETHER = 8, 128
+_TOGETHER_SECONDS = 0.25
+"""What requests that are answered together may take, as far as the ones before them tell."""
 
 
 @dataclass(eq=False)
@@ -27,7 +32,7 @@ class Job:
     on_done: Callable[[], None]
     """Called in the event loop, once no thread works on it any more, or when none ever did."""
     answer: asyncio.Future[HttpAnswer]
-    item: object = None
+    item: Any = None
     """What `Together` needs of it; None for a prediction that has to be made by itself."""
 
 
@@ -40,7 +45,8 @@ class _Run:
     beside: int
     """The most other runs at the same time."""
     took: float = 0.0
-    answers: Sequence[HttpAnswer] = field(default_factory=list)
+    answers: Sequence[HttpAnswer | None] = field(default_factory=list)
+    """None for one that has to be answered by itself."""
     failure: BaseException | None = None
 
 
@@ -53,11 +59,12 @@ class Workers:
     """
 
     def __init__(self, executor: Executor, threads: int, max_waiting: int, together: Together | None = None) -> None:
-        """Nothing runs yet. `together` answers several jobs that have an item at once, in a thread."""
+        """Nothing runs yet. `together` answers several items at once, in a thread; None: each by itself."""
         self._executor = executor
         self._threads = threads
         self._max_under_way = threads + max_waiting
         self._together = together
+        self._most_together = _FIRST_TOGETHER
         self._pace = Pace(os.cpu_count() or 1)
         self._waiting: deque[Job] = deque()
         # A request that was given up is in one of these for as long as its thread works on it: the thread is taken.
@@ -122,8 +129,9 @@ class Workers:
         first = self._waiting.popleft()
         if self._together is None or first.item is None:
             return [first]
-        jobs = [first, *(job for job in self._waiting if job.item is not None)]
-        self._waiting = deque(job for job in self._waiting if job.item is None)
+        jobs = [first, *islice((job for job in self._waiting if job.item is not None), self._most_together - 1)]
+        for job in jobs[1:]:
+            self._waiting.remove(job)
         return jobs
 
     def _start(self, jobs: list[Job]) -> None:
@@ -132,12 +140,14 @@ class Workers:
             other.beside = max(other.beside, len(self._runs))
         self._runs[run] = None
         self._running_jobs += len(jobs)
-        loop = asyncio.get_running_loop()
+        loop, together = asyncio.get_running_loop(), self._together
 
         def work() -> None:
             try:
-                alone = self._together is None or len(jobs) == 1
-                run.answers = [jobs[0].compute()] if alone or self._together is None else self._together(jobs)
+                if together is None or len(jobs) == 1:
+                    run.answers = [jobs[0].compute()]
+                else:
+                    run.answers = together([job.item for job in jobs])
             except BaseException as failure:  # noqa: BLE001 - handed on to who awaits the answer
                 run.failure = failure
             run.took = time.monotonic() - run.began
@@ -153,13 +163,29 @@ class Workers:
     def _ended(self, run: _Run) -> None:
         del self._runs[run]
         self._running_jobs -= len(run.jobs)
-        self._pace.ended(run.took, run.beside)
-        for index, job in enumerate(run.jobs):
-            job.on_done()
-            if job.answer.done():  # nobody waits for it any more
-                continue
-            if run.failure is not None:
-                job.answer.set_exception(run.failure)
-            else:
-                job.answer.set_result(run.answers[index])
+        self._note_time(run)
+        answers = run.answers or [None] * len(run.jobs)
+        again = [job for job, answer in zip(run.jobs, answers) if not self._finish(job, answer, run.failure)]  # noqa: B905 - one for each
+        self._waiting.extendleft(reversed(again))
         self._start_waiting()
+
+    def _note_time(self, run: _Run) -> None:
+        if len(run.jobs) == 1:
+            self._pace.ended(run.took, run.beside)
+        else:
+            most = int(_TOGETHER_SECONDS / max(run.took / len(run.jobs), 1e-6))
+            self._most_together = max(1, min(most, 2 * self._most_together, _MOST_TOGETHER))
+
+    @staticmethod
+    def _finish(job: Job, answer: HttpAnswer | None, failure: BaseException | None) -> bool:
+        """Tells who waits for the job; whether it is finished. It is not when it has to be answered by itself."""
+        is_awaited = not job.answer.done()
+        if is_awaited and answer is None and failure is None:
+            job.item = None
+            return False
+        job.on_done()
+        if is_awaited and failure is not None:
+            job.answer.set_exception(failure)
+        elif is_awaited and answer is not None:
+            job.answer.set_result(answer)
+        return True

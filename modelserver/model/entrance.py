@@ -13,7 +13,7 @@ from http import HTTPStatus
 from types import CellType
 from typing import Any
 
-from modelserver.model.progress import current_request
+from modelserver.model.progress import current_requests
 
 Predict = Callable[..., Any]
 
@@ -82,17 +82,18 @@ def marked(predict: Predict, mlflow_exception: type[Exception]) -> Predict:
     # functools.wraps, so that MLflow sees the same parameters and hints.
     @functools.wraps(predict)
     def predict_and_note(*args: Any, **kwargs: Any) -> Any:
-        request = current_request()
-        if request is None:
-            return predict(*args, **kwargs)
-        request.enter_model()
+        requests = current_requests()
+        for request in requests:
+            request.enter_model()
         try:
             answer = predict(*args, **kwargs)
         except BaseException as failure:
             is_refusal = isinstance(failure, mlflow_exception) and _http_status(failure) == HTTPStatus.BAD_REQUEST
-            request.model_raised(refused=is_refusal)
+            for request in requests:
+                request.model_raised(refused=is_refusal)
             raise
-        request.leave_model()
+        for request in requests:
+            request.leave_model()
         return answer
 
     return predict_and_note

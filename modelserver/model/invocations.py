@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from modelserver.answer import JSON, HttpAnswer, error_answer
@@ -73,6 +73,26 @@ class ScoringModel:
         except UnicodeDecodeError as failure:
             return _bad_request(400, f"cannot read the request: it is not UTF-8 ({failure}); encode it so")
         return self._invoke(data, content_type, mime_type, self._model)
+
+    @property
+    def answers_tables(self) -> bool:
+        """Whether there are requests that `answer_tables` answers."""
+        return self._fast is not None
+
+    def answer_tables(self, bodies: Sequence[bytes]) -> list[HttpAnswer | None]:
+        """The answers to JSON bodies that the model is given as one table; None for any that is no plain table.
+
+        Raises what the model raises. Blocks.
+        """
+        answers: list[HttpAnswer | None] = [None] * len(bodies)
+        if self._fast is None:
+            return answers
+        tables = {at: self._fast.tables.read(body) for at, body in enumerate(bodies)}
+        plain = {at: table for at, table in tables.items() if table is not None}
+        texts = self._fast.answer_together([*plain.values()]) if plain else None
+        for at, text in zip(plain, texts or ()):  # noqa: B905 - none at all, or one for each
+            answers[at] = HttpAnswer(200, _without_nan(text))
+        return answers
 
     def _invoke(self, data: bytes | str | ReadyTable, content_type: str, mime_type: str, model: Any) -> HttpAnswer:
         try:

@@ -26,16 +26,10 @@ class RequestProgress:
         self.refused = False
         self._entered_at: float | None = None
 
-    @contextmanager
-    def in_this_thread(self) -> Iterator[None]:
-        """For the thread that answers the request: what it calls finds this with `current_request()`."""
-        self.stage = Stage.READING
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
-            self.stage = Stage.DONE
+    def wait(self) -> None:
+        """All of it is here, and no thread is at it: for the first time, or again."""
+        self.stage = Stage.WAITING
+        self._entered_at = None
 
     def enter_model(self) -> None:
         """The model's own code is given the request."""
@@ -59,9 +53,23 @@ class RequestProgress:
         return 0.0 if self._entered_at is None else time.monotonic() - self._entered_at
 
 
-_current: ContextVar[RequestProgress | None] = ContextVar("current", default=None)
+_current: ContextVar[tuple[RequestProgress, ...]] = ContextVar("current", default=())
 
 
-def current_request() -> RequestProgress | None:
-    """The request that this thread answers; None where there is none, as in the replay of an example."""
+@contextmanager
+def in_this_thread(*requests: RequestProgress) -> Iterator[None]:
+    """For the thread that answers these requests: what it calls finds them with `current_requests()`."""
+    for request in requests:
+        request.stage = Stage.READING
+    token = _current.set(requests)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        for request in requests:
+            request.stage = Stage.DONE
+
+
+def current_requests() -> tuple[RequestProgress, ...]:
+    """The requests that this thread answers; none, for example, in the replay of an example."""
     return _current.get()

@@ -15,7 +15,7 @@ from modelserver.model.blame import Stage
 from modelserver.model.error_log import ModelErrorLog
 from modelserver.model.failure_answer import answer_failure
 from modelserver.model.invocations import ScoringModel
-from modelserver.model.progress import RequestProgress
+from modelserver.model.progress import RequestProgress, in_this_thread
 
 _IMPORTS = """
 import mlflow
@@ -102,7 +102,7 @@ def _asked(model: Any, requests: dict[str, object]) -> Callable[[str], tuple[Htt
     def ask(what: str) -> tuple[HttpAnswer, Stage]:
         body = requests.get(what, {"inputs": [what]})
         request = RequestProgress()
-        with request.in_this_thread():
+        with in_this_thread(request):
             try:
                 answer = scoring.answer(json.dumps(body).encode(), JSON, request)
             except BaseException as failure:  # noqa: BLE001 - as the server does

@@ -21,7 +21,7 @@ from mlflow.pyfunc.model import PythonModel
 from modelserver.answer import JSON, HttpAnswer
 from modelserver.model.error_log import ModelErrorLog
 from modelserver.model.invocations import ScoringModel
-from modelserver.model.progress import RequestProgress
+from modelserver.model.progress import RequestProgress, in_this_thread
 from tests.modelserver.process import OTHER_PACKAGES, PATIENCE, ServerProcess, listen, start, url
 
 CSV = "text/csv"
@@ -196,5 +196,5 @@ def _mlflows_answer(model: Any, body: str, content_type: str) -> str:
 
 def _answer(model: Any, body: str, content_type: str) -> HttpAnswer:
     request = RequestProgress()
-    with request.in_this_thread():
+    with in_this_thread(request):
         return ScoringModel(model, ModelErrorLog()).answer(body.encode(), content_type, request)
