@@ -35,8 +35,17 @@ class FastScoring:
             predict = array_predict_for(model, list(columns), self.tables.dtype)
         self._predict_array = None if predict is None else marked(predict, server.MlflowException)
 
-    def ready(self, table: Table) -> ReadyTable:
-        """The table for MLflow's scoring code."""
+    def read(self, document: Any) -> Table | None:
+        """The table in a document of JSON, where there is a shortcut for it."""
+        table = self.tables.read(document)
+        # A model that takes DataFrames may fail, and MLflow then shows the request in the form in which it came.
+        is_shown_as_it_came = table is None or table.came_as_table or self._predict_array is not None
+        return table if is_shown_as_it_came else None
+
+    def ready(self, table: Table) -> ReadyTable | None:
+        """The table for MLflow's scoring code; None where the body has to go there as it came."""
+        if not table.came_as_table:
+            return None
         return ReadyTable(self.tables.frame(table))
 
     def answer(self, table: Table) -> str | None:

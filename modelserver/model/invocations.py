@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelserver.answer import JSON, HttpAnswer, error_answer
@@ -14,10 +14,12 @@ from modelserver.model.blame import Blame, blame_for_error, error_status
 from modelserver.model.direct_model import ReadyTable
 from modelserver.model.entrance import mark_entrance
 from modelserver.model.error_log import ModelErrorLog
-from modelserver.model.fast_scoring import fast_scoring_for
+from modelserver.model.fast_scoring import FastScoring, fast_scoring_for
+from modelserver.model.fast_table import parse
 from modelserver.model.json_tables import table_inputs
+from modelserver.model.json_text import without_nan
 from modelserver.model.progress import RequestProgress
-from modelserver.model.table_limits import why_too_large
+from modelserver.model.table_limits import read_json, why_too_large
 
 OLDEST_MLFLOW = "2.6"
 FIRST_WITHOUT_FLASK = (2, 21)
@@ -40,6 +42,8 @@ class ScoringModel:
         self._wants_text = _major_and_minor(self._server.VERSION) < FIRST_WITHOUT_FLASK
         self._mlflow_exception: type[Exception] = self._server.MlflowException
         mark_entrance(model, self._mlflow_exception)
+        # What was parsed to hold it to the limits need not be parsed again.
+        self._takes_documents = not self._wants_text and _takes_documents(self._server)
         self._fast = fast_scoring_for(model, self._server)
 
     def answer(self, body: bytes, content_type: str | None, request: RequestProgress) -> HttpAnswer:
@@ -56,17 +60,39 @@ class ScoringModel:
         """As `answer`, but lets MLflow's exceptions through: the replay names what the model raised."""
         if content_type is None:
             return _bad_request(415, "cannot read the request: it has no Content-Type; say what it is")
-        if self._fast is not None and content_type == JSON:
-            table = self._fast.tables.read(body)
-            if table is not None:
-                text = self._fast.answer(table)
-                if text is not None:
-                    return HttpAnswer(200, _without_nan(text))
-                return self._invoke(self._fast.ready(table), content_type, JSON, self._fast.model)
         mime_type = content_type.split(";")[0].strip()
-        too_large = why_too_large(body, mime_type, self._table_inputs)
+        if mime_type == JSON:
+            return self._score_json(body, content_type)
+        too_large = why_too_large(body, mime_type)
         if too_large is not None:
             return _bad_request(400, too_large)
+        return self._score_body(body, content_type, mime_type)
+
+    def _score_json(self, body: bytes, content_type: str) -> HttpAnswer:
+        document = parse(body)
+        if self._fast is not None and content_type == JSON:
+            answer = self._score_table(self._fast, document)
+            if answer is not None:
+                return answer
+        too_large, request = read_json(body, self._table_inputs, document)
+        if too_large is not None:
+            return _bad_request(400, too_large)
+        if request is not None and self._takes_documents:
+            return self._invoke(request, content_type, JSON, self._model)
+        return self._score_body(body, content_type, JSON)
+
+    def _score_table(self, fast: FastScoring, document: Any) -> HttpAnswer | None:
+        """The answer to a table that is exactly what the signature says; None for anything else."""
+        table = fast.read(document)
+        if table is None:
+            return None
+        text = fast.answer(table)
+        if text is not None:
+            return HttpAnswer(200, without_nan(text))
+        ready = fast.ready(table)
+        return None if ready is None else self._invoke(ready, JSON, JSON, fast.model)
+
+    def _score_body(self, body: bytes, content_type: str, mime_type: str) -> HttpAnswer:
         needs_decoding = self._wants_text and mime_type in ("text/csv", JSON)
         try:
             data = body.decode() if needs_decoding else body
@@ -87,14 +113,16 @@ class ScoringModel:
         answers: list[HttpAnswer | None] = [None] * len(bodies)
         if self._fast is None:
             return answers
-        tables = {at: self._fast.tables.read(body) for at, body in enumerate(bodies)}
+        tables = {at: self._fast.read(parse(body)) for at, body in enumerate(bodies)}
         plain = {at: table for at, table in tables.items() if table is not None}
         texts = self._fast.answer_together([*plain.values()]) if plain else None
         for at, text in zip(plain, texts or ()):  # noqa: B905 - none at all, or one for each
-            answers[at] = HttpAnswer(200, _without_nan(text))
+            answers[at] = HttpAnswer(200, without_nan(text))
         return answers
 
-    def _invoke(self, data: bytes | str | ReadyTable, content_type: str, mime_type: str, model: Any) -> HttpAnswer:
+    def _invoke(
+        self, data: bytes | str | dict[str, Any] | ReadyTable, content_type: str, mime_type: str, model: Any
+    ) -> HttpAnswer:
         try:
             result = self._server.invocations(data, content_type, model, self._input_schema)
         except RuntimeError:
@@ -104,7 +132,7 @@ class ScoringModel:
             return self._answer_unknown_type(content_type)
         if result.mimetype != JSON:  # a media type that it refuses
             return _bad_request(result.status, result.response)
-        return HttpAnswer(result.status, _without_nan(result.response))
+        return HttpAnswer(result.status, without_nan(result.response))
 
     def _answer_unknown_type(self, content_type: str) -> HttpAnswer:
         """What MLflow says where it can."""
@@ -145,6 +173,15 @@ def import_scoring_server() -> Any:
     return module
 
 
+def _takes_documents(server: Any) -> bool:
+    """Whether MLflow's scoring code takes an object of JSON in place of its text."""
+    document: dict[str, Any] = {}
+    try:
+        return server._decode_json_input(document) is document
+    except Exception:  # noqa: BLE001 - another MLflow: it is given the text
+        return False
+
+
 def _bad_request(status: int, sentence: str) -> HttpAnswer:
     return error_answer(status, "BAD_REQUEST", sentence)
 
@@ -152,24 +189,3 @@ def _bad_request(status: int, sentence: str) -> HttpAnswer:
 def _major_and_minor(version: str) -> tuple[int, ...]:
     """The first two numbers of a version such as `2.21.0rc1`."""
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-
-
-def _without_nan(text: str) -> str:
-    """`text`, JSON as Python writes it, with NaN and ±Infinity as null."""
-    # Parsed again only when one of the words is in it: answers may be large, and such numbers are rare.
-    if "NaN" not in text and "Infinity" not in text:
-        return text
-    to_null: Callable[[str], None] = lambda _: None  # noqa: E731 - a name for json's callback, nothing more
-    return json.dumps(json.loads(text, parse_constant=to_null, object_pairs_hook=_Pairs))
-
-
-class _Pairs(dict[str, Any]):
-    """An object of JSON with all of its pairs: of a model's keys 1 and "1" json writes the same name twice."""
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        self._pairs = pairs
-
-    def items(self) -> Any:
-        """Every pair, in their order; what json writes of a dictionary that is not its own."""
-        return self._pairs

@@ -35,10 +35,11 @@ _TOO_LARGE = "cannot read the request: its Parquet table is too large in memory;
 _EQUAL_COLUMNS = f"cannot read the request: more than {_MANY_COLUMNS} columns, and some have the same name"
 
 
-def why_too_large(body: bytes, mime_type: str, inputs: TableInputs) -> str | None:
-    """Why this body is refused before MLflow sees it, as a sentence; None when it is MLflow's to judge."""
-    if mime_type == "application/json":
-        return _why_json_too_large(body, inputs)
+def why_too_large(body: bytes, mime_type: str) -> str | None:
+    """Why this body is refused before MLflow sees it, as a sentence; None when it is MLflow's to judge.
+
+    Of JSON, `read_json` tells that.
+    """
     if mime_type == "application/vnd.apache.parquet":
         return _why_parquet_too_large(body)
     return _why_csv_too_large(body) if mime_type == "text/csv" else None
@@ -47,19 +48,26 @@ def why_too_large(body: bytes, mime_type: str, inputs: TableInputs) -> str | Non
 # JSON
 
 
-def _why_json_too_large(body: bytes, inputs: TableInputs) -> str | None:
+def read_json(body: bytes, inputs: TableInputs, document: Any = None) -> tuple[str | None, dict[str, Any] | None]:
+    """Why a body of JSON is refused before MLflow sees it, as a sentence, and the object that it holds.
+
+    None for the first when it is MLflow's to judge; for the second when it is no object. `document`: what it says, if
+    it was parsed already.
+    """
     # Before it is parsed, which is what would take the memory.
     if _has_too_many_containers(body):
-        return _TOO_MANY_CONTAINERS
+        return _TOO_MANY_CONTAINERS, None
     try:
-        parsed = json.loads(body)
+        parsed = json.loads(body) if document is None else document
     except RecursionError:
-        return _TOO_DEEP
+        return _TOO_DEEP, None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        return None  # MLflow has its own words for it
+        return None, None  # MLflow has its own words for it
     except ValueError as failure:
-        return f"cannot read the request: its JSON has a number that is too long ({failure})"
-    return _why_tables_too_large(tables_of(parsed, inputs)) if isinstance(parsed, dict) else None
+        return f"cannot read the request: its JSON has a number that is too long ({failure})", None
+    if not isinstance(parsed, dict):
+        return None, None
+    return _why_tables_too_large(tables_of(parsed, inputs)), parsed
 
 
 def _has_too_many_containers(body: bytes) -> bool:
@@ -114,6 +122,9 @@ def _why_csv_too_large(body: bytes) -> str | None:
 
 def _csv_header(body: bytes) -> list[str]:
     """The first line that pandas does not take for an empty one. Raises csv.Error."""
+    first = body.lstrip(b"\r\n \t").partition(b"\n")[0]
+    if b'"' not in first and first.count(b",") <= _MANY_COLUMNS:
+        return []  # not so many that it would matter
     text = io.StringIO(body.decode(errors="replace").lstrip("\ufeff"), newline="")
     return next((row for row in csv.reader(text) if len(row) > 1 or "".join(row).strip()), [])
 

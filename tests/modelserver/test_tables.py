@@ -169,7 +169,7 @@ def test_brackets_are_counted_where_quotation_marks_may_be_others(encoding: str)
     """A letter of UTF-16 may have the byte of one."""
     body = json.dumps({"inputs": ["\u2222", *([[]] * 1_100_000)]}, ensure_ascii=False).encode(encoding)
     everything = json_tables.TableInputs(records=False, rows=False, columns=False, one_row=False)
-    refused = table_limits.why_too_large(body, JSON, everything)
+    refused = table_limits.read_json(body, everything)[0]
     assert refused is not None
     assert "lists and objects" in refused
 
