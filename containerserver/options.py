@@ -155,6 +155,7 @@ def _add_serving(serve: argparse.ArgumentParser) -> None:
     add("--max-connections", type=int, default=1000, metavar="COUNT")
     add("--request-timeout", type=float, default=60.0, metavar="SECONDS")
     add("--header-timeout", type=float, default=10.0, metavar="SECONDS")
+    add("--batch", action="store_true", help="with --base: answer tables that wait with one prediction")
     add("--soak", type=int, default=0, metavar="SECONDS")
     add("--idle-timeout", type=int, default=0, metavar="SECONDS")
     add("--drain-grace", type=float, default=1.0, metavar="SECONDS")

@@ -81,6 +81,7 @@ def own_command(options: Options) -> list[str]:
         *("--model-dir", str(own.model_dir), "--name", options.project.name, "--version", options.version),
         *("--release", options.project.release, "--bind", f"unix:{OWN_SOCKET}"),
         *("--max-body", str(served.max_body), "--request-timeout", str(served.request_timeout)),
+        *(("--batch",) if served.batch else ()),
         *(() if options.network == "none" else ("--network", "0.0.0.0/0", "--network", "::/0")),
     ]
 

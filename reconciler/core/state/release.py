@@ -62,6 +62,8 @@ class Parameters:
     """Bytes for what libraries compile; 0 is no place for it."""
     max_body: int = declare(size("64M"), 64 * 1024**2)
     """Bytes of one request."""
+    batch: bool = declare(FLAG, False)
+    """Whether requests that wait for the model may be answered with one prediction."""
     watchdog: int = declare(seconds(0), 60)
     """Seconds within which a server that serves must say that its event loop runs; 0 is no limit."""
     idle_timeout: int = declare(seconds(0), 0)
