@@ -43,7 +43,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             client.set_registered_model_alias(name, "champion", "1")
             client.set_registered_model_alias(name, "b-c_d", "3")
         client.create_registered_model("without versions")
-        client.create_registered_model("a prompt", tags={"mlflow.prompt.is_prompt": "true"})
+        client.register_prompt("a-prompt", "say {{what}}")
         client.create_registered_model("whose version is gone")
         client.create_model_version("whose version is gone", "s3://bucket/x")
         client.delete_model_version("whose version is gone", "1")
@@ -83,7 +83,7 @@ def test_it_reads_what_mlflows_own_client_reads(odd: str, a_page: int, monkeypat
     assert list(reading.versions) == versions
     names = {model.name for model in models}
     assert len(names) == len(ODD_TEXTS) + 2
-    assert "a prompt" not in names
+    assert "a-prompt" not in names
 
 
 def test_a_tag_that_it_sets_is_what_mlflows_own_client_reads(odd: str) -> None:
