@@ -13,6 +13,8 @@ from reconciler.adapters.registry_http import AnswerError
 from reconciler.core.registry.reading import Model, Version
 
 ODD = "its answer is not MLflow's"
+MAX_PARTS = 500_000
+"""Brackets and commas of an answer; 2,000 versions with 100 tags each have not as many. More would fill the memory."""
 _Name = Annotated[str, Field(min_length=1)]
 
 
@@ -83,7 +85,7 @@ class _Versions(_Search):
 def models_page(body: bytes) -> Page:
     """Read an answer to `registered-models/search`; raises AnswerError."""
     try:
-        found = _Models.model_validate_json(body)
+        found = _Models.model_validate_json(_of_bounded_size(body))
     except ValidationError:
         raise AnswerError(ODD) from None
     models = tuple(map(_model, found.registered_models))
@@ -94,10 +96,16 @@ def models_page(body: bytes) -> Page:
 def versions_page(body: bytes) -> Page:
     """Read an answer to `model-versions/search`; raises AnswerError."""
     try:
-        found = _Versions.model_validate_json(body)
+        found = _Versions.model_validate_json(_of_bounded_size(body))
     except ValidationError:
         raise AnswerError(ODD) from None
     return Page(versions=tuple(map(_version, found.model_versions)), token=found.next_page_token or "")
+
+
+def _of_bounded_size(body: bytes) -> bytes:
+    if sum(map(body.count, (b"{", b"[", b","))) > MAX_PARTS:
+        raise AnswerError("its answer is too long")
+    return body
 
 
 def _model(found: _Model) -> Model:

@@ -32,7 +32,8 @@ MAX_TAGGED = 1000
 """Versions with a tag of this host that are read at once."""
 NO_WORKSPACES = "it has no workspaces; leave registry.workspace empty, or have it started with --enable-workspaces"
 _MOST_KNOWN = 8
-"""Answers that are remembered: those of a registry with few pages."""
+_LONGEST_KNOWN = 8 * 1024 * 1024
+"""Answers that are remembered, and their bytes: those of any usual registry."""
 
 
 class _OverdueError(BaseException):
@@ -191,7 +192,7 @@ class _Search:
             return before.page
         digest = hashlib.blake2b(answer.body, digest_size=32).digest()
         page = before.page if before is not None and before.digest == digest else read(answer.body)
-        if len(self._now) < _MOST_KNOWN:
+        if len(self._now) < _MOST_KNOWN and len(answer.body) <= _LONGEST_KNOWN:
             self._now[place] = _Known(answer.etag, digest, page)
         return page
 

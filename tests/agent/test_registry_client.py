@@ -211,6 +211,15 @@ def test_text_that_no_file_can_hold_is_no_answer(text: str) -> None:
         models_page(text.encode())
 
 
+@pytest.mark.parametrize("part", ['{"name":"m"}', "[]", "1"])
+def test_an_answer_of_very_many_parts_is_not_parsed(part: str) -> None:
+    """Within the limit for bytes, it would take a hundred times its size."""
+    body = f'{{"registered_models": [{",".join([part] * 1_000_001)}]}}'
+    assert len(body) < registry_http.MAX_ANSWER_BYTES
+    with pytest.raises(registry_http.AnswerError, match="its answer is too long"):
+        models_page(body.encode())
+
+
 def test_nobody_may_say_that_nothing_changed_who_was_not_asked(
     registry: Broken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
