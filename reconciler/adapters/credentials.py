@@ -8,9 +8,13 @@ from configparser import RawConfigParser
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.core.text.urls import is_readable_on_the_way
+
 MAX_BYTES = 256 * 1024
 ENCRYPTED = ".encrypted"
 """Ends the name of an encrypted credential: systemd 252 looks a name up as plain or as encrypted, not as both."""
+SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+"""Those that this host trusts; not those that a Python package brings."""
 
 
 class CredentialError(Exception):
@@ -46,6 +50,12 @@ def registry_login() -> Login:
     if pair:
         authorization = f"Basic {base64.b64encode(':'.join(pair).encode()).decode()}"
     return Login(authorization, authorities("registry.ca"), certificate("registry.client-certificate"))
+
+
+def check_the_way(registry: str, login: Login, *, plain_http: bool) -> None:
+    """Raise CredentialError when others could read a secret on its way to the registry; `plain_http` permits that."""
+    if login.authorization and is_readable_on_the_way(registry) and not plain_http:
+        raise CredentialError("it would send the credentials in plain text; use https or set registry.plain_http")
 
 
 def user_and_password(whose: str) -> tuple[str, str] | None:

@@ -1,21 +1,18 @@
-"""Sets MLflow's client up, and describes its failures in plain words; importing this does not import MLflow."""
+"""Sets MLflow's client up for the fetch; importing this does not import MLflow."""
 
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.adapters.credentials import CredentialError, Login
-from reconciler.core.text.quote import one_line
-from reconciler.core.text.urls import is_readable_on_the_way, origin
+from reconciler.adapters.credentials import SYSTEM_AUTHORITIES, Login, check_the_way
+from reconciler.core.text.urls import origin
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
 AUTH = "mlflow-reconciler"
 WORKSPACE = "X-MLFLOW-WORKSPACE"
-SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _CA, _CERTIFICATE = "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"
 # Other processes can see the environment, so no credentials are taken from there. Certificates are always checked, and
 # the workspace is a setting.
@@ -56,17 +53,13 @@ def prepare_environment(timeout: int, retries: int) -> None:
         os.environ.setdefault("REQUESTS_CA_BUNDLE", SYSTEM_AUTHORITIES)
 
 
-def log_in(
-    registry: str, login: Login, *, plain_http: bool = False, workspace: str = "", also: Sign | None = None
-) -> None:
-    """Make MLflow's client send `login` to the registry and to no other server; `also` sees each request, too.
+def log_in(registry: str, login: Login, *, plain_http: bool = False, workspace: str = "") -> None:
+    """Make MLflow's client send `login` to the registry and to no other server.
 
     `workspace` is named in each request, where the registry has several; "" means its default one. Raises
     CredentialError when others could read a secret on its way to the registry and `plain_http` does not permit that.
     """
-    secret = bool(login.authorization)
-    if secret and is_readable_on_the_way(registry) and not plain_http:
-        raise CredentialError("it would send the credentials in plain text; use https or set registry.plain_http")
+    check_the_way(registry, login, plain_http=plain_http)
     from mlflow.tracking.request_auth import registry as providers
     from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
 
@@ -82,11 +75,11 @@ def log_in(
     def sign(request: "PreparedRequest") -> "PreparedRequest":
         # Here and not in the environment, which goes to every host that MLflow is sent to and to every child process.
         if origin(request.url or "") == own:
-            if secret:
+            if login.authorization:
                 request.headers["Authorization"] = login.authorization
             if workspace:
                 request.headers[WORKSPACE] = workspace
-        return also(request) if also else request
+        return request
 
     _signs[AUTH] = sign
     if AUTH not in {provider.get_name() for provider in providers._request_auth_provider_registry}:
@@ -103,57 +96,3 @@ def log_out() -> None:
     _signs[AUTH] = lambda request: request
     for variable in (_CA, _CERTIFICATE):
         os.environ.pop(variable, None)
-
-
-_WORDS = (
-    (r"Connection refused", "connection refused"),
-    (r"NameResolutionError|Name or service not known|Temporary failure in name resolution", "its name is not known"),
-    (r"Operation not permitted", "this unit may not reach its address (IPAddressAllow=, or a firewall)"),
-    (r"No route to host|Network is unreachable", "no way to its network"),
-    (r"[Tt]imed out|[Tt]imeout", "no answer in time"),
-    (r"[Hh]ostname mismatch|IP address mismatch", "its certificate is for another name"),
-    (r"CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
-    (
-        r"ALERT_(CERTIFICATE|UNKNOWN_CA|BAD_CERTIFICATE|DECRYPT_ERROR|HANDSHAKE_FAILURE)",
-        "it does not accept this host's client certificate, or there is none",
-    ),
-    # With TLS 1.3 its alert about the certificate may be lost: the request is sent before the server has looked.
-    (r"UNEXPECTED_EOF|EOF occurred", "it broke off the TLS handshake; it may want another client certificate"),
-    (r"SSLError|WRONG_VERSION_NUMBER", "it does not speak TLS as expected"),
-    (r"No space left on device", "no space left on device"),
-    (
-        r"IncompleteRead|Connection broken|Connection aborted|RemoteDisconnected|reset by peer",
-        "it broke off its answer",
-    ),
-    (r"valid JSON|JSONDecodeError|ParseError|MessageToJson|Failed to parse", "its answer is not MLflow's"),
-)
-_CODES = {"401": "it asks for credentials", "403": "the credentials do not permit it", "404": "there is no such thing"}
-
-_STATUS = re.compile(
-    r"failed with error code ([1-5][0-9]{2})|too many ([1-5][0-9]{2}) error|\b([1-5][0-9]{2}) (?:Client|Server) Error"
-)
-
-
-def describe_failure(error: BaseException) -> str:
-    """Describe a failure of MLflow's client in a few plain words: never a traceback, an answer's body or a secret."""
-    text = " ".join(f"{type(cause).__name__}: {cause}" for cause in causes(error))[:20_000]
-    status = _STATUS.search(text)
-    if status:
-        code = next(filter(None, status.groups()))
-        return f"{_CODES[code]} (HTTP {code})" if code in _CODES else f"it answered HTTP {code}"
-    is_mlflows_own = hasattr(error, "json") and hasattr(error, "error_code")  # MlflowException, without importing it
-    if is_mlflows_own:
-        return one_line(str(error), 200)
-    for pattern, words in _WORDS:
-        if re.search(pattern, text):
-            return words
-    return one_line(f"{type(error).__name__}: {error}", 200)
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Follow an error to what it was raised from or while handling."""
-    for _ in range(10):
-        if error is None:
-            return
-        yield error
-        error = error.__cause__ or error.__context__

@@ -1,61 +1,135 @@
-"""Tells answers of MLflow from others, which its client would take for an empty registry.
+"""Reads MLflow's answers to searches, and refuses others: many a document would be taken for an empty registry.
 
 A newer server may say more: unknown fields, states and stages are no reason to refuse an answer. The fields that this
 product relies on must be there, in MLflow's form.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Self
 
-TOKEN = "next_page_token"  # noqa: S105 - a field's name, no secret
-LISTS = {"/registered-models/search": "registered_models", "/model-versions/search": "model_versions"}
-"""The list that each search answers with."""
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from reconciler.adapters.registry_http import AnswerError
+from reconciler.core.registry.reading import Model, Version
 
-def is_odd(path: str, document: object) -> bool:
-    """Tell whether a JSON document is no answer of MLflow's to a search at this path."""
-    wanted = next(name for end, name in LISTS.items() if path.endswith(end))
-    if not isinstance(document, dict) or "error_code" in document:
-        return True
-    has_odd_token = not isinstance(document.get(TOKEN, ""), str | None)
-    if has_odd_token:
-        return True
-    if wanted not in document:
-        # MLflow leaves an empty list out; with anything unknown beside it, the list may have another name by now.
-        return not document.keys() <= {TOKEN}
-    is_entry = _is_model if wanted == "registered_models" else _is_version
-    return not _is_list(document[wanted], is_entry)
+ODD = "its answer is not MLflow's"
+MAX_PARTS = 500_000
+"""Brackets and commas of an answer; 2,000 versions with 100 tags each have not as many. More would fill the memory."""
+_Name = Annotated[str, Field(min_length=1)]
 
 
-def _is_list(found: object, is_entry: Callable[[dict[str, Any]], bool]) -> bool:
-    if not isinstance(found, list):
-        return False
-    return all(isinstance(entry, dict) and is_entry(entry) for entry in found)
+@dataclass(frozen=True)
+class Page:
+    """One page of what was searched for."""
+
+    models: tuple[Model, ...] = ()
+    versions: tuple[Version, ...] = ()
+    """The versions that were searched for, or those that came with the models."""
+    token: str = ""
+    """What the next page is asked for with; "" for the last one."""
 
 
-def _is_model(entry: dict[str, Any]) -> bool:
-    has_versions = _is_list(entry.get("latest_versions", []), _is_version)
-    has_aliases = _is_list(entry.get("aliases", []), _is_alias)
-    return _has_text(entry, "name") and has_versions and has_aliases and _has_tags(entry)
+class _Entry(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-def _is_alias(entry: dict[str, Any]) -> bool:
-    return _has_text(entry, "alias", "version")
+class _Tag(_Entry):
+    key: _Name
+    value: str = ""
+    """MLflow leaves it out where it is empty."""
 
 
-def _is_version(entry: dict[str, Any]) -> bool:
-    return _has_text(entry, "name", "version", "status") and _has_tags(entry)
+class _Alias(_Entry):
+    alias: _Name
+    version: _Name
 
 
-def _has_tags(entry: dict[str, Any]) -> bool:
-    return _is_list(entry.get("tags", []), _is_tag)
+class _Version(_Entry):
+    name: _Name
+    version: _Name
+    status: _Name
+    current_stage: str | None = None
+    source: str | None = None
+    tags: list[_Tag] = []
 
 
-def _is_tag(entry: dict[str, Any]) -> bool:
-    # MLflow leaves the value out where it is empty.
-    return _has_text(entry, "key") and isinstance(entry.get("value", ""), str)
+class _Model(_Entry):
+    name: _Name
+    latest_versions: list[_Version] = []
+    aliases: list[_Alias] = []
+    tags: list[_Tag] = []
 
 
-def _has_text(entry: dict[str, Any], *fields: str) -> bool:
-    values: Iterable[object] = map(entry.get, fields)
-    return all(isinstance(value, str) and value for value in values)
+class _Search(_Entry, extra="allow"):
+    next_page_token: str | None = None
+
+    @model_validator(mode="after")
+    def _is_an_answer(self) -> Self:
+        """Refuse an error, and a document that has no list but anything else: its list may have another name by now."""
+        others = self.model_extra or {}
+        has_list = bool(self.model_fields_set & type(self).model_fields.keys() - {"next_page_token"})
+        # MLflow leaves an empty list out.
+        if "error_code" in others or (others and not has_list):
+            raise ValueError(ODD)
+        return self
+
+
+class _Models(_Search):
+    registered_models: list[_Model] = []
+
+
+class _Versions(_Search):
+    model_versions: list[_Version] = []
+
+
+def models_page(body: bytes) -> Page:
+    """Read an answer to `registered-models/search`; raises AnswerError."""
+    try:
+        found = _Models.model_validate_json(_of_bounded_size(body))
+    except ValidationError:
+        raise AnswerError(ODD) from None
+    models = tuple(map(_model, found.registered_models))
+    versions = tuple(_version(version) for model in found.registered_models for version in model.latest_versions)
+    return Page(models, versions, found.next_page_token or "")
+
+
+def versions_page(body: bytes) -> Page:
+    """Read an answer to `model-versions/search`; raises AnswerError."""
+    try:
+        found = _Versions.model_validate_json(_of_bounded_size(body))
+    except ValidationError:
+        raise AnswerError(ODD) from None
+    return Page(versions=tuple(map(_version, found.model_versions)), token=found.next_page_token or "")
+
+
+def _of_bounded_size(body: bytes) -> bytes:
+    if sum(map(body.count, (b"{", b"[", b","))) > MAX_PARTS:
+        raise AnswerError("its answer is too long")
+    return body
+
+
+def _model(found: _Model) -> Model:
+    return Model(
+        name=found.name,
+        tags={tag.key: tag.value for tag in found.tags},
+        aliases={alias.alias: _number(alias.version) for alias in found.aliases},
+        latest=tuple(_number(latest.version) for latest in found.latest_versions),
+    )
+
+
+def _version(found: _Version) -> Version:
+    return Version(
+        name=found.name,
+        version=_number(found.version),
+        stage=found.current_stage or "",
+        status=found.status,
+        source=found.source or "",
+        tags={tag.key: tag.value for tag in found.tags},
+    )
+
+
+def _number(text: str) -> int:
+    is_number = text.isascii() and text.isdecimal()
+    if not is_number or len(text) > 10:
+        raise AnswerError("it names a version that is not a number")
+    return int(text)

@@ -1,48 +1,56 @@
-"""The registry as MLflow's client sees it, held to a deadline, a size and a shape that the client does not check."""
+"""The registry by MLflow's REST API, held to a deadline, a size and a shape; MLflow itself is not imported."""
 
+import hashlib
 import json
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from reconciler.adapters.credentials import CredentialError, registry_login
-from reconciler.adapters.mlflow_client import causes, describe_failure, log_in, prepare_environment
-from reconciler.adapters.registry_answers import LISTS, is_odd
-from reconciler.core.registry.reading import Model, RegistryReading, Version
+from reconciler.adapters.credentials import CredentialError, check_the_way, registry_login
+from reconciler.adapters.failure_words import causes, describe_failure
+from reconciler.adapters.proxies import ProxyError
+from reconciler.adapters.registry_answers import ODD, Page, models_page, versions_page
+from reconciler.adapters.registry_http import AnswerError, RegistryServer
+from reconciler.core.registry.reading import RegistryReading, Version
 from reconciler.core.registry.version_queries import MAX_ROWS, Question, agree, needs, questions
 from reconciler.core.state.snapshot import Choose
 from reconciler.ports.registry import RegistryError
 
-if TYPE_CHECKING:
-    from mlflow.store.entities import PagedList
-    from mlflow.utils.rest_utils import MlflowHostCreds
-    from requests import PreparedRequest, Response
-
 Place = tuple[str, int]
 """The name and the number of a model version."""
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MODELS = "/api/2.0/mlflow/registered-models/search"
+VERSIONS = "/api/2.0/mlflow/model-versions/search"
+SET_TAG = "/api/2.0/mlflow/model-versions/set-tag"
+SERVER_INFO = "/api/3.0/mlflow/server-info"
 MAX_PAGES = 1000
 MODELS_A_PAGE = 1000
 VERSIONS_A_PAGE = MAX_ROWS
 MAX_TAGGED = 1000
 """Versions with a tag of this host that are read at once."""
 NO_WORKSPACES = "it has no workspaces; leave registry.workspace empty, or have it started with --enable-workspaces"
-
-
-class OddAnswerError(Exception):
-    """An answer that MLflow would not give; MLflow's client would have taken some of them for an empty registry."""
+_MOST_KNOWN = 8
+_LONGEST_KNOWN = 8 * 1024 * 1024
+"""Answers that are remembered, and their bytes: those of any usual registry."""
 
 
 class _OverdueError(BaseException):
     """The deadline has passed. Not an Exception: a layer below would take it for one failed try of several."""
 
 
+@dataclass(frozen=True)
+class _Known:
+    """An answer of the reading before."""
+
+    etag: str
+    digest: bytes
+    page: Page
+
+
 class MlflowRegistry:
-    """Reads and tags model versions through MlflowClient; in the main thread only, for its deadline is a signal."""
+    """Reads and tags model versions; in the main thread only, for its deadline is a signal."""
 
     def __init__(self, uri: str, timeout: int, *, plain_http: bool = False, workspace: str = "") -> None:
         """Prepare to talk to `uri`; a reading, and each report, takes at most `timeout` seconds.
@@ -50,18 +58,16 @@ class MlflowRegistry:
         `plain_http`: credentials may be sent in plain text. Credentials that cannot be used make each reading fail.
         `workspace`: the one that is meant, where the server has several.
         """
-        prepare_environment(timeout=timeout, retries=0)
         self._why_not = ""
-        try:
-            log_in(uri, registry_login(), plain_http=plain_http, workspace=workspace, also=_guarded)
-        except CredentialError as error:
-            self._why_not = str(error)
-        from mlflow import MlflowClient
-
-        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        self._uri = uri
         self._timeout = timeout
         self._workspace = workspace
+        self._known: dict[str, _Known] = {}
+        try:
+            login = registry_login()
+            check_the_way(uri, login, plain_http=plain_http)
+            self._server = RegistryServer(uri, login, timeout, workspace=workspace, plain_http=plain_http)
+        except (CredentialError, ProxyError) as error:
+            self._why_not = str(error)
 
     def read(self, selectors: Sequence[str] = (), choose: Choose = "first") -> RegistryReading:
         """Read all models, and of their versions those that the choice depends on; raises RegistryError.
@@ -72,9 +78,9 @@ class MlflowRegistry:
             if self._workspace:
                 self._check_that_it_has_workspaces()
             reading, paged = self._read_once(selectors, choose)
-            # Page tokens are offsets, so pages are no snapshot; two equal readings are.
-            if paged and self._read_once(selectors, choose)[0] != reading:
-                raise OddAnswerError("it changed while it was read")
+            # Page tokens are offsets, so pages are no snapshot; two equal readings are. A cache must not answer twice.
+            if paged and self._read_once(selectors, choose, **{"Cache-Control": "no-cache"})[0] != reading:
+                raise AnswerError("it changed while it was read")
             if not reading.models:
                 self._check_that_it_is_mlflow()
             return reading
@@ -85,68 +91,62 @@ class MlflowRegistry:
         Raises RegistryError. `key` has letters, digits and `_-.` only.
         """
         with self._in_plain_words():
-            found = self._client.search_model_versions(f"tags.`{key}` LIKE '%'", max_results=MAX_TAGGED)
-            return tuple(map(_version, found))
+            query = {"filter": f"tags.`{key}` LIKE '%'", "max_results": MAX_TAGGED}
+            return versions_page(self._server.get(VERSIONS, query).body).versions
 
     def report(self, name: str, version: int, key: str, value: str) -> None:
         """Set a tag on a model version; raises RegistryError."""
         with self._in_plain_words():
-            self._client.set_model_version_tag(name, str(version), key, value)
+            self._server.post(SET_TAG, {"name": name, "version": str(version), "key": key, "value": value})
 
-    def _read_once(self, selectors: Sequence[str], choose: Choose) -> tuple[RegistryReading, bool]:
+    def _read_once(self, selectors: Sequence[str], choose: Choose, **headers: str) -> tuple[RegistryReading, bool]:
         """Read once; return the reading, and whether an answer had several pages, so that it may be no snapshot."""
-        found, paged = _all_pages(
-            lambda token: self._client.search_registered_models(max_results=MODELS_A_PAGE, page_token=token)
-        )
-        models = tuple(map(_model, found))
-        latest = _by_place(_version(version) for model in found for version in model.latest_versions)
+        known: dict[str, _Known] = {}
+        search = _Search(self._server, self._known, known, headers)
+        pages = search.all_pages(MODELS, models_page, {"max_results": MODELS_A_PAGE})
+        models = tuple(model for page in pages for model in page.models)
+        latest = _by_place(version for page in pages for version in page.versions)
         _refuse_unknown_stages(latest.values(), selectors)
         needed = needs(models, latest.values(), selectors, choose)
         highest = {model.name: max(model.latest, default=0) for model in models}
         answered: dict[Place, Version] = {}
+        paged = len(pages) > 1
         for question in questions(needed, highest):
-            versions, has_more_pages = self._ask(question)
-            paged = paged or has_more_pages
-            answered |= _by_place(versions)
+            pages = search.all_pages(VERSIONS, versions_page, _query(question))
+            paged = paged or len(pages) > 1
+            answered |= _by_place(version for page in pages for version in page.versions)
         for need in needed:
             if (need.name, need.high) not in answered:
-                raise OddAnswerError(f"it names version {need.high} of {need.name!r} but does not list it")
+                raise AnswerError(f"it names version {need.high} of {need.name!r} but does not list it")
         for place, version in answered.items():
             if not agree(latest.get(place, version), version):
-                raise OddAnswerError("it changed while it was read")
+                raise AnswerError("it changed while it was read")
+        self._known = known
         # `latest` wins: it has the stages of the same answer as the models.
         return RegistryReading(models, tuple((answered | latest).values())), paged
 
-    def _ask(self, question: Question) -> tuple[list[Version], bool]:
-        names = ",".join(f"'{name}'" for name in question.names)  # deployable ones, in which nothing needs quoting
-        condition = f"name IN ({names}) AND version_number >= {question.low} AND version_number <= {question.high}"
-        answer, has_more_pages = _all_pages(
-            lambda token: self._client.search_model_versions(condition, max_results=VERSIONS_A_PAGE, page_token=token)
-        )
-        return [_version(found) for found in answer], has_more_pages
-
     def _check_that_it_has_workspaces(self) -> None:
         # A server without workspaces would ignore the name and show other models.
-        from mlflow.utils.server_info import SERVER_INFO_WORKSPACES_ENABLED, fetch_server_info
-
-        info = fetch_server_info(self._credentials())
-        if not (info.data or {}).get(SERVER_INFO_WORKSPACES_ENABLED):
-            raise OddAnswerError(NO_WORKSPACES)
-
-    def _credentials(self) -> "MlflowHostCreds":
-        from mlflow.utils.credentials import get_default_host_creds
-
-        return get_default_host_creds(self._uri)  # type: ignore[no-untyped-call,no-any-return]  # MLflow gives it no types
+        try:
+            info = json.loads(self._server.get(SERVER_INFO).body)
+        except (ValueError, RecursionError):
+            raise AnswerError(ODD) from None
+        except AnswerError as error:
+            # A server from before there were any.
+            raise AnswerError(NO_WORKSPACES) if error.status == 404 else error from None
+        has_workspaces = isinstance(info, dict) and info.get("workspaces_enabled") is True
+        if not has_workspaces:
+            raise AnswerError(NO_WORKSPACES)
 
     def _check_that_it_is_mlflow(self) -> None:
         # Any web server can answer `{}`. So does an MLflow without models, and then every deployment would be removed.
-        from mlflow.utils.rest_utils import http_request
-
-        credentials = self._credentials()
-        answer = http_request(credentials, "/version", "GET")  # type: ignore[no-untyped-call]  # the same
-        names_its_version = re.fullmatch(r"\d+\.\d+[\w.+-]{0,40}", answer.text.strip())
-        if answer.status_code != 200 or not names_its_version:
-            raise OddAnswerError("it has no models and does not say that it is MLflow")
+        no_mlflow = "it has no models and does not say that it is MLflow"
+        try:
+            text = self._server.get("/version").body.decode(errors="replace").strip()
+        except AnswerError:
+            raise AnswerError(no_mlflow) from None
+        if not re.fullmatch(r"\d+\.\d+[\w.+-]{0,40}", text):
+            raise AnswerError(no_mlflow)
 
     @contextmanager
     def _in_plain_words(self) -> Iterator[None]:
@@ -158,9 +158,49 @@ class MlflowRegistry:
         except _OverdueError:
             signal.setitimer(signal.ITIMER_REAL, 0)  # it may have struck while the deadline was being taken back
             raise RegistryError(f"no complete answer within {self._timeout} s") from None
-        except Exception as error:  # MLflow's client raises anything
-            odd = [cause for cause in causes(error) if isinstance(cause, OddAnswerError)]
-            raise RegistryError(str(odd[0]) if odd else describe_failure(error)) from error
+        except Exception as error:  # urllib3 and ssl raise anything
+            said = [cause for cause in causes(error) if isinstance(cause, AnswerError)]
+            raise RegistryError(str(said[0]) if said else describe_failure(error)) from error
+
+
+class _Search:
+    """Searches for one reading; what was answered in the reading before is not parsed, and perhaps not sent, again."""
+
+    def __init__(
+        self, server: RegistryServer, before: Mapping[str, _Known], now: dict[str, _Known], headers: Mapping[str, str]
+    ) -> None:
+        """Compare with what was answered `before`, and note in `now` what is answered."""
+        self._server, self._before, self._now, self._headers = server, before, now, headers
+
+    def all_pages(self, path: str, read: Callable[[bytes], Page], query: Mapping[str, object]) -> list[Page]:
+        """Follow the page tokens to the end."""
+        pages = [self._page(path, read, query)]
+        while token := pages[-1].token:
+            if len(pages) >= MAX_PAGES:
+                raise AnswerError("its answer has no end")
+            pages.append(self._page(path, read, {**query, "page_token": token}))
+        return pages
+
+    def _page(self, path: str, read: Callable[[bytes], Page], query: Mapping[str, object]) -> Page:
+        place = json.dumps([path, query])
+        before = self._before.get(place)
+        # Only what was read in full before can be unchanged, and MLflow itself names no content; a cache may.
+        conditional = {"If-None-Match": before.etag} if before and before.etag else {}
+        answer = self._server.get(path, query, **self._headers, **conditional)
+        if answer.is_unchanged and before is not None:
+            self._now[place] = before
+            return before.page
+        digest = hashlib.blake2b(answer.body, digest_size=32).digest()
+        page = before.page if before is not None and before.digest == digest else read(answer.body)
+        if len(self._now) < _MOST_KNOWN and len(answer.body) <= _LONGEST_KNOWN:
+            self._now[place] = _Known(answer.etag, digest, page)
+        return page
+
+
+def _query(question: Question) -> dict[str, object]:
+    names = ",".join(f"'{name}'" for name in question.names)  # deployable ones, in which nothing needs quoting
+    condition = f"name IN ({names}) AND version_number >= {question.low} AND version_number <= {question.high}"
+    return {"filter": condition, "max_results": VERSIONS_A_PAGE}
 
 
 def _by_place(versions: Iterable[Version]) -> dict[Place, Version]:
@@ -168,51 +208,10 @@ def _by_place(versions: Iterable[Version]) -> dict[Place, Version]:
 
 
 def _refuse_unknown_stages(versions: Iterable[Version], selectors: Sequence[str]) -> None:
-    """Raise OddAnswerError when a selector names a stage and the server knows none: nothing would be selected."""
+    """Raise AnswerError when a selector names a stage and the server knows none: nothing would be selected."""
     asks_for_a_stage = any(selector.startswith("stage:") for selector in selectors)
     if asks_for_a_stage and not all(version.stage for version in versions):
-        raise OddAnswerError("it knows no stages; use selectors such as alias:champion")
-
-
-def _all_pages(search: Callable[[str | None], "PagedList[Any]"]) -> tuple[list[Any], bool]:
-    """Follow the page tokens to the end; return the entries and whether there was more than one page."""
-    page = search(None)
-    found, pages = list(page), 1
-    while page.token:
-        page = search(page.token)
-        found += page
-        pages += 1
-        if pages > MAX_PAGES:
-            raise OddAnswerError("its answer has no end")
-    return found, pages > 1
-
-
-def _model(found: Any) -> Model:
-    return Model(
-        name=found.name,
-        tags=dict(found.tags),
-        aliases={alias: _number(version) for alias, version in found.aliases.items()},
-        latest=tuple(_number(latest.version) for latest in found.latest_versions),
-    )
-
-
-def _version(found: Any) -> Version:
-    return Version(
-        name=found.name,
-        version=_number(found.version),
-        stage=found.current_stage or "",
-        status=found.status,
-        source=found.source or "",
-        tags=dict(found.tags),
-    )
-
-
-def _number(version: object) -> int:
-    text = str(version)
-    is_number = text.isascii() and text.isdecimal()
-    if not is_number or len(text) > 10:
-        raise OddAnswerError("it names a version that is not a number")
-    return int(text)
+        raise AnswerError("it knows no stages; use selectors such as alias:champion")
 
 
 @contextmanager
@@ -230,34 +229,3 @@ def _deadline(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-
-
-def _guarded(request: "PreparedRequest") -> "PreparedRequest":
-    """Check every answer before MLflow's client reads it."""
-    request.register_hook("response", _check_answer)  # type: ignore[no-untyped-call]  # its stubs do not type it
-    return request
-
-
-def _check_answer(answer: "Response", **_options: object) -> "Response":
-    """Read the body, up to a limit, and refuse what MLflow's client would take for an empty registry."""
-    body = _bounded(answer.iter_content(64 * 1024))
-    answer._content = body  # what requests would have read itself, without a limit, as soon as this returns
-    path = urlsplit(answer.url).path
-    is_search = path.endswith(tuple(LISTS))
-    if is_search and answer.status_code == 200:
-        try:
-            odd = is_odd(path, json.loads(body))
-        except ValueError:
-            odd = True
-        if odd:
-            raise OddAnswerError("its answer is not MLflow's")
-    return answer
-
-
-def _bounded(chunks: Iterable[bytes]) -> bytes:
-    body = bytearray()
-    for chunk in chunks:
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise OddAnswerError("its answer is too long")
-    return bytes(body)

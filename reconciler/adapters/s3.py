@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from reconciler.adapters.credentials import BucketKeys, authorities, bucket_keys
-from reconciler.adapters.mlflow_client import SYSTEM_AUTHORITIES, describe_failure
+from reconciler.adapters.credentials import SYSTEM_AUTHORITIES, BucketKeys, authorities, bucket_keys
+from reconciler.adapters.failure_words import describe_failure
 from reconciler.core.text.quote import one_line
 from reconciler.core.text.urls import is_readable_on_the_way
 from reconciler.ports.artifacts import Entry, StoreError

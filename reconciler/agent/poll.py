@@ -16,6 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from pydantic import ValidationError
 
 from reconciler.adapters.journal import configure, notify
+from reconciler.adapters.registry_mlflow import MlflowRegistry
 from reconciler.agent.report import Reporter
 from reconciler.core.registry.reading import RegistryReading
 from reconciler.core.registry.selection import InconsistentReadingError, select
@@ -133,7 +134,6 @@ def run_agent(
     scheduler = BackgroundScheduler(timezone=UTC)
     scheduler.start()
     _schedule(scheduler, settings, wakes)
-    # After READY: MLflow takes seconds to import.
     agent = Agent(settings, registry_file, Reporter(status), _connect(settings))
     stamp = _stamp(config)
     while True:
@@ -159,8 +159,6 @@ def _source(registry: RegistrySettings) -> Source:
 
 
 def _connect(settings: Settings) -> Registry:
-    from reconciler.adapters.registry_mlflow import MlflowRegistry
-
     registry = settings.registry
     return MlflowRegistry(registry.uri, registry.timeout, plain_http=registry.plain_http, workspace=registry.workspace)
 

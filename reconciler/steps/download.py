@@ -11,7 +11,8 @@ from threading import Event
 from reconciler.adapters.artifact_store import ArtifactStore, hand_over_keys, trust_stores
 from reconciler.adapters.credentials import CredentialError
 from reconciler.adapters.egress import Egress, EgressError
-from reconciler.adapters.mlflow_client import causes, describe_failure, log_out
+from reconciler.adapters.failure_words import causes, describe_failure
+from reconciler.adapters.mlflow_client import log_out
 from reconciler.adapters.s3 import BucketServer
 from reconciler.core.text.quote import one_line
 from reconciler.core.text.sizes import human_size

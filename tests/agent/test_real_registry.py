@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from reconciler.adapters import registry_mlflow
+from reconciler.adapters.registry_http import RegistryServer
 from reconciler.adapters.registry_mlflow import MlflowRegistry
 from reconciler.core.registry.host_tags import REFRESHED, host_id, told_by
 from reconciler.core.registry.selection import select
@@ -240,21 +240,18 @@ def test_the_tag_of_a_hosts_former_name_is_taken_back(client: Any, agent: AgentP
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The sizes of all answers that a registry in this process gets; the environment is put back afterwards."""
-    environment = dict(os.environ)
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all answers that a registry in this process gets."""
     sizes: list[int] = []
-    check = registry_mlflow._check_answer
+    ask = RegistryServer._ask
 
-    def counted(answer: Any, **options: object) -> Any:
-        checked = check(answer, **options)
-        sizes.append(len(checked.content))
-        return checked
+    def counted(*arguments: Any, **more: Any) -> Any:
+        answer = ask(*arguments, **more)
+        sizes.append(len(answer.body))
+        return answer
 
-    monkeypatch.setattr(registry_mlflow, "_check_answer", counted)
-    yield sizes
-    os.environ.clear()
-    os.environ.update(environment)
+    monkeypatch.setattr(RegistryServer, "_ask", counted)
+    return sizes
 
 
 def flood(place: Path, name: str, versions: int) -> None:
