@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gi.repository import Gio, GLib
 
+from reconciler.adapters.kept_units import KeptUnits
 from reconciler.core.planner.flooding import SPAN, TOO_MANY
 from reconciler.core.units import names
 
@@ -15,7 +16,9 @@ BUS = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
 KEPT_JOBS = 1000
 TOO_MANY_IN_ALL = 5000
-"""Changes of all units of the host within `SPAN`."""
+"""Changes of all units of the host within `SPAN`; more where many servers tell their counters once a second."""
+OF_EACH_SERVER = 10
+"""Changes of each server within `SPAN` that are not too many in all."""
 SILENCE = 10
 """Seconds without signals after there were too many; the units are looked at once a second instead."""
 NOW_AND_THEN = 0.2
@@ -30,9 +33,10 @@ class Signals:
     kilobytes. So the changes are counted; when there are too many, the bus is asked to send none of them for a while.
     """
 
-    def __init__(self, connection: Gio.DBusConnection) -> None:
-        """Begin to listen."""
+    def __init__(self, connection: Gio.DBusConnection, kept: KeptUnits) -> None:
+        """Begin to listen; `kept` is told what changed, and when changes may have been missed."""
         self._connection = connection
+        self._kept = kept
         self._stirred = threading.Event()
         self._finished: dict[str, str] = {}
         self._floods: set[str] = set()
@@ -41,6 +45,8 @@ class Signals:
         self._span_ends = 0.0
         self._changes: int | None = None
         self._silent_for = 0
+        self.servers = 0
+        """How many servers may change."""
         self.wake: Callable[[], None] = lambda: None
         """Called, in that thread, when something of ours changed; it may not wait."""
         for name in ("JobRemoved", "UnitRemoved", "UnitFilesChanged", "Reloading"):
@@ -70,9 +76,14 @@ class Signals:
                 return False
             self._stirred.wait(min(left, NOW_AND_THEN))
 
-    def floods(self, unit: str) -> bool:
-        """Whether a unit changed too often, until it is killed or its signals are listened to again."""
-        return unit in self._floods
+    @property
+    def hears(self) -> bool:
+        """Whether changes are listened to; what was read before one was missed does not hold."""
+        return self._changes is not None
+
+    def flooding(self) -> frozenset[str]:
+        """Return the units that changed too often, until they are killed or their signals are listened to again."""
+        return frozenset(self._floods)
 
     def was_killed(self, unit: str) -> None:
         """Forget that a unit flooded: its processes were killed."""
@@ -91,12 +102,18 @@ class Signals:
         self._changes = self._subscribe(
             "org.freedesktop.DBus.Properties", "PropertiesChanged", f"{BUS}.Unit", self._on_change
         )
+        # After that: the bus keeps the order, so what a look reads from here on is told when it changes.
+        self._kept.forget()
 
     def _on_manager(
         self, _bus: Gio.DBusConnection, _sender: str, _path: str, _interface: str, signal: str, parameters: GLib.Variant
     ) -> None:
         about = parameters.unpack()
+        if signal == "Reloading":
+            self._kept.note_doubt()
         if signal == "JobRemoved" and names.is_ours(about[2]):
+            # What systemd has loaded anew since is told once without a change.
+            self._kept.note_change(about[2])
             self._finished[about[1]] = about[3]
             while len(self._finished) > KEPT_JOBS:
                 self._finished.pop(next(iter(self._finished)))
@@ -118,10 +135,14 @@ class Signals:
         if self._counts[path] > TOO_MANY:
             self._floods.add(unit_named(unit))
             self._be_silent()
-        elif self._in_all > TOO_MANY_IN_ALL:
+        elif self._in_all > max(TOO_MANY_IN_ALL, OF_EACH_SERVER * self.servers):
             self._be_silent()
+        is_ours = unit.startswith(("model_2d", "mlflow_2d", "nats_2dbridge_40", "docker_2dcompose_2dmodel_40"))
+        if is_ours:
+            # Before anybody is woken to look.
+            self._kept.note_change(unit_named(unit))
         self._stirred.set()
-        if unit.startswith(("model_2d", "mlflow_2d", "nats_2dbridge_40", "docker_2dcompose_2dmodel_40")):
+        if is_ours:
             self.wake()
 
     def _begin_to_count(self) -> None:

@@ -23,7 +23,12 @@ class Executor:
         """Seconds that a server may take to go into standby, or to come back from it."""
 
     def execute(self, action: Action) -> None:
-        """Carry out an action. Raises SystemdError, RenderError or OSError; the next pass observes what came of it."""
+        """Carry out an action. Raises SystemdError, RenderError or OSError; the next pass observes what came of it.
+
+        Notes are in force at once, and on disk before the next action of another kind, or with `finish`.
+        """
+        if not isinstance(action, act.Note):
+            self._ledger.keep_notes()
         match action:
             case act.Render() | act.RestoreFile() | act.RemoveDropIns() | act.Remove():
                 self._change_file(action)
@@ -40,6 +45,10 @@ class Executor:
             case _:
                 self._method_for(action)(action.unit)
 
+    def finish(self) -> None:
+        """Bring the last notes to the disk."""
+        self._ledger.keep_notes()
+
     def _change_file(self, action: Action) -> None:
         match action:
             case act.Render():
@@ -54,7 +63,7 @@ class Executor:
     def _remember(self, action: act.Note | act.ShowPin) -> None:
         match action:
             case act.Note():
-                self._ledger.write(action.change(self._ledger.ledger))
+                self._ledger.note(action.change(self._ledger.ledger))
             case act.ShowPin(pin=pin):
                 self._ledger.show_pin(pin)
 

@@ -5,15 +5,17 @@ import subprocess
 import tempfile
 import traceback
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.core.planner.actions import Render
 from reconciler.core.text.quote import QuotingError, one_line, quote, quote_argument, quote_sentence, safe_token
 from reconciler.core.units.unit_facts import UnitFacts, read_facts
 from reconciler.files.atomic import in_words
+
+if TYPE_CHECKING:  # a host that renders nothing does not carry jinja2: it is a tenth of the reconciler
+    from jinja2 import Environment
 
 SECTION = "[X-Mlflow-Reconciler]"
 _SERVICE_OF_SOCKET = re.compile(r"^Service=([^/\s]+)$", re.MULTILINE)
@@ -38,10 +40,16 @@ class Renderer:
     def __init__(self, directories: Sequence[Path], verify: Verifier) -> None:
         """Look templates up in `directories`, first match wins."""
         self._verify = verify
+        self._directories = tuple(directories)
         self._own = directories[:-1]
         self._seen: frozenset[Path] = frozenset()
-        self._templates = Environment(
-            loader=FileSystemLoader(directories),
+
+    @cached_property
+    def _templates(self) -> "Environment":
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        templates = Environment(
+            loader=FileSystemLoader(self._directories),
             undefined=StrictUndefined,
             autoescape=False,  # noqa: S701 - units are not HTML; the next line is to them what escaping is to HTML
             finalize=safe_token,
@@ -49,7 +57,8 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(quote=quote, argument=quote_argument, sentence=quote_sentence)
+        templates.filters.update(quote=quote, argument=quote_argument, sentence=quote_sentence)
+        return templates
 
     def render(self, action: Render) -> str:
         """Render a unit, add the section that marks it as ours, and verify it. Raises RenderError."""

@@ -115,7 +115,7 @@ def _of_runtimes(settings: Settings, example: Release, environment: str) -> Iter
 def _foreign_units(_settings: Settings) -> Iterator[Finding]:
     from reconciler.daemon import wiring
 
-    _, foreign = wiring.unit_files().observe()
+    foreign = wiring.unit_files().observe().foreign
     for unit in sorted(foreign):
         name = names.parse_compose(unit)
         if name is not None:

@@ -3,20 +3,20 @@
 Each imports what it needs when it is called: the agent no D-Bus, the reconciler no MLflow, `status` neither.
 """
 
-import subprocess
+import gc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reconciler.cli import adopt, operator_commands
 from reconciler.cli.exit import need_root, refuse
 from reconciler.cli.operator_commands import Json
-from reconciler.core.planner.actions import Action
-from reconciler.core.units import paths
-from reconciler.settings.load import SettingsError, load
-from reconciler.settings.model import Settings
+
+if TYPE_CHECKING:  # see above
+    from reconciler.core.planner.actions import Action
+    from reconciler.settings.model import Settings
 
 app = typer.Typer(
     name="reconciler",
@@ -50,14 +50,19 @@ def run(
     ] = "",
 ) -> None:
     """Reconcile the snapshot with this host's units until stopped. Runs as mlflow-reconciler.service."""
+    from reconciler.cli.lean import leave_out_rich
+
+    leave_out_rich()
     from structlog import get_logger
 
     from reconciler.adapters.file_events import FileEvents
     from reconciler.adapters.journal import configure
+    from reconciler.core.units import paths
     from reconciler.daemon import wiring
     from reconciler.daemon.loop import Loop
     from reconciler.files.request_inbox import REQUESTS, RequestInbox
     from reconciler.ports.systemd import SystemdError
+    from reconciler.settings.load import load
 
     need_root("run")
     configure("reconciler")
@@ -88,6 +93,9 @@ def run(
         events.start()
     except OSError as error:
         get_logger().warning(f"cannot watch files: {error.strerror}; changes are noticed by the timer instead")
+    # What was imported stays for good: the collector need not go through it again and again.
+    gc.collect()
+    gc.freeze()
     loop.run()
     events.close()
 
@@ -98,6 +106,9 @@ def plan(config: Config = None, as_json: Json = False) -> None:
 
     An action that failed and waits for its next try is shown as if the try were due.
     """
+    from reconciler.cli.lean import leave_out_rich
+
+    leave_out_rich()
     from reconciler.cli import output
     from reconciler.daemon import wiring
     from reconciler.ports.systemd import SystemdError
@@ -141,18 +152,22 @@ def check(config: Config = None, as_json: Json = False) -> None:
     raise typer.Exit(1 if found else 0)
 
 
-def _settings(config: Path | None) -> Settings:
+def _settings(config: Path | None) -> "Settings":
+    from reconciler.settings.load import SettingsError, load
+
     try:
         return load(config)
     except SettingsError as error:
         refuse(str(error), 2)
 
 
-def _hook(program: str) -> Callable[[int, Action], None]:
+def _hook(program: str) -> "Callable[[int, Action], None]":
     if not program:
         return lambda _number, _action: None
 
-    def run_program(number: int, action: Action) -> None:
+    import subprocess
+
+    def run_program(number: int, action: "Action") -> None:
         subprocess.run([program, str(number), str(action)], check=True)  # noqa: S603 - named by root, who runs the daemon
 
     return run_program

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from reconciler.cli.table import print_line, print_table
 from reconciler.core.state.status import DeploymentStatus, State, Status
 from reconciler.core.text.quote import one_line
 
@@ -19,13 +16,10 @@ if TYPE_CHECKING:  # programs ask for `status` often: it does not wait for what 
     from reconciler.core.planner.plan import Plan
     from reconciler.core.state.history import Run
 
-UNFOLDED = 10_000
-"""Columns where there is no terminal: a program that reads a pipe gets one line for each deployment."""
-
 MAX_SHOWN = 2000
 """Characters of one sentence."""
 
-_COLOURS = {
+_COLOURS: dict[str, str] = {
     State.SERVING: "green",
     State.IDLE: "green",
     State.FAILED: "red",
@@ -41,41 +35,37 @@ def status(document: Status, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(document.model_dump_json(by_alias=True, indent=1) + "\n")
         return
-    console = _console()
-    _print_head(console, document)
-    if document.deployments:
-        console.print(_table_of(document.deployments))
-    else:
-        console.print("nothing is deployed")
+    _print_head(document)
+    if not document.deployments:
+        print_line("nothing is deployed")
+        return
+    headings = ("NAME", "STATE", "WANTED", "ACTIVE", "SINCE", "URL", "MESSAGE")
+    rows = [_row(deployment) for deployment in document.deployments]
+    # Only names and messages may be broken into lines: people copy the rest.
+    print_table(headings, rows, ("NAME", "MESSAGE"), _COLOURS)
 
 
-def _print_head(console: Console, document: Status) -> None:
+def _print_head(document: Status) -> None:
     """Print when the registry was read, and what is wrong on the whole host."""
     registry = document.registry
     if registry.reachable:
-        console.print(Text(f"{one_line(document.host)}: the registry was read {_age(registry.read_at)} ago"))
+        print_line(f"{one_line(document.host)}: the registry was read {_age(registry.read_at)} ago")
     else:
-        console.print(Text(one_line(f"{document.host}: the registry is not reachable; {registry.message}"), "yellow"))
+        print_line(one_line(f"{document.host}: the registry is not reachable; {registry.message}"), "yellow")
     if document.trouble:
-        console.print(Text(one_line(document.trouble, MAX_SHOWN), "red"))
+        print_line(one_line(document.trouble, MAX_SHOWN), "red")
 
 
-def _table_of(deployments: Sequence[DeploymentStatus]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("NAME", "STATE", "WANTED", "ACTIVE", "SINCE", "URL", "MESSAGE"):
-        # Only names and messages may be broken into lines: people copy the rest.
-        table.add_column(heading, overflow="fold", no_wrap=heading not in ("NAME", "MESSAGE"))
-    for deployment in deployments:
-        table.add_row(
-            Text(one_line(deployment.name)),
-            Text(deployment.state, _COLOURS.get(deployment.state, "")),
-            deployment.desired_version or "-",
-            deployment.active_version or "-",
-            _age(deployment.since),
-            deployment.url or "-",
-            Text(one_line(_message(deployment))),
-        )
-    return table
+def _row(deployment: DeploymentStatus) -> Sequence[str]:
+    return (
+        one_line(deployment.name),
+        deployment.state.value,
+        deployment.desired_version or "-",
+        deployment.active_version or "-",
+        _age(deployment.since),
+        deployment.url or "-",
+        one_line(_message(deployment)),
+    )
 
 
 def _message(deployment: DeploymentStatus) -> str:
@@ -111,14 +101,12 @@ def history(name: str, runs: "Sequence[Run]", as_json: bool) -> None:
     if not runs:
         sys.stdout.write(f"no release of {name} served here, as far back as the history goes\n")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("VERSION", "RELEASE", "BEGAN", "ENDED", "WHY"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "WHY")
+    lines = []
     for run in runs:
         began = _local_time(run.began) if run.began else "never served"
         ended = _local_time(run.ended) if run.ended else "serves"
-        table.add_row(str(run.version), run.release, began, ended, Text(one_line(run.why)))
-    _console().print(table)
+        lines.append((str(run.version), run.release, began, ended, one_line(run.why)))
+    print_table(("VERSION", "RELEASE", "BEGAN", "ENDED", "WHY"), lines, ("WHY",))
 
 
 def held_deployments(deployments: Sequence[DeploymentStatus], as_json: bool) -> None:
@@ -150,12 +138,6 @@ def findings(found: "Sequence[Finding]", opened: Sequence[str], known: "Pythons 
         sys.stdout.write(f"{one_line(finding.what, MAX_SHOWN)}\n  mend: {one_line(finding.mend, MAX_SHOWN)}\n")
     if not found:
         sys.stdout.write("nothing is wrong with this installation\n")
-
-
-def _console() -> Console:
-    """Return a console that prints text as it is: names and messages come from others, so nothing in them is markup."""
-    width = None if sys.stdout.isatty() else UNFOLDED
-    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def _local_time(moment: datetime) -> str:

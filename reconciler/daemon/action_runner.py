@@ -57,6 +57,7 @@ class ActionRunner:
         for action in actions:
             if not self._is_skipped(action, turns):
                 self._run(action, turns, settings)
+        self.executor.finish()
         self.failed = frozenset(turns.failed)
         for turn in turns.worked - turns.failed:
             self.notes.note_worked(turn)

@@ -1,10 +1,9 @@
-"""From a snapshot and the settings to what this host should run.
+"""From the settings to what the core is told of them.
 
 The core does not know the settings: it has dataclasses of its own, each for one subject. Their fields are called as the
 settings are, wherever they are the same, so that `pick` copies them.
 """
 
-from collections.abc import Collection
 from dataclasses import fields
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -15,11 +14,10 @@ from reconciler.core.planner.compose_values import ComposeSettings
 from reconciler.core.planner.guard import DesiredReleases
 from reconciler.core.planner.inputs import Retention
 from reconciler.core.planner.unit_values import StepSettings
-from reconciler.core.registry.containers import fit_for_containers
-from reconciler.core.registry.policy import Defaults, Policy, desired_release, limit_deployments
-from reconciler.core.state.ledger import Ledger, Rules
+from reconciler.core.registry.policy import Defaults, Policy
+from reconciler.core.state.ledger import Rules
 from reconciler.core.state.reason import Reason
-from reconciler.core.state.release import Parameters, Refused, Release, Rollout
+from reconciler.core.state.release import Parameters, Rollout
 from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.addresses import Listening
@@ -41,33 +39,6 @@ def pick(values: type[Values], section: BaseModel, **other: object) -> Values:
     """
     same = {field.name: getattr(section, field.name) for field in fields(values) if field.name not in other}
     return values(**same, **other)
-
-
-def desired(snapshot: Snapshot, settings: Settings, ledger: Ledger, here: Collection[str]) -> DesiredReleases:
-    """Give each selected version its parameters, or the reason why it gets none; `here`: the deployments there are.
-
-    A model that is missing from the answer is not selected: the planner may remove its deployment.
-    """
-    usual = defaults(settings)
-    allowed = policy(settings)
-    found: dict[str, Release | Refused] = {}
-    for model in snapshot.models:
-        generation = ledger.record(model.name).generation
-        release = desired_release(model, usual, allowed, generation)
-        found[model.name] = _as_it_runs(release, settings) if isinstance(release, Release) else release
-    for model_not_deployable in snapshot.not_deployable:
-        name = model_not_deployable.name
-        # What is selected and cannot be deployed is no reason to take down what serves.
-        if name in here:
-            found[name] = Refused(name, 0, model_not_deployable.why)
-    return limit_deployments(found, here, allowed.max_deployments)
-
-
-def _as_it_runs(release: Release, settings: Settings) -> Release | Refused:
-    """Fit a release to the containers of this host, if it runs in some."""
-    compose = compose_settings(settings)
-    has_image = bool(compose.image or compose.base)
-    return fit_for_containers(release, has_image=has_image, asks_itself=compose.asks_itself)
 
 
 def defaults(settings: Settings) -> Defaults:

@@ -25,6 +25,17 @@ PASSES_IN_A_ROW = 50
 BREATH = 1.0
 AFTER_A_FAILED_PASS = 5.0
 """Seconds, both."""
+REST = 4
+"""How many times as long as a pass that found nothing to do the loop rests after it, whatever happens meanwhile.
+
+Every server under traffic tells its counters now and then. On a host with many of them there is always news, and one
+pass after the other would take a whole processor."""
+LONGEST_REST = 3.0
+"""Seconds."""
+TIMER_JITTER = 2
+"""Seconds."""
+AFTER_THE_TIMER = 5.0
+"""Seconds after which the loop no longer waits for the timer, whose clock may have jumped back."""
 FIRST_PASS_STEP_USEC = 60_000_000
 """Microseconds that the next action of the first pass may take before the start counts as failed."""
 
@@ -47,7 +58,10 @@ class Loop:
         self._load_settings = load_settings
         # SimpleQueue, because its put() may be called from a signal handler that interrupts its get().
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
+        self._tired = 0.0
+        """Seconds to rest after the last pass."""
         self._settings_changed = False
         self._ready = False
         reconciler.runner.progress = self._notify_progress
@@ -60,6 +74,7 @@ class Loop:
     def stop(self) -> None:
         """Ask for the end of the loop; safe from any thread and from a signal handler."""
         self._stopping = True
+        self._stops.put(None)
         self.wake()
 
     def settings_changed(self) -> None:
@@ -85,14 +100,17 @@ class Loop:
                 break
             self._refresh_watches()
             patience = self._pass_until_done()
-            self._wait(patience)
+            self._rest()
+            self._wait(patience - self._tired)
             timer.wakeup()
         notify(STOPPING="1", STATUS="stopped; the models go on serving")
         timer.shutdown(wait=False)
 
     def _pass_until_done(self) -> float:
         """Run passes until one finds nothing to do; gives the seconds to wait for events after it."""
+        self._tired = 0.0
         for _ in range(PASSES_IN_A_ROW):
+            began = time.monotonic()
             try:
                 acted = self._reconciler.one_pass()
             except Exception as error:
@@ -103,6 +121,7 @@ class Loop:
             if self._stopping:
                 return 0.0
             if not acted:
+                self._tired = min(LONGEST_REST, REST * (time.monotonic() - began))
                 self._notify_done()
                 return self._patience()
             self._notify_progress()
@@ -120,6 +139,13 @@ class Loop:
         extended = {} if self._ready else {"EXTEND_TIMEOUT_USEC": str(FIRST_PASS_STEP_USEC)}
         notify(WATCHDOG="1", **extended)
 
+    def _rest(self) -> None:
+        """Rest after a pass, so that passes take a part of the time only; a stop ends it."""
+        try:
+            self._stops.get(timeout=self._tired)
+        except queue.Empty:
+            return
+
     def _wait(self, patience: float) -> None:
         """Wait for an event; a timer of wall-clock time stalls when the clock jumps back, this one cannot."""
         if patience <= 0:
@@ -133,7 +159,7 @@ class Loop:
 
     def _patience(self) -> float:
         """Seconds to wait when nothing happens."""
-        longest = float(self._reconciler.settings.reconcile.interval)
+        longest = self._reconciler.settings.reconcile.interval + AFTER_THE_TIMER
         watchdog = int(os.environ.get("WATCHDOG_USEC", "0"))
         if watchdog > 0:
             longest = min(longest, watchdog / 1e6 / 3)  # well before systemd would end the process
@@ -144,7 +170,7 @@ class Loop:
 
     def _schedule(self, timer: BackgroundScheduler) -> None:
         interval = self._reconciler.settings.reconcile.interval
-        timer.add_job(self.wake, "interval", seconds=interval, jitter=2, id="pass", replace_existing=True)
+        timer.add_job(self.wake, "interval", seconds=interval, jitter=TIMER_JITTER, id="pass", replace_existing=True)
 
     def _take_settings(self) -> bool:
         """Take new settings if they can be used; a running daemon keeps the old ones otherwise."""

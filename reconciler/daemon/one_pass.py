@@ -1,5 +1,6 @@
 """One pass: read everything, plan, apply, publish. The caller runs another pass, which observes what came of it."""
 
+import os
 from dataclasses import dataclass, field, replace
 
 from reconciler.apply.unit_files import UnitFiles
@@ -8,7 +9,7 @@ from reconciler.core.operators.suspension import next_expiry
 from reconciler.core.planner.evidence import heard
 from reconciler.core.planner.guard import DesiredReleases
 from reconciler.core.planner.inputs import PlannerInputs
-from reconciler.core.planner.overview import request_context, serving
+from reconciler.core.planner.overview import request_context
 from reconciler.core.planner.plan import Plan, plan, without_snapshot
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.reason import Reason
@@ -20,7 +21,6 @@ from reconciler.daemon.action_runner import ActionRunner
 from reconciler.daemon.desired import (
     bridge_settings,
     compose_settings,
-    desired,
     listening,
     not_deployable,
     retention,
@@ -32,6 +32,7 @@ from reconciler.daemon.freshness import registry_status
 from reconciler.daemon.notes import Notes
 from reconciler.daemon.operators import OperatorDesk
 from reconciler.daemon.publish import StatusPublisher
+from reconciler.daemon.selection import Selection
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.snapshot_file import SnapshotReading, Snapshots
 from reconciler.ports.systemd import Systemd
@@ -39,6 +40,10 @@ from reconciler.settings.model import Settings
 
 _NOT_CHANGED_BY_A_PAUSE = (State.SUSPENDED, State.STALLED, State.HELD)
 """States in which a deployment waits for a person; a failed action is not the reason why it waits."""
+
+
+AT_LEAST_AT_ONCE = 2
+"""Servers that load at once on the smallest host: one that hangs must not hold up all others."""
 
 
 @dataclass
@@ -55,6 +60,7 @@ class Reconciler:
     """The little that is remembered from pass to pass."""
     runner: ActionRunner
     settings: Settings
+    selection: Selection = field(default_factory=Selection, init=False)
     deadline: float | None = field(default=None, init=False)
     """When, on the monotonic clock, the last plan is to be made again although nothing happened."""
 
@@ -76,20 +82,20 @@ class Reconciler:
         acted = self.runner.run(decided.actions, self.settings)
         # A repair that failed did not take place; its deployment is paused already.
         self.notes.note_mended(decided.mended - self.runner.failed, self.settings.reconcile)
-        self._publish(decided, reading, seen)
+        self._publish(decided, reading)
         return acted
 
     def observe(self) -> Observed:
         """Look at the unit files, at systemd, and at the recorded digests that units are shown."""
-        files, foreign = self.files.observe()
+        on_disk = self.files.observe()
         units = self.systemd.units()
         # Made from a template of somebody's own, such a unit has no file of its name.
-        foreign |= {
+        foreign = on_disk.foreign | {
             unit
             for unit, one in units.items()
-            if names.parse_compose(unit) and unit not in files and one.load != "not-found"
+            if names.parse_compose(unit) and unit not in on_disk.files and one.load != "not-found"
         }
-        seen = Observed(units, files, self.files.enabled(), foreign, self.ledger.lost_pins())
+        seen = Observed(units, on_disk.files, on_disk.enabled, foreign, self.ledger.lost_pins())
         return heard(seen, self.ledger.ledger)
 
     def decide(self, reading: SnapshotReading, seen: Observed) -> Plan:
@@ -113,7 +119,7 @@ class Reconciler:
         return min(due, default=None)
 
     def _desired(self, snapshot: Snapshot, ledger: Ledger, seen: Observed) -> DesiredReleases:
-        return desired(snapshot, self.settings, ledger, seen.by_deployment.keys())
+        return self.selection.desired(snapshot, self.settings, ledger, seen.by_deployment.keys())
 
     def _inputs(self, snapshot: Snapshot | None, ledger: Ledger) -> PlannerInputs:
         """Gather what the planner is told beside the desired and the observed."""
@@ -135,6 +141,7 @@ class Reconciler:
             verify_interval=self.settings.deploy.verify_interval,
             require_example=self.settings.policy.require_example,
             parallel_steps=rhythm.parallel_steps,
+            parallel_starts=rhythm.parallel_starts or max(AT_LEAST_AT_ONCE, len(os.sched_getaffinity(0))),
             unselected=memory.unselected,
             exhausted=memory.exhausted(rhythm.mend_budget, now, rhythm.mend_window),
             retry_later=memory.backoff.waiting(now),
@@ -160,16 +167,15 @@ class Reconciler:
         for name in self.desk.serve_requests(self.ledger, context, self.publisher, moment):
             self.notes.forgive(name, seen.builds_of(name))
 
-    def _publish(self, decided: Plan, reading: SnapshotReading, seen: Observed) -> None:
+    def _publish(self, decided: Plan, reading: SnapshotReading) -> None:
         """Publish the status, then record in the history what runs."""
         paused = self.notes.paused()
         outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
         clock = self.notes.clock
         registry = registry_status(reading, self.settings.registry, clock.wall(), self.publisher.agent_says)
         self.publisher.publish(outlooks, registry, self.ledger.problem)
-        deployments = [outlook.name for outlook in outlooks if outlook.state is not State.NOT_DEPLOYABLE]
-        # Without the snapshot: what runs does not depend on what is selected.
-        running = serving(deployments, seen, self._inputs(None, self.ledger.ledger))
+        deployable = {outlook.name for outlook in outlooks if outlook.state is not State.NOT_DEPLOYABLE}
+        running = {name: release for name, release in decided.serving.items() if name in deployable}
         self.desk.record_history(running, outlooks, self.ledger.ledger, clock.moment())
 
 

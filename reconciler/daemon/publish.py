@@ -140,6 +140,9 @@ class StatusPublisher:
 
 def _with_since(outlook: Outlook, before: DeploymentStatus | None, now: datetime) -> DeploymentStatus:
     """Add since when a deployment stands as it does. The reason and the message do not count: they change often."""
+    # Most deployments of most passes stand exactly as before.
+    if before is not None and vars(before) == {**vars(outlook), "since": before.since}:
+        return before
     is_unchanged = before is not None and _standing(before) == _standing(outlook)
     since = before.since if before is not None and is_unchanged else now
     return DeploymentStatus(**outlook.model_dump(), since=since)
@@ -151,6 +154,8 @@ def _standing(outlook: Outlook) -> tuple[State, str | None, str | None]:
 
 def _log_change(before: DeploymentStatus | None, now: DeploymentStatus) -> None:
     """Log a newly selected version, and the deployment's state if it reads differently than before."""
+    if before is now:
+        return
     is_newly_desired = before is None or before.desired_version != now.desired_version
     if now.desired_version and is_newly_desired:
         line = f"version {now.desired_version} of {now.name} is wanted here"

@@ -1,6 +1,6 @@
 """The ledger on disk: one file of root's, replaced as a whole. Units read its digests from a file each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -28,11 +28,13 @@ class LedgerFile:
         self._path = path
         self._pins = PinFiles(path.with_name("pins"))
         self._usable = True
+        self._has_notes = False
         self.problem = ""
         """Why the ledger in force is not on disk, in a sentence; "" when it is."""
         self.ledger = self._read()
         self._on_disk = self.ledger
-        self._shown = self.ledger.pins()
+        self._pins_of: tuple[Ledger, dict[str, str]] = self.ledger, self.ledger.pins()
+        self._shown = dict(self._pins_of[1])
 
     def _read(self) -> Ledger:
         try:
@@ -57,15 +59,35 @@ class LedgerFile:
         return frozenset(self._unshown())
 
     def _unshown(self) -> list[str]:
-        return [name for name, pin in self.ledger.pins().items() if self._shown.get(name) != pin]
+        return [name for name, pin in self._recorded().items() if self._shown.get(name) != pin]
+
+    def _recorded(self) -> Mapping[str, str]:
+        """The digests of the ledger in force; each pass asks for them several times."""
+        if self._pins_of[0] is not self.ledger:
+            self._pins_of = self.ledger, self.ledger.pins()
+        return self._pins_of[1]
 
     def write(self, ledger: Ledger) -> None:
         """Go by `ledger` from now on, and write it to the disk, now or with a later call of `keep`."""
         self.ledger = ledger
         self.keep()
 
+    def note(self, ledger: Ledger) -> None:
+        """Go by `ledger` from now on; the caller has it written by `keep_notes` before it does anything else.
+
+        Notes come by the hundred when many deployments are rolled out, and each would write the whole file.
+        """
+        self.ledger = ledger
+        self._has_notes = True
+
+    def keep_notes(self) -> None:
+        """Write to the disk what was noted since the last write, as `write` does."""
+        if self._has_notes:
+            self.keep()
+
     def keep(self) -> None:
         """Write to the disk what is not there yet; while that fails, `problem` says why."""
+        self._has_notes = False
         # Both are tried: one may work where the other does not.
         problem_of_pins = self._try(self._show_pins)
         problem_of_ledger = self._try(self._replace)
@@ -96,7 +118,7 @@ class LedgerFile:
 
     def _show_pins(self) -> None:
         """Write what is new, before it counts. A file that the ledger never knew stays: the ledger may be lost."""
-        pins = self.ledger.pins()
+        pins = self._recorded()
         for name in self._unshown():
             self._pins.show(name, pins[name])
             self._shown[name] = pins[name]
@@ -108,12 +130,12 @@ class LedgerFile:
     def lost_pins(self) -> frozenset[str]:
         """Find the recorded digests that were written for units and whose files are missing or changed by now."""
         unwritten = self.unwritten
-        written = {name: pin for name, pin in self.ledger.pins().items() if name not in unwritten}
+        written = {name: pin for name, pin in self._recorded().items() if name not in unwritten}
         return self._pins.lost(written)
 
     def show_pin(self, name: str) -> None:
         """Write the file of a recorded digest again. Raises OSError."""
-        pin = self.ledger.pins().get(name)
+        pin = self._recorded().get(name)
         if pin is not None:
             self._pins.show(name, pin)
             self._shown[name] = pin

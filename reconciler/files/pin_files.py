@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.files.atomic import clear, is_directory, replace_file
+from reconciler.files.stamps import Stamp, stamp
 from reconciler.files.untrusted import UnacceptableFileError, read_own_file
 
 MAX_PIN_BYTES = 100
 _DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
-Stamp = tuple[int, int, int, int]
 
 
 class PinFiles:
@@ -63,24 +63,19 @@ class PinFiles:
         self._directory.chmod(_DIRECTORY_MODE)
 
     def _shows(self, name: str, pin: str) -> bool:
-        path = self._directory / name
+        path = f"{self._directory}/{name}"
         try:
-            stamp = _stamp(path.lstat())
-            if self._right.get(name) == (pin, stamp):
+            now = stamp(os.lstat(path))
+            if self._right.get(name) == (pin, now):
                 return True
-            content = read_own_file(path, MAX_PIN_BYTES)  # only after a change: there are two for each release
+            content = read_own_file(Path(path), MAX_PIN_BYTES)  # only after a change: there are two for each release
         except (OSError, UnacceptableFileError):
             return False
-        if content != _content(pin) or stat.S_IMODE(stamp[0]) != _FILE_MODE:
+        if content != _content(pin) or stat.S_IMODE(now[0]) != _FILE_MODE:
             return False
-        self._right[name] = pin, stamp
+        self._right[name] = pin, now
         return True
 
 
 def _content(pin: str) -> bytes:
     return f"{pin}\n".encode()
-
-
-def _stamp(about: os.stat_result) -> Stamp:
-    """Tell one state of a file from another: every change of content, mode or owner changes its ctime."""
-    return about.st_mode, about.st_ino, about.st_size, about.st_ctime_ns

@@ -281,6 +281,8 @@ class ReconcileSettings(_Section, frozen=True):
     job_timeout: Seconds = 30
     parallel_steps: Annotated[int, Field(ge=1, le=1000)] = 4
     """Downloads, builds and verifications that run at once."""
+    parallel_starts: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Servers that load at once; 0 is one for each processor, and two at least."""
     mend_budget: Annotated[int, Field(ge=1, le=1000)] = 5
     mend_window: Seconds = 300
     """A deployment that needed `mend_budget` repairs within `mend_window` seconds is left to a person."""

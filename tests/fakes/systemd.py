@@ -1,12 +1,19 @@
-"""systemd in memory, over real unit files; jobs end when the test says `settle`."""
+"""systemd in memory, over real unit files; jobs end when the test says `settle`.
+
+What is read of it goes through the same code as over the bus, so that it counts the calls that the real one would get.
+"""
 
 import contextlib
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from reconciler.adapters.kept_units import KeptUnits
+from reconciler.adapters.unit_reading import Row, read_unit
 from reconciler.core.units import names
 from reconciler.core.units.observed import Unit
 from reconciler.ports.systemd import SystemdError
@@ -29,6 +36,42 @@ class Behaviour:
 
 
 WORKS = Behaviour()
+
+
+def _property(unit: Unit, name: str) -> object:
+    """Give a unit's property as it comes over the bus; times are in microseconds."""
+    began, for_ever = 2_000_000, 2**64 - 1
+    failed_before = (1, unit.exit_status) if unit.set_up is False else (0, 0)
+    properties: dict[str, object] = {
+        "StatusText": unit.status_text,
+        "NRestarts": unit.restarts,
+        "Result": unit.result,
+        "InvocationID": bytes.fromhex(unit.invocation),
+        "ActiveEnterTimestampMonotonic": round(unit.since * 1e6) or int(unit.ever_active),
+        "InactiveEnterTimestampMonotonic": round(unit.ended * 1e6),
+        "StateChangeTimestampMonotonic": round(unit.changed * 1e6),
+        "TimeoutStartUSec": round(unit.allowed * 1e6) or for_ever,
+        "TimeoutStopUSec": round(unit.allowed * 1e6) or for_ever,
+        "ExecStartPre": [] if unit.set_up is None else [("", [], False, 0, began, 0, 0, 0, *failed_before)],
+        "ExecMainStatus": unit.exit_status,
+        "ExecMainStartTimestampMonotonic": began if unit.set_up else 0,
+        "InactiveExitTimestampMonotonic": began,
+    }
+    return properties[name]
+
+
+class _Told(dict[str, Unit]):
+    """The units of a systemd that tells of each change, as its signals do."""
+
+    def __init__(self, kept: KeptUnits) -> None:
+        super().__init__()
+        self._kept = kept
+        self.is_mute = False
+
+    def __setitem__(self, name: str, unit: Unit) -> None:
+        super().__setitem__(name, unit)
+        if not self.is_mute:
+            self._kept.note_change(name)
 
 
 class FakeSystemd:
@@ -55,16 +98,40 @@ class FakeSystemd:
         self._known: dict[str, str] = {}
         self._started: dict[str, str] = {}
         """Texts of units that run: they are known even when their file is gone."""
-        self._units: dict[str, Unit] = {}
+        self.calls: Counter[str] = Counter()
+        """How often systemd was asked over the bus, by what it was asked for."""
+        self._kept = KeptUnits(self._read, monotonic)
+        self._units = _Told(self._kept)
 
     def units(self) -> Mapping[str, Unit]:
         """Show what is loaded: systemd forgets units that neither run nor failed, unless a socket names them."""
+        found = self._kept.look(self._rows)
+        flooding = {name: replace(unit, floods=True) for name, unit in found.items() if self._units[name].floods}
+        return {**found, **flooding}
+
+    def _rows(self) -> list[Row]:
+        self.calls["ListUnitsByPatterns"] += 1
         named = self._named_by_sockets()
-        return {
-            name: unit
+        return [
+            Row(name, unit.load, unit.active, unit.sub)
             for name, unit in self._units.items()
             if (unit.active != "inactive" or name in named) and names.is_ours(name)
-        }
+        ]
+
+    def _read(self, row: Row) -> Unit:
+        def get(_interface: str, name: str) -> Any:
+            self.calls["Get"] += 1
+            return _property(self._units[row.name], name)
+
+        return read_unit(row, get)
+
+    def hold_signals(self, held: bool = True) -> None:
+        """Have changes come untold."""
+        self._units.is_mute = held
+
+    def lose_signals(self) -> None:
+        """Have it be known that changes came untold."""
+        self._kept.forget()
 
     def _named_by_sockets(self) -> set[str | None]:
         return {
@@ -72,6 +139,10 @@ class FakeSystemd:
             for unit, state in self._units.items()
             if unit.endswith(".socket") and state.active == "active"
         }
+
+    def invocation(self, unit: str) -> str:
+        """The id of a unit's last start."""
+        return self._units[unit].invocation
 
     def status_text(self, unit: str) -> str:
         """Read what a unit last said."""
@@ -211,6 +282,7 @@ class FakeSystemd:
 
     def _end(self, unit: str) -> None:
         state = self._units.pop(unit)
+        self._started.pop(unit, None)
         if unit not in self._named_by_sockets():
             return
         self._units[unit] = Unit(unit, ever_active=state.ever_active, since=state.since, status_text=state.status_text)

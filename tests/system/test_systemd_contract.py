@@ -1,11 +1,14 @@
 """What the reconciler relies on of systemd: the fake and the real one answer alike."""
 
+import itertools
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +27,9 @@ SERVER = names.server_unit("contract", "1.00000000")
 SOCKET = names.socket_unit("contract")
 OBEDIENT = names.server_unit("contract", "2.00000000")
 STUBBORN = names.server_unit("contract", "3.00000000")
+PROPERTIES_OF_A_SERVER = 3
+SIGNALS_OF_A_STATUS = 2
+"""Looks that one new status line costs a reading at most: it may come between the signal and the reading."""
 DIRECTORY = "mlflow-deploy/model_deploys/contract/releases/1"
 SAYS = "fetched 1 files, 1 B; environment=host"
 FAILS = "cannot fetch: it is a test; do nothing"
@@ -44,6 +50,16 @@ class World:
     hold: Callable[[str], None]
     """Make a directory one that cannot be removed, until `stop_unneeded`."""
     stop_unneeded: Callable[[str], None]
+    have_stand_by: Callable[[str], None]
+    """Have somebody else than the reconciler tell a server to step aside."""
+    calls: Callable[[], int]
+    """How often the bus was asked to list units or to read a property."""
+
+    def cost(self) -> int:
+        """How many calls one look takes."""
+        before = self.calls()
+        self.systemd.units()
+        return self.calls() - before
 
 
 def step(works: bool) -> str:
@@ -134,6 +150,8 @@ def fake_world(directory: Path) -> World:
         lambda: fake.state_directories,
         fake.held.add,
         fake.held.discard,
+        lambda unit: fake.says(unit, "standing by as x; requests=3 errors=1"),
+        fake.calls.total,
     )
 
 
@@ -147,6 +165,16 @@ def real_world(host: Host) -> World:
     real = SystemdOverDbus(20)
     # The host's bus goes before the test does; by default that ends the process.
     Gio.bus_get_sync(Gio.BusType.SYSTEM).set_exit_on_close(False)
+
+    made = 0
+    plainly = real._sync
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal made
+        made += 1
+        return plainly(*arguments)
+
+    real._sync = counted  # type: ignore[method-assign,assignment]  # it is counted, and does the same
 
     def settle(unit: str, active: str) -> Unit:
         def done() -> Unit | None:
@@ -165,6 +193,8 @@ def real_world(host: Host) -> World:
         lambda: {one.removeprefix("/var/lib/") for one in host.output("find /var/lib/mlflow-deploy").split()},
         lambda directory: (host.run(f"mkdir /var/lib/{directory}/x; mount -t tmpfs x /var/lib/{directory}/x"), None)[1],
         lambda directory: (host.run(["umount", f"/var/lib/{directory}/x"]), None)[1],
+        lambda unit: (host.run(["systemctl", "kill", "--kill-who=main", "--signal=USR1", unit]), None)[1],
+        lambda: made,
     )
 
 
@@ -322,6 +352,34 @@ def test_a_server_stands_by_and_resumes_as_it_is_told(world: World) -> None:
     assert world.settle(OBEDIENT, "inactive").is_down
     world.systemd.stand_by(OBEDIENT, 20)  # it ended meanwhile: nobody is to be told anything
     assert world.settle(OBEDIENT, "inactive").is_down
+
+
+def test_a_look_at_units_that_nothing_happens_to_is_one_call(world: World) -> None:
+    """And what happens to one, whoever does it, is seen in a look that reads that one alone."""
+    world.systemd.start(OBEDIENT)
+    world.systemd.start(SERVER)
+    assert world.settle(OBEDIENT, "active").is_up
+    assert world.settle(SERVER, "active").is_up
+    wait_until(lambda: world.cost() == 1)
+    assert [world.cost() for _ in range(5)] == [1] * 5
+    world.have_stand_by(OBEDIENT)
+    before = world.calls()
+    looks = wait_until(lambda: world.systemd.units()[OBEDIENT].stands_by)
+    assert 1 <= world.calls() - before - looks <= PROPERTIES_OF_A_SERVER * SIGNALS_OF_A_STATUS
+    wait_until(lambda: world.cost() == 1)
+    for unit in (OBEDIENT, SERVER):
+        world.systemd.stop(unit)
+        assert world.settle(unit, "inactive").is_down
+
+
+def wait_until(condition: Callable[[], bool]) -> int:
+    """Ask until it is so, and return how often that took."""
+    ends = time.monotonic() + 30
+    for number in itertools.count(1):
+        if condition():
+            return number
+        assert time.monotonic() < ends
+    raise AssertionError
 
 
 def test_a_server_that_does_not_step_aside_is_stopped(world: World) -> None:

@@ -78,11 +78,11 @@ def test_it_takes_no_request_before_something_could_answer(world: World) -> None
 
 def test_a_rollout_leaves_it_alone(bridged: World) -> None:
     """It asks the address, whichever release has it."""
-    before = bridged.systemd.units()[BRIDGE].invocation, (bridged.etc / BRIDGE).read_text()
+    before = bridged.systemd.invocation(BRIDGE), (bridged.etc / BRIDGE).read_text()
     bridged.select(demo=2)
     bridged.converge()
     assert servers(bridged) == {"1.1": "stands by", "2.1": "serves"}
-    assert (bridged.systemd.units()[BRIDGE].invocation, (bridged.etc / BRIDGE).read_text()) == before
+    assert (bridged.systemd.invocation(BRIDGE), (bridged.etc / BRIDGE).read_text()) == before
 
 
 def test_no_bridge_without_a_broker(world: World) -> None:
@@ -94,7 +94,7 @@ def test_no_bridge_without_a_broker(world: World) -> None:
 
 def test_another_setting_ends_it_before_it_begins_again(bridged: World) -> None:
     """The old one answers what it took; then the new one starts, and that is no repair."""
-    before = bridged.systemd.units()[BRIDGE].invocation
+    before = bridged.systemd.invocation(BRIDGE)
     use(bridged, with_broker(concurrency=9))
     bridged.reconciler.one_pass()
     assert bridged.systemd.units()[BRIDGE].active == "deactivating"
@@ -102,7 +102,7 @@ def test_another_setting_ends_it_before_it_begins_again(bridged: World) -> None:
     bridged.converge()
     assert "--concurrency 9 " in (bridged.etc / BRIDGE).read_text()
     assert state(bridged) == "active"
-    assert bridged.systemd.units()[BRIDGE].invocation != before
+    assert bridged.systemd.invocation(BRIDGE) != before
     assert not bridged.reconciler.notes.memory.mended
 
 
@@ -270,11 +270,11 @@ def test_adopted_it_answers_beside_the_older_unit_until_that_one_is_down(by_hand
     ask(by_hand, Verb.ADOPT)
     by_hand.converge()
     assert (state(by_hand), starts_beside(by_hand)) == ("active", True)
-    invocation = by_hand.systemd.units()[BRIDGE].invocation
+    invocation = by_hand.systemd.invocation(BRIDGE)
     by_hand.systemd.stop(OLDER)
     by_hand.converge()
     assert line(by_hand).startswith("connected")
-    assert (by_hand.systemd.units()[BRIDGE].invocation, starts_beside(by_hand)) == (invocation, False)
+    assert (by_hand.systemd.invocation(BRIDGE), starts_beside(by_hand)) == (invocation, False)
 
 
 def test_a_boot_that_starts_both_has_it_beside_again(by_hand: World) -> None:

@@ -108,7 +108,7 @@ def test_the_files_of_a_release_that_is_kept_to_are_looked_over_when_it_fails(wo
         world.failures[names.fetch_unit("demo", 2)] = Behaviour(works=False, status_text="cannot download it: gone")
     world.converge()
     unit, verify = active(world), names.verify_unit("demo", 1)
-    before = world.systemd.units()[verify].invocation
+    before = world.systemd.invocation(verify)
     world.failures[unit] = Behaviour(works=False, status_text="cannot load the model: no such file")
     world.systemd.crash(unit)
     world.systemd.settle()
@@ -117,7 +117,7 @@ def test_the_files_of_a_release_that_is_kept_to_are_looked_over_when_it_fails(wo
     world.failures.pop(unit)
     world.now += 601
     world.converge()
-    assert world.systemd.units()[verify].invocation != before
+    assert world.systemd.invocation(verify) != before
     assert story(world)[:3] == (State.DEGRADED, "2", "1")
 
 
@@ -125,7 +125,7 @@ def test_files_that_somebody_changed_are_verified_again_at_once(world: World) ->
     """systemd watches those of the release that serves, from their verification on; nobody else's."""
     rolled_out(world, 1)
     watch, verify = names.watch_unit("demo", 1), names.verify_unit("demo", 1)
-    verified = world.systemd.units()[verify].invocation
+    verified = world.systemd.invocation(verify)
     assert world.systemd.units()[watch].active == "active"
     world.systemd.start(names.changed_unit("demo", 1))
     world.systemd.settle()
@@ -139,7 +139,7 @@ def test_files_that_somebody_changed_are_verified_again_at_once(world: World) ->
     world.failures.clear()
     world.now += 1
     world.converge()
-    assert world.systemd.units()[verify].invocation != verified
+    assert world.systemd.invocation(verify) != verified
     assert story(world) == (State.SERVING, "1", "1", "")
     assert world.systemd.units()[watch].active == "active"
     rolled_out(world, 2)
@@ -224,13 +224,13 @@ def _full(_files: UnitFiles, _unit: str) -> None:
 def test_a_change_is_not_forgotten_because_a_step_is_done_again(world: World) -> None:
     """What systemd told is looked into, whoever stops the telling."""
     rolled_out(world, 1)
-    verified = world.systemd.units()[names.verify_unit("demo", 1)].invocation
+    verified = world.systemd.invocation(names.verify_unit("demo", 1))
     world.systemd.start(names.changed_unit("demo", 1))
     world.systemd.settle()
     rolled_out(world, 2)
     world.select(demo=1)
     world.converge()
-    assert world.systemd.units()[names.verify_unit("demo", 1)].invocation != verified
+    assert world.systemd.invocation(names.verify_unit("demo", 1)) != verified
 
 
 def test_what_serves_is_looked_after_while_the_next_cannot_be_made_ready(world: World) -> None:
@@ -239,11 +239,11 @@ def test_what_serves_is_looked_after_while_the_next_cannot_be_made_ready(world: 
     world.failures[names.fetch_unit("demo", 2)] = Behaviour(works=False, status_text="cannot download it: away")
     world.select(demo=2)
     world.converge()
-    verified = world.systemd.units()[names.verify_unit("demo", 1)].invocation
+    verified = world.systemd.invocation(names.verify_unit("demo", 1))
     world.systemd.start(names.changed_unit("demo", 1))
     world.systemd.settle()
     world.converge()
-    assert world.systemd.units()[names.verify_unit("demo", 1)].invocation != verified
+    assert world.systemd.invocation(names.verify_unit("demo", 1)) != verified
     assert story(world)[:3] == (State.DEGRADED, "2", "1")
 
 
@@ -262,7 +262,7 @@ def test_an_environment_that_is_built_again_is_nobodys_damage(
     rolled_out(world, 1)
     build, verify = names.build_unit(f"{1:032x}"), names.verify_unit("demo", 1)
     for _ in range(10):
-        verified = world.systemd.units()[verify].invocation
+        verified = world.systemd.invocation(verify)
         world.now += 1
         if build_is != "as it was":
             world.systemd.stop(build)
@@ -274,7 +274,7 @@ def test_an_environment_that_is_built_again_is_nobodys_damage(
             world.reconciler.one_pass()
         world.systemd.settle()
         world.converge()
-        assert world.systemd.units()[verify].invocation != verified or build_is == "as it was"
+        assert world.systemd.invocation(verify) != verified or build_is == "as it was"
     assert story(world) == state
 
 
@@ -283,7 +283,7 @@ def test_what_was_verified_before_it_changed_hands_is_verified_once_more(world: 
     rolled_out(world, 1)
     verify = names.verify_unit("demo", 1)
     server = next(unit for unit in world.systemd.units() if unit.startswith("model-demo@"))
-    before = {unit: world.systemd.units()[unit].invocation for unit in (verify, server)}
+    before = {unit: world.systemd.invocation(unit) for unit in (verify, server)}
     for directory in (world.etc, world.state / "rendered"):
         text = (directory / verify).read_text()
         former = re.sub("^(User=mlflow-)files$", r"\1deploy", text, flags=re.MULTILINE)
@@ -292,6 +292,6 @@ def test_what_was_verified_before_it_changed_hands_is_verified_once_more(world: 
         (directory / verify).write_text(former)
     world.converge()
     assert "\nUser=mlflow-files\n" in (world.etc / verify).read_text()
-    assert world.systemd.units()[verify].invocation != before[verify]
-    assert world.systemd.units()[server].invocation == before[server]
+    assert world.systemd.invocation(verify) != before[verify]
+    assert world.systemd.invocation(server) == before[server]
     assert story(world) == (State.SERVING, "1", "1", "")

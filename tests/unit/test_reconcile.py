@@ -249,7 +249,7 @@ def test_a_candidate_that_says_the_host_failed_it_is_tried_three_times(world: Wo
     world.select(demo=1)
     world.converge()
     first, socket = server(world, "demo"), "model-demo.socket"
-    before = world.systemd.units()[socket].invocation
+    before = world.systemd.invocation(socket)
     since = world.systemd.units()[first].since
     world.failures[server_of("demo", 2)] = lie
     world.select(demo=2)
@@ -258,7 +258,7 @@ def test_a_candidate_that_says_the_host_failed_it_is_tried_three_times(world: Wo
         assert (world.status()["demo"].state, running_servers(world)) == (State.DEGRADED, [first])
         assert len(world.reconciler.ledger.ledger.record("demo").rejected) == rejections
         world.now += 1000
-    assert world.systemd.units()[socket].invocation == before
+    assert world.systemd.invocation(socket) == before
     assert world.systemd.units()[first].since == since
 
 
@@ -547,19 +547,19 @@ def test_a_failed_verification_has_everything_looked_over_again(world: World) ->
     world.failures[names.verify_unit("demo", 1)] = BROKEN
     world.select(demo=1)
     world.converge()
-    first = world.systemd.units()[names.fetch_unit("demo", 1)].invocation
+    first = world.systemd.invocation(names.fetch_unit("demo", 1))
     world.failures.clear()
     world.now += 700
     world.converge()
     assert world.status()["demo"].state is State.SERVING
-    assert world.systemd.units()[names.fetch_unit("demo", 1)].invocation != first
+    assert world.systemd.invocation(names.fetch_unit("demo", 1)) != first
 
 
 def test_a_version_registered_anew_under_its_old_number_does_not_overwrite_what_serves(world: World) -> None:
     """Both would have one directory; taken out of Production and in again, the new one is fetched."""
     world.select(demo=1)
     world.converge()
-    first, fetched = server(world, "demo"), world.systemd.units()[names.fetch_unit("demo", 1)].invocation
+    first, fetched = server(world, "demo"), world.systemd.invocation(names.fetch_unit("demo", 1))
     model = {"name": "demo", "version": 1, "source": "models:/m-other", "selected_by": "stage:Production"}
     anew = {"schema": 1, "registry": "http://r", "read_at": "2026-01-01T00:00:00Z", "models": [model]}
     world.write_snapshot(anew)
@@ -567,7 +567,7 @@ def test_a_version_registered_anew_under_its_old_number_does_not_overwrite_what_
     status = world.status()["demo"]
     assert (status.state, status.active_version, status.reason) == (State.DEGRADED, "1", "number-used-again")
     assert running_servers(world) == [server(world, "demo")] == [first]
-    assert world.systemd.units()[names.fetch_unit("demo", 1)].invocation == fetched
+    assert world.systemd.invocation(names.fetch_unit("demo", 1)) == fetched
     assert "reconciler rollout demo --replace-files" in (status.message or "")
     world.select()
     world.converge()

@@ -248,7 +248,7 @@ def test_recreate_stops_the_old_release_before_it_starts_the_new_one(world: Worl
     """Never two of them in memory; the address stays, and a failure brings the old one back."""
     world.reconciler.settings = deploy(strategy="recreate")
     rolled_out(world, 1)
-    socket = world.systemd.units()["model-demo.socket"].invocation
+    socket = world.systemd.invocation("model-demo.socket")
     world.select(demo=2)
     for _ in range(40):
         world.reconciler.one_pass()
@@ -263,7 +263,7 @@ def test_recreate_stops_the_old_release_before_it_starts_the_new_one(world: Worl
     world.converge()
     assert story(world) == (State.DEGRADED, "3", "2", "start-failed")
     assert servers(world) == {"2.1": "serves"}
-    assert world.systemd.units()["model-demo.socket"].invocation == socket
+    assert world.systemd.invocation("model-demo.socket") == socket
 
 
 def test_recreate_does_not_start_what_it_is_about_to_replace(world: World) -> None:
@@ -430,7 +430,7 @@ def test_an_unselected_release_is_kept_for_a_while(world: World) -> None:
     """It stops at once; selected again in time, it is started without being fetched."""
     world.reconciler.settings = deploy(removal_grace=600)
     rolled_out(world, 1)
-    fetched = world.systemd.units()[names.fetch_unit("demo", 1)].invocation
+    fetched = world.systemd.invocation(names.fetch_unit("demo", 1))
     world.select()
     world.converge()
     assert story(world) == (State.REMOVING, None, None, "kept-for-a-while")
@@ -440,7 +440,7 @@ def test_an_unselected_release_is_kept_for_a_while(world: World) -> None:
     world.select(demo=1)
     world.converge()
     assert story(world) == (State.SERVING, "1", "1", "")
-    assert world.systemd.units()[names.fetch_unit("demo", 1)].invocation == fetched
+    assert world.systemd.invocation(names.fetch_unit("demo", 1)) == fetched
     world.select()
     world.converge()
     world.now = world.reconciler.next_deadline() or 0
@@ -452,12 +452,12 @@ def test_files_are_compared_again_every_now_and_then(world: World) -> None:
     """What was damaged is made anew, and the server goes on meanwhile."""
     rolled_out(world, 1)
     verify, fetch = names.verify_unit("demo", 1), names.fetch_unit("demo", 1)
-    first, since = world.systemd.units()[verify].invocation, world.systemd.units()[active(world)].since
+    first, since = world.systemd.invocation(verify), world.systemd.units()[active(world)].since
     world.now += 3601
     world.converge()
-    second = world.systemd.units()[verify].invocation
+    second = world.systemd.invocation(verify)
     assert second != first
-    fetched = world.systemd.units()[fetch].invocation
+    fetched = world.systemd.invocation(fetch)
     world.failures[verify] = Behaviour(works=False, status_text="cannot trust the release: model/x was changed")
     world.now += 3601
     world.converge()
@@ -466,7 +466,7 @@ def test_files_are_compared_again_every_now_and_then(world: World) -> None:
     world.now += 700
     world.converge()
     assert story(world) == (State.SERVING, "1", "1", "")
-    assert world.systemd.units()[fetch].invocation != fetched
+    assert world.systemd.invocation(fetch) != fetched
     assert world.systemd.units()[active(world)].since == since
 
 

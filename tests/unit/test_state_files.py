@@ -99,7 +99,7 @@ def test_what_cannot_be_written_down_is_tried_again_later(world: World, monkeypa
         tries += 1
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(world.reconciler.ledger, "write", refuse)
+    monkeypatch.setattr(world.reconciler.ledger, "note", refuse)
     world.select(demo=1)
     for _ in range(50):
         world.reconciler.one_pass()

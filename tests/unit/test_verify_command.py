@@ -63,22 +63,22 @@ def test_what_serves_is_checked_again_when_the_check_is_another(world: World, ve
     world.select(demo=1)
     world.converge()
     (server,) = (path.name for path in world.etc.glob("model-demo@*.service"))
-    started = world.systemd.units()[server].invocation
+    started = world.systemd.invocation(server)
     for command in (["/usr/local/bin/other"], ["/usr/local/bin/other", "strict"], []):
-        before = world.systemd.units()[VERIFY].invocation
+        before = world.systemd.invocation(VERIFY)
         check(world, *command, verify_interval=verify_interval)
-        after = world.systemd.units()[VERIFY].invocation
+        after = world.systemd.invocation(VERIFY)
         assert after != before
         text = (world.etc / VERIFY).read_text()
         assert all(f'"--check={word}"' in text for word in command)
         assert text.count("--check=") == len(command)
         check(world, *command, verify_interval=verify_interval)
-        assert world.systemd.units()[VERIFY].invocation == after
+        assert world.systemd.invocation(VERIFY) == after
     world.failures[VERIFY] = NO
     check(world, "/usr/local/bin/strict", verify_interval=verify_interval)
     one = world.status()["demo"]
     assert (one.state, one.reason, one.message) == (State.SERVING, "verify-failed", WHY)
-    assert world.systemd.units()[server].invocation == started
+    assert world.systemd.invocation(server) == started
 
 
 def test_what_comes_up_again_is_checked_as_the_settings_are_now(world: World) -> None:

@@ -61,6 +61,9 @@ def tell_of_bridge(view: DeploymentView, release: Release | None, outlook: Outlo
     trouble = status_lines.bridge_trouble(words)
     if release is not None and _wants_bridge(view, release):
         trouble = _why_none(view) or trouble
+    has_nothing_to_say = not words and not trouble
+    if has_nothing_to_say:
+        return outlook
     message = "; ".join(filter(None, (outlook.message, f"NATS: {trouble}" if trouble else "")))
     return outlook.model_copy(update={"nats": words, "message": message})
 

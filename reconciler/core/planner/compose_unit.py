@@ -25,14 +25,10 @@ def plan_compose_unit(deployment: DeploymentPlan) -> None:
 
 
 def _has_servers_in_containers(deployment: DeploymentPlan) -> bool:
-    planned = [render.facts for unit, render in deployment.shared.items() if _is_own_server(deployment, unit)]
+    renders = [action for action in deployment.before if isinstance(action, act.Render)]
+    planned = [render.facts for render in renders if parse_server(render.unit) is not None]
     there = [deployment.facts(release) for release in deployment.releases()]
     return any(facts.runtime == COMPOSE for facts in (*planned, *there))
-
-
-def _is_own_server(deployment: DeploymentPlan, unit: str) -> bool:
-    server = parse_server(unit)
-    return server is not None and server.name == deployment.name
 
 
 def _keep(deployment: DeploymentPlan) -> None:

@@ -1,6 +1,6 @@
 """What is planned for one deployment: its actions before and after the one reload of a pass."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from reconciler.core.planner import actions as act
@@ -8,7 +8,6 @@ from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.units import addresses, names
 from reconciler.core.units.observed import File
-from reconciler.core.units.unit_facts import UnitFacts
 
 
 @dataclass
@@ -170,21 +169,11 @@ class DeploymentPlan(DeploymentView):
         was found to hold it.
         """
         first, last = self.inputs.port_range
-        taken = {facts.port for facts in self._facts_of_others() if facts.port is not None}
-        return addresses.choose_port(self.name, first, last, taken | self.inputs.busy_ports)
-
-    def _facts_of_others(self) -> Iterator[UnitFacts]:
-        """Yield the facts of every unit file but this deployment's socket: those on disk, then those planned.
-
-        The socket itself may keep its port, or come back to it.
-        """
-        # A socket that moves counts twice: its former port is free only once the new file is there.
-        for unit, file in self.seen.files.items():
-            if unit != self.socket:
-                yield file.facts
-        for unit, render in self.shared.items():
-            if unit != self.socket:
-                yield render.facts
+        # The socket itself may keep its port, or come back to it. One that moves counts twice: its former port is free
+        # only once the new file is there.
+        taken = {port for port, units in self.seen.ports.items() if any(unit != self.socket for unit in units)}
+        planned = {render.facts.port or 0 for unit, render in self.shared.items() if unit != self.socket}
+        return addresses.choose_port(self.name, first, last, taken | planned | self.inputs.busy_ports)
 
 
 def forget_compiled(deployment: DeploymentView, unit: str) -> list[Action]:

@@ -1,15 +1,16 @@
 """What can be asked about one deployment. The plan is decided by the answers; asking changes nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.core.planner.inputs import PlannerInputs
+from reconciler.core.planner.remembered import remembered
 from reconciler.core.state.ledger import Record
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import addresses, names
-from reconciler.core.units.names import ReleaseId, ServerUnit
+from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import Observed
 from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 
@@ -23,15 +24,15 @@ MAX_ADDRESS = 64
 class DeploymentView:
     """One deployment, as its units and the ledger show it.
 
-    Nothing is remembered between two questions: every answer follows from `seen` and `inputs`, which do not change in
-    a pass. So the order of questions does not matter, and actions that are planned already change no answer.
+    Every answer follows from `seen` and `inputs`, which do not change in a pass; those that are asked for most are
+    remembered. So the order of questions does not matter, and actions that are planned already change no answer.
     """
 
     name: str
     seen: Observed
     inputs: PlannerInputs
 
-    @property
+    @remembered
     def socket(self) -> str:
         """Return the name of the deployment's socket unit, whether or not there is one.
 
@@ -39,12 +40,12 @@ class DeploymentView:
         """
         return names.socket_unit(self.name)
 
-    @property
+    @remembered
     def bridge(self) -> str:
         """Return the name of the unit that answers requests over NATS, whether or not there is one."""
         return names.bridge_unit(self.name)
 
-    @property
+    @remembered
     def record(self) -> Record:
         """Return what the ledger remembers of the deployment.
 
@@ -66,7 +67,7 @@ class DeploymentView:
         # Somebody may have edited the file, and the address goes into the status.
         return one_line(self._socket_facts.address, MAX_ADDRESS)
 
-    @property
+    @remembered
     def active_release(self) -> ReleaseId | None:
         """Return the release that the socket's file names.
 
@@ -74,7 +75,7 @@ class DeploymentView:
         """
         return self._socket_facts.release
 
-    @property
+    @remembered
     def good_release(self) -> ReleaseId | None:
         """Return the release that last passed its soak here.
 
@@ -85,7 +86,7 @@ class DeploymentView:
             return None
         return good
 
-    @property
+    @remembered
     def serving_release(self) -> ReleaseId | None:
         """Return the release that answers requests, or that the next request would start.
 
@@ -118,16 +119,15 @@ class DeploymentView:
 
         Names are compared as text, so version 10 comes before version 9. The order only has to be stable.
         """
-        return sorted({server.release for server in self._server_units()})
+        return sorted(self._servers)
 
     def servers(self, release: str) -> list[str]:
         """Return the server units of a release that have a file, in the order of their numbers.
 
         Empty when the release is not on this host.
         """
-        # The numbers are compared, not the names: those of the servers 2 to 10 sort in another order.
-        replicas = sorted(server.replica for server in self._server_units() if server.release == release)
-        return [names.server_unit(self.name, release, replica) for replica in replicas]
+        # A release is a text, whoever asks.
+        return list(self._servers.get(release, ()))  # type: ignore[call-overload]  # ReleaseId is a str like any other
 
     def facts(self, release: str) -> UnitFacts:
         """Return what the file of a release's first server says; `NO_FACTS` when the release has no server.
@@ -204,7 +204,7 @@ class DeploymentView:
         serves = self.serving_release is not None
         return self.outlook(State.DEGRADED if serves else State.FAILED, desired, reason, why)
 
-    @property
+    @remembered
     def _socket_facts(self) -> UnitFacts:
         """Return what the socket's file says; `NO_FACTS` while there is no such file.
 
@@ -228,12 +228,10 @@ class DeploymentView:
         opened = f"open to it: {one_line(facts.opened, MAX_MESSAGE)}" if facts.opened else ""
         return opened, one_line(facts.closed, MAX_MESSAGE)
 
-    def _server_units(self) -> Iterator[ServerUnit]:
-        """Yield what the names of the deployment's server units say, for those that have a file.
+    @remembered
+    def _servers(self) -> Mapping[ReleaseId, Sequence[str]]:
+        """Return the deployment's server units that have a file, by release.
 
         The files decide, not what systemd has loaded: a server that somebody masked or stopped is there as well.
         """
-        for unit in self.files():
-            server = names.parse_server(unit)
-            if server is not None:
-                yield server
+        return self.seen.servers.get(self.name, {})

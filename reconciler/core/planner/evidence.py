@@ -17,7 +17,8 @@ def heard(seen: Observed, ledger: Ledger) -> Observed:
     marked = {}
     for unit, state in seen.units.items():
         server = names.parse_server(unit)
-        if server is None:
+        # One that is known to have served is not heard anyway.
+        if server is None or state.ever_active:
             continue
         # Without a directory to write to, nothing that it was sent outlives the process that was sent it.
         may_remember = _has_directory(unit, seen)

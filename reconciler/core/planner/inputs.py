@@ -46,6 +46,8 @@ class PlannerInputs:
     """Whether a version without an example that can be replayed is refused."""
     parallel_steps: int = 4
     """How many steps run at once on the host."""
+    parallel_starts: int = 4
+    """How many servers load at once on the host."""
     patience: float = 5.0
     """Seconds that a server may take to step aside, to come back, or to do what none of ours ever does."""
 

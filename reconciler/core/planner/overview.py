@@ -1,6 +1,5 @@
 """Where deployments stand, for people who ask something of them and for the history."""
 
-from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
@@ -10,7 +9,6 @@ from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.planner.reused_version import is_taken, origin
 from reconciler.core.state.ledger import Agreed
 from reconciler.core.state.release import Refused, Release
-from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import Observed
 
 
@@ -53,26 +51,3 @@ def _summary(deployment: DeploymentView, desired: Release | Refused | None, wait
         return summary
     taken = origin(desired) if is_taken(deployment, desired) else None
     return replace(summary, desired=desired.id, desired_asked=desired.asked, taken=taken)
-
-
-def serving(deployments: Collection[str], seen: Observed, inputs: PlannerInputs) -> Mapping[str, ReleaseId | None]:
-    """Return the release of each deployment that answers requests, or would start to at the next one.
-
-    None for a deployment of which no release does, also for one that is not on this host.
-    """
-    found = {}
-    for name in deployments:
-        deployment = DeploymentView(name, seen, inputs)
-        found[name] = deployment.serving_release or _idle_release(deployment)
-    return found
-
-
-def _idle_release(deployment: DeploymentView) -> ReleaseId | None:
-    """Return the active release, if none of its servers runs because nobody asks it anything; else None.
-
-    To people it serves all the same: its address is open, and the next request is answered.
-    """
-    active = deployment.active_release
-    if active is not None and deployment.is_idle(active):
-        return active
-    return None

@@ -19,11 +19,10 @@ def pins(seen: Observed, ledger: Ledger) -> Iterator[act.Action]:
     They have to come before all starts: what a step reported is recorded before anything is compared with it. A unit
     reports only once it has finished well; it may say anything before.
     """
-    for unit in sorted(seen.files):
-        has_reported = seen.unit(unit).has_finished_well
-        if has_reported:
-            yield from _pin_of_fetch(unit, seen, ledger)
-            yield from _pin_of_build(unit, seen, ledger)
+    reported = [unit for unit, state in seen.units.items() if state.has_finished_well and unit in seen.files]
+    for unit in sorted(reported):
+        yield from _pin_of_fetch(unit, seen, ledger)
+        yield from _pin_of_build(unit, seen, ledger)
     here = {names.parse_build(unit) for unit in seen.files}
     for environment in ledger.environments:
         if environment not in here:

@@ -3,11 +3,11 @@
 It decides and does not act: it reads no file, asks no clock, and changes none of its arguments.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.core.planner import actions as act
-from reconciler.core.planner import reused_version, step_limit
+from reconciler.core.planner import reused_version, start_limit, step_limit
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.bridge import tell_of_bridge
 from reconciler.core.planner.deployment_plan import DeploymentPlan
@@ -20,6 +20,7 @@ from reconciler.core.planner.plan_deployment import plan_deployment
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Release
 from reconciler.core.state.status import Outlook, State
+from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import Observed
 
 
@@ -33,6 +34,8 @@ class Plan:
     """Deployments of which drift is repaired."""
     deadline: float | None = None
     """When, on the monotonic clock, to plan again although nothing happened."""
+    serving: Mapping[str, ReleaseId | None] = field(default_factory=dict)
+    """By deployment, the release that answers requests, or would start to at the next one; None where none does."""
 
 
 @dataclass
@@ -46,6 +49,7 @@ class _Collected:
     outlooks: list[Outlook] = field(default_factory=list)
     mended: set[str] = field(default_factory=set)
     deadlines: list[float] = field(default_factory=list)
+    serving: dict[str, ReleaseId | None] = field(default_factory=dict)
 
     def add(self, deployment: DeploymentPlan, outlook: Outlook, *, is_paused: bool) -> None:
         """Add what is planned for one deployment.
@@ -54,6 +58,7 @@ class _Collected:
         are done now. What it would render is not rendered, so other deployments must not count on that.
         """
         self.outlooks.append(outlook)
+        self.serving[deployment.name] = deployment.serving_release
         self.signals += deployment.signals
         self.deadlines += deployment.deadlines
         if is_paused:
@@ -76,18 +81,23 @@ def plan(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> Pla
     actions are done, the next pass asks again. When the host is as it should be, the plan has no actions.
     """
     collected = _collect(desired, seen, inputs)
-    # Only so many steps run at once. The others are planned again in each pass until it is their turn.
+    # Only so many steps run at once, and only so many servers load. The others are planned again in each pass until it
+    # is their turn.
     late = step_limit.late(collected.after, seen, inputs)
+    late_servers = start_limit.late(collected.after, seen, inputs)
     after, outlooks = collected.after, collected.outlooks
-    if late:
-        after = step_limit.without(late, after)
+    if late or late_servers:
+        after = step_limit.without({*late, *late_servers}, after)
         outlooks = step_limit.told(late, outlooks, inputs.parallel_steps)
+        outlooks = start_limit.told(late_servers, outlooks, inputs.parallel_starts)
     # What waits for its turn is needed as well: its environment must not be removed meanwhile.
     starting = {action.unit for action in after} | set(late)
     before = collected.before + _unpaused(unused_environments(desired, seen, starting), inputs)
     actions = _in_order(collected.signals, before, after, reload_due=inputs.reload_due)
     deadline = min(collected.deadlines, default=None)
-    return Plan(actions, tuple(outlooks), frozenset(collected.mended), deadline)
+    # What is not started yet is not repaired yet.
+    mended = frozenset(collected.mended - set(late_servers.values()))
+    return Plan(actions, tuple(outlooks), mended, deadline, collected.serving)
 
 
 def without_snapshot(seen: Observed, inputs: PlannerInputs) -> Plan:
@@ -97,11 +107,13 @@ def without_snapshot(seen: Observed, inputs: PlannerInputs) -> Plan:
     """
     why = "no snapshot of the registry was ever accepted, so nothing is changed"
     outlooks = []
+    serving = {}
     for name in sorted(seen.by_deployment):
         deployment = DeploymentPlan(name, seen, inputs, {})
+        serving[name] = deployment.serving_release
         state = State.SERVING if deployment.serving_release else State.PENDING
         outlooks.append(deployment.outlook(state, None, Reason.NO_SNAPSHOT, why))
-    return Plan((), tuple(outlooks))
+    return Plan((), tuple(outlooks), serving=serving)
 
 
 def _collect(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> _Collected:
@@ -146,9 +158,10 @@ def _forget_what_is_gone(desired: DesiredReleases, seen: Observed, inputs: Plann
     The files of these deployments are gone already, so that nothing else would ever bring the note back.
     """
     known = {*seen.by_deployment, *desired}
-    for name, record in sorted(inputs.ledger.records.items()):
+    for name in sorted(inputs.ledger.records.keys() - known):
+        record = inputs.ledger.record(name)
         has_something_to_forget = record != record.forget_deployment()
-        if name not in known and has_something_to_forget:
+        if has_something_to_forget:
             yield act.ForgetDeployment(name, "")
 
 

@@ -6,6 +6,7 @@ from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.inputs import PlannerInputs
+from reconciler.core.planner.places import without_place
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
@@ -20,29 +21,14 @@ def late(after: Iterable[Action], seen: Observed, inputs: PlannerInputs) -> dict
     """Return the steps in a plan that must not start yet, each with the deployment that it is for.
 
     Urgent are those that bring back something that served and is down: they do not wait for anything else. Of the
-    others those come first that have not failed, then those that are nearest to their deployment's end.
-
-    No more than `parallel_steps` run at once. Only urgent steps may exceed that, while others that began before them
-    still run, and there are never more than `parallel_steps` of the urgent ones.
+    others those come first that have not failed, then those that are nearest to their deployment's end. No more than
+    `parallel_steps` run at once: see `places.without_place`.
     """
     starts = _steps_to_start(after)
     running = _running_steps(seen)
     urgent = _urgent(starts, seen, inputs) | _urgent(running, seen, inputs)
-    # Urgent steps are limited among each other only. They use up the places of the others, which may fall below 0.
-    urgent_places = inputs.parallel_steps - len(urgent & running.keys())
-    places = inputs.parallel_steps - len(running)
-    waiting = {}
-    for unit in _in_turn(starts, urgent, inputs):
-        is_urgent = unit in urgent
-        free = urgent_places if is_urgent else places
-        if free <= 0:
-            waiting[unit] = starts[unit]
-            continue
-        # It takes the place of another step also where it had a place of its own.
-        places -= 1
-        if is_urgent:
-            urgent_places -= 1
-    return waiting
+    waiting = without_place(_in_turn(starts, urgent, inputs), running, urgent, inputs.parallel_steps)
+    return {unit: starts[unit] for unit in waiting}
 
 
 def without(late: Iterable[str], after: Iterable[Action]) -> list[Action]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 
 from reconciler.core.planner.actions import Render, Value
 from reconciler.core.planner.compose_values import (
@@ -209,10 +210,21 @@ def verify(files: Files, settings: StepSettings) -> Render:
     facts = UnitFacts(
         source=files.source,
         environment=files.environment,
-        check=_digest(HANDED_OVER, *settings.verify_command),
+        check=check_of(settings),
         done_for=_digest(files.source, files.environment, HANDED_OVER, *settings.verify_command),
     )
     return render(files.name, unit, "release/verify.service.j2", values, facts)
+
+
+def check_of(settings: StepSettings) -> str:
+    """Digest of the host's own check that files are verified with today."""
+    return _digest(HANDED_OVER, *settings.verify_command)
+
+
+@lru_cache(maxsize=2**12)
+def digest_of_watch(name: str, version: int, environment: str) -> str:
+    """Digest of the unit that `watch` renders, which each pass compares with that on disk."""
+    return watch(name, version, environment).facts.digest
 
 
 def watch(name: str, version: int, environment: str) -> Render:

@@ -30,5 +30,7 @@ def tell_unproved(view: DeploymentView, outlook: Outlook) -> Outlook:
     if serving is None or not has_traffic:
         return outlook
     why = why_unproved(serving.version, view.facts(serving).example)
+    if not why:
+        return outlook
     message = "; ".join(filter(None, (outlook.message, why)))
     return outlook.model_copy(update={"message": message})

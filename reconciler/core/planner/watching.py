@@ -13,18 +13,19 @@ def watch_files(deployment: DeploymentPlan, version: int, environment: str) -> N
 
     The unit is rendered anew when it would have another content, and started when it does not run.
     """
-    render = unit_values.watch(deployment.name, version, environment)
-    file = deployment.seen.files.get(render.unit)
+    unit = names.watch_unit(deployment.name, version)
+    file = deployment.seen.files.get(unit)
     # A unit of an older version of this product is rendered anew, like one for another environment.
-    is_as_rendered = file is not None and file.facts.digest == render.facts.digest
+    digest = unit_values.digest_of_watch(deployment.name, version, environment)
+    is_as_rendered = file is not None and file.facts.digest == digest
     if is_as_rendered:
-        deployment.restore_files([render.unit])
+        deployment.restore_files([unit])
     else:
-        deployment.write(render)
+        deployment.write(unit_values.watch(deployment.name, version, environment))
     # One that could not be started lately is left alone until its time comes.
-    may_start = render.unit not in deployment.inputs.retry_later
-    if deployment.seen.unit(render.unit).is_down and may_start:
-        deployment.start(render.unit)
+    may_start = unit not in deployment.inputs.retry_later
+    if deployment.seen.unit(unit).is_down and may_start:
+        deployment.start(unit)
 
 
 def stop_watching(deployment: DeploymentPlan, version: int) -> bool:

@@ -6,7 +6,7 @@ what failed is tried once more, and what people said is forgotten: suspensions, 
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints, field_validator
 
 from reconciler.core.state.snapshot import Source
 from reconciler.core.text.strict import ClosedModel
@@ -249,10 +249,16 @@ class Ledger(ClosedModel):
     def with_record(self, name: str, record: Record) -> Self:
         """Return a ledger in which this is remembered of a deployment.
 
-        Empty records are dropped, so that deployments that are gone for good leave nothing behind.
+        An empty record is dropped, so that a deployment that is gone for good leaves nothing behind.
         """
+        # Only this one is compared: a ledger of a thousand deployments changes several thousand times in their rollout.
         records = {**self.records, name: record}
-        empty = Record()
-        # All are looked at, not only this one: a file that was edited by hand may have others.
-        kept = {key: value for key, value in records.items() if value != empty}
-        return self.model_copy(update={"records": kept})
+        if record == Record():
+            del records[name]
+        return self.model_copy(update={"records": records})
+
+    @field_validator("records", mode="after")
+    @classmethod
+    def _drop_empty(cls, records: dict[str, Record]) -> dict[str, Record]:
+        """Drop what a hand that edited the file may have left empty."""
+        return {name: record for name, record in records.items() if record != Record()}

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Literal
 
 from reconciler.core.state.reason import Reason
@@ -99,10 +100,10 @@ class Parameters:
         # The names of the fields and this form are on the disks of installed hosts: a change of either is a new
         # release of every model. So the order of the fields does not count.
         chosen: dict[str, object] = {"source": source}
-        for key, value in asdict(self).items():
-            default = getattr(Parameters, key)
-            if value != default:
-                chosen[key] = value
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != getattr(Parameters, field.name):
+                chosen[field.name] = value
         if generation:
             chosen["generation"] = generation
         canonical = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
@@ -141,7 +142,8 @@ class Release:
     tags: tuple[tuple[str, str], ...] = ()
     """Its `deploy.` tags, without the prefix, sorted."""
 
-    @property
+    # Both digests are asked for again and again in each pass, and nothing that they are made from ever changes.
+    @cached_property
     def asked(self) -> str:
         """Sixteen hex digits that stand for what the registry and people asked for, without this host's settings.
 
@@ -153,7 +155,7 @@ class Release:
         canonical = json.dumps([self.source, tags, self.generation], separators=(",", ":"))
         return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()[:16]
 
-    @property
+    @cached_property
     def id(self) -> ReleaseId:
         """The release's name, `<version>.<digest8 of the parameters>`."""
         digest = self.parameters.digest(self.source, self.generation)

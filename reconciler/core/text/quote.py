@@ -80,7 +80,8 @@ def one_line(text: str, limit: int = 400) -> str:
     # Cut before the patterns search it: a hostile text may have megabytes. Not to `limit` yet: what is cut out below
     # leaves room for what follows.
     text = text[: 16 * limit]
-    text = _USERINFO.sub("", text)
+    if "://" in text:
+        text = _USERINFO.sub("", text)
     text = _BEARER.sub(r"\1\2…", text)
     line = " ".join(printable(text).split())
     if len(line) <= limit:
@@ -94,6 +95,9 @@ def printable(text: str) -> str:
     The letters of right-to-left scripts reorder the line that they are on, so that a name or a reason could read as
     another one. They are shown as `\\u05d0`.
     """
+    # Most text: nothing else is as quick, and this runs over several lines of each deployment in each pass.
+    if text.isascii() and text.isprintable():
+        return text
     shown: list[str] = []
     marks = 0
     for char in text:

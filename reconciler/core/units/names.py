@@ -2,11 +2,14 @@
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, PlainValidator, StringConstraints
 
 MAX_NAME = 64
+_REMEMBERED = 2**14
+"""Names whose meaning is remembered: the same thousands of them are read many times in each pass."""
 # A dash may not come first: see `why_not_deployable`.
 NAME_PATTERN = r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}"
 RELEASE_PATTERN = r"[1-9][0-9]{0,9}\.[0-9a-f]{8}"
@@ -84,6 +87,19 @@ class WatchUnit(NamedTuple):
     version: int
 
 
+class _Meaning(NamedTuple):
+    """What the name of a unit says."""
+
+    what: ServerUnit | StepUnit | WatchUnit | None = None
+    of_deployment: str | None = None
+    socket: str | None = None
+    bridge: str | None = None
+    compose: str | None = None
+    slice: str | None = None
+    build: str | None = None
+
+
+_ANYBODYS = _Meaning()
 MAX_REPLICAS = 99
 """A replica's number has two digits at most in a unit's name."""
 _ESCAPED_DASH = r"\x2d"
@@ -249,17 +265,13 @@ def directory_unit(name: str) -> str:
 
 def parse_server(unit: str) -> ServerUnit | None:
     """Read the name of a server unit; None for other units."""
-    match = _SERVER.fullmatch(unit)
-    if match is None:
-        return None
-    name, release, replica = match.groups()
-    return ServerUnit(name, ReleaseId(release), int(replica or 1))
+    what = _meaning(unit).what
+    return what if isinstance(what, ServerUnit) else None
 
 
 def parse_socket(unit: str) -> str | None:
     """Read the deployment's name from the name of its socket; None for other units."""
-    match = _SOCKET.fullmatch(unit)
-    return match[1] if match else None
+    return _meaning(unit).socket
 
 
 def parse_step(unit: str) -> StepUnit | None:
@@ -267,48 +279,34 @@ def parse_step(unit: str) -> StepUnit | None:
 
     A build is no such step: it is of an environment and not of a version.
     """
-    match = _STEP.fullmatch(unit)
-    if match is None:
-        return None
-    step, name, version = match.groups()
-    return StepUnit(Step(step), name, int(version))
+    what = _meaning(unit).what
+    return what if isinstance(what, StepUnit) else None
 
 
 def parse_watch(unit: str) -> WatchUnit | None:
     """Read the name of a unit that notices changes; None for other units."""
-    match = _WATCH.fullmatch(unit)
-    if match is None:
-        return None
-    name, version = match.groups()
-    return WatchUnit(name, int(version))
+    what = _meaning(unit).what
+    return what if isinstance(what, WatchUnit) else None
 
 
 def parse_bridge(unit: str) -> str | None:
     """Read the deployment's name from the name of its bridge to NATS; None for other units."""
-    match = _BRIDGE.fullmatch(unit)
-    return match[1] if match else None
+    return _meaning(unit).bridge
 
 
 def parse_compose(unit: str) -> str | None:
     """Read the deployment's name from the name of its unit for docker compose; None for other units."""
-    match = _COMPOSE.fullmatch(unit)
-    return match[1] if match else None
+    return _meaning(unit).compose
 
 
 def parse_slice(unit: str) -> str | None:
     """Read the deployment's name from the name of its slice; None for other units."""
-    match = _SLICE.fullmatch(unit)
-    if match is None:
-        return None
-    name = match[1].replace(_ESCAPED_DASH, "-")
-    # Only after the replacement can be seen whether it begins with a dash or is too long.
-    return name if _NAME.fullmatch(name) else None
+    return _meaning(unit).slice
 
 
 def parse_build(unit: str) -> str | None:
     """Read the environment's digest from the name of a build unit; None for other units."""
-    match = _BUILD.fullmatch(unit)
-    return match[1] if match else None
+    return _meaning(unit).build
 
 
 def deployment_of(unit: str) -> str | None:
@@ -317,15 +315,7 @@ def deployment_of(unit: str) -> str | None:
     None for the units that deployments share, such as builds, and for everybody else's. A unit's name decides this by
     itself, so that it is known of units whose files are gone, too.
     """
-    # No two of the patterns take the same name.
-    for pattern in (_SERVER, _SOCKET, _WATCH, _CHANGED, _BRIDGE, _COMPOSE):
-        match = pattern.fullmatch(unit)
-        if match is not None:
-            return match[1]
-    step = parse_step(unit)
-    if step is not None:
-        return step.name
-    return parse_slice(unit)
+    return _meaning(unit).of_deployment
 
 
 def is_ours(unit: str) -> bool:
@@ -333,5 +323,44 @@ def is_ours(unit: str) -> bool:
 
     Whether it does own the unit, the mark in its file says; a name alone is anybody's.
     """
-    is_of_a_deployment = deployment_of(unit) is not None
-    return is_of_a_deployment or parse_build(unit) is not None
+    # Of somebody else's name there is one meaning only.
+    return _meaning(unit) is not _ANYBODYS
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _meaning(unit: str) -> _Meaning:
+    # No two of the patterns take the same name.
+    if match := _SERVER.fullmatch(unit):
+        name, release, replica = match.groups()
+        return _Meaning(ServerUnit(name, ReleaseId(release), int(replica or 1)), name)
+    if match := _STEP.fullmatch(unit):
+        step, name, version = match.groups()
+        return _Meaning(StepUnit(Step(step), name, int(version)), name)
+    if match := _WATCH.fullmatch(unit):
+        name, version = match.groups()
+        return _Meaning(WatchUnit(name, int(version)), name)
+    return _named_after_a_deployment(unit)
+
+
+def _named_after_a_deployment(unit: str) -> _Meaning:
+    if match := _SOCKET.fullmatch(unit):
+        return _Meaning(of_deployment=match[1], socket=match[1])
+    if match := _CHANGED.fullmatch(unit):
+        return _Meaning(of_deployment=match[1])
+    if match := _BRIDGE.fullmatch(unit):
+        return _Meaning(of_deployment=match[1], bridge=match[1])
+    if match := _COMPOSE.fullmatch(unit):
+        return _Meaning(of_deployment=match[1], compose=match[1])
+    if match := _BUILD.fullmatch(unit):
+        return _Meaning(build=match[1])
+    of_slice = _deployment_of_slice(unit)
+    return _Meaning(of_deployment=of_slice, slice=of_slice) if of_slice else _ANYBODYS
+
+
+def _deployment_of_slice(unit: str) -> str | None:
+    match = _SLICE.fullmatch(unit)
+    if match is None:
+        return None
+    name = match[1].replace(_ESCAPED_DASH, "-")
+    # Only after the replacement can be seen whether it begins with a dash or is too long.
+    return name if _NAME.fullmatch(name) else None

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from reconciler.core.units import names, status_lines
 from reconciler.core.units.logged_example import LoggedExample
-from reconciler.core.units.names import Step
+from reconciler.core.units.names import ReleaseId, Step
 from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 
 RESTARTS_THAT_ARE_ENOUGH = 3
@@ -171,6 +171,8 @@ class Unit:
 
         A server that served and crashed has not failed in this sense: systemd starts it again.
         """
+        if self.active == "active" and self.sub != "exited":
+            return False  # as most are, and all are asked
         is_given_up = self.active == "failed"
         return is_given_up or self._starts_in_vain or self._ended_without_a_report
 
@@ -246,6 +248,29 @@ class Observed:
             deployment = names.deployment_of(unit)
             if deployment is not None:
                 found.setdefault(deployment, []).append(unit)
+        return found
+
+    @cached_property
+    def servers(self) -> Mapping[str, Mapping[ReleaseId, Sequence[str]]]:
+        """The servers of each deployment that have a file, by release, in the order of their numbers."""
+        found: dict[str, dict[ReleaseId, list[tuple[int, str]]]] = {}
+        for unit in self.files:
+            server = names.parse_server(unit)
+            if server is not None:
+                found.setdefault(server.name, {}).setdefault(server.release, []).append((server.replica, unit))
+        # The numbers are compared, not the names: those of the servers 2 to 10 sort in another order.
+        return {
+            name: {release: [unit for _, unit in sorted(servers)] for release, servers in releases.items()}
+            for name, releases in found.items()
+        }
+
+    @cached_property
+    def ports(self) -> Mapping[int, Sequence[str]]:
+        """The units whose files name each port."""
+        found: dict[int, list[str]] = {}
+        for unit, file in self.files.items():
+            if file.facts.port is not None:
+                found.setdefault(file.facts.port, []).append(unit)
         return found
 
     def builds_of(self, name: str) -> set[str]:

@@ -1,0 +1,47 @@
+"""What a process imports is what it waits for and carries with it."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("mlflow", "numpy", "jinja2", "gi", "pydbus", "watchdog", "apscheduler", "nats", "rich", "httpx", "requests")
+"""Some of what other parts of the product need."""
+
+
+def imported(*statements: str) -> set[str]:
+    """The top packages, and our own modules, that a fresh process has after some statements."""
+    code = "; ".join(("import sys", *statements, "print('\\n'.join(sys.modules))"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    modules = done.stdout.split()
+    return {name if name.startswith("reconciler.") else name.partition(".")[0] for name in modules}
+
+
+@pytest.mark.parametrize("command", ["status", "plan", "history", "adopt"])
+def test_a_command_waits_for_nothing_that_others_need(command: str) -> None:
+    """Each imports what it needs when it is called: before that, nothing heavy is there."""
+    found = imported("from reconciler.cli import main")
+    assert command
+    assert found.isdisjoint(HEAVY)
+    ours = {name for name in found if name.startswith("reconciler.")}
+    assert not [name for name in ours if name.split(".")[1] in ("settings", "daemon", "adapters", "files", "agent")]
+
+
+def test_showing_the_status_needs_the_document_alone() -> None:
+    """No settings, no planner, no table for people who look at a terminal."""
+    found = imported("from reconciler.cli import main, output", "from reconciler.files import status_file")
+    assert found.isdisjoint(HEAVY)
+    assert not [name for name in found if name.startswith(("reconciler.settings", "reconciler.core.planner"))]
+
+
+def test_the_reconciler_imports_neither_mlflow_nor_the_network() -> None:
+    """It has root's rights."""
+    found = imported(
+        "from reconciler.cli.lean import leave_out_rich",
+        "leave_out_rich()",
+        "from reconciler.adapters import file_events, journal, systemd_dbus",
+        "from reconciler.daemon import loop, wiring",
+        "assert sys.modules.pop('rich') is None",
+    )
+    assert "gi" in found  # it looked
+    assert found.isdisjoint({"mlflow", "nats", "httpx", "requests", "numpy", "rich", "uvicorn", "jinja2"})
