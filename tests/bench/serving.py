@@ -1,4 +1,4 @@
-"""Requests per second and latency for one row, and what many rows come to in every form of request."""
+"""Requests per second and latency for one row of JSON, at several numbers of connections."""
 
 import tempfile
 from contextlib import ExitStack
@@ -10,14 +10,11 @@ from tests.bench.load import Load, ask
 from tests.bench.subjects import BATCHING, BENTOML, MLFLOW, MLSERVER, OWN, Subject, started, wait_for_answer
 
 CONNECTIONS = (1, 8, 64)
-MANY = 1000
 SECONDS = 3.0
 RATE, TAIL = "requests per second, one row of JSON, {}", "99th percentile, one row of JSON, {}"
 BATCH_RATE = "requests per second, one row of JSON, {}, deploy.batch"
 LONE = "median latency, one row of JSON, 1 connection"
 OVERHEAD = "median latency beyond the model's own predict, one row of JSON, 1 connection"
-FORM = "requests per second, 1,000 rows as {}, 1 connection"
-FORMS = ("split", "split with an index", "records", "instances", "inputs", "CSV", "Parquet", "tensor")
 _PORT = 24100
 
 
@@ -31,17 +28,12 @@ GOALS = (
     Goal(BATCH_RATE.format(_on(8)), 10.0, is_lowest=True, peer=MLFLOW.name),
     Goal(BATCH_RATE.format(_on(64)), 40.0, is_lowest=True, peer=MLFLOW.name),
     Goal(OVERHEAD, 0.25, is_lowest=False),
-    *(Goal(FORM.format(form), 1.0, is_lowest=True, peer=MLFLOW.name) for form in FORMS),
 )
 
 
 def figures(rounds: int) -> list[Figure]:
     """Measure all servers side by side; each round asks one after the other."""
-    directory = models.saved()
-    return [*_one_row(directory / "table", rounds), *_many_rows(directory, rounds)]
-
-
-def _one_row(model: Path, rounds: int) -> list[Figure]:
+    model = models.saved() / "table"
     body, subjects = models.split(1), (OWN, BATCHING, MLFLOW, MLSERVER, BENTOML)
     found: dict[tuple[str, str, str], list[float]] = {}
 
@@ -49,12 +41,12 @@ def _one_row(model: Path, rounds: int) -> list[Figure]:
         found.setdefault((row, name, unit), []).append(value)
 
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        ports = _all_started(stack, Path(directory), subjects, model, body)
+        ports = all_started(stack, Path(directory), subjects, model, body)
         for number in range(rounds + 1):
             predict = models.milliseconds_of_predict(model)
             for connections in CONNECTIONS:
                 for subject in subjects:
-                    load = _good(subject, ports[subject.name], body, models.JSON, connections)
+                    load = good(subject, ports[subject.name], body, models.JSON, connections)
                     if number == 0:  # it warms up
                         continue
                     if subject is not BATCHING:
@@ -70,21 +62,7 @@ def _one_row(model: Path, rounds: int) -> list[Figure]:
     return [Figure(row, name, unit, tuple(samples)) for (row, name, unit), samples in found.items()]
 
 
-def _many_rows(directory: Path, rounds: int) -> list[Figure]:
-    found: dict[tuple[str, str], list[float]] = {}
-    subjects = (OWN, MLFLOW)
-    for form, (model, body, media_type) in models.forms(MANY).items():
-        with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
-            ports = _all_started(stack, Path(place), subjects, directory / model, body, media_type)
-            for number in range(rounds + 1):
-                for subject in subjects:
-                    load = _good(subject, ports[subject.name], body, media_type, 1)
-                    if number:
-                        found.setdefault((FORM.format(form), subject.name), []).append(load.requests_per_second)
-    return [Figure(row, name, "1/s", tuple(samples)) for (row, name), samples in found.items()]
-
-
-def _all_started(
+def all_started(
     stack: ExitStack,
     directory: Path,
     subjects: tuple[Subject, ...],
@@ -100,7 +78,7 @@ def _all_started(
     return ports
 
 
-def _good(subject: Subject, port: int, body: bytes, media_type: str, connections: int) -> Load:
+def good(subject: Subject, port: int, body: bytes, media_type: str, connections: int) -> Load:
     """One run of wrk. Raises RuntimeError when an answer was bad: then its figures say nothing."""
     load = ask(f"http://127.0.0.1:{port}/invocations", body, media_type, connections, SECONDS)
     if load.bad:
