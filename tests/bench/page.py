@@ -2,8 +2,10 @@
 
 import html
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,16 @@ HEAD = """# Benchmarks
 
 `./dev bench` measures all of this beside other servers and writes this page from
 [benchmarks.json](benchmarks.json), which has every sample. All servers of a row take turns within one run, after one
-round that warms up. A figure is the median of the rounds; in brackets are the least and the most. Compare ratios, not
-figures: the machine is shared, and yours is another one.
+round that warms up. A figure is the median of the rounds. Compare ratios, not figures: the machine is shared, and yours
+is another one.
 
 {machine}
 
 Nothing is set up for the measurement that a user does not have by default, except where the row names it. The model is
 scikit-learn's LogisticRegression with four columns and a signature, saved by MLflow. Every server has one process and
-its own defaults; MLServer has `parallel_workers: 0`, which is its fastest way for one model. Load comes from wrk on the
-same machine. The versions of the packages are in `tests/bench/peers/`.
+its own defaults; MLServer has `parallel_workers: 0`, which is its fastest way for one model, and BentoML a service of a
+few lines around MLflow's model. Load comes from wrk on the same machine. The versions of the packages are in
+`tests/bench/peers/`.
 """
 
 
@@ -39,9 +42,15 @@ def read(text: str) -> tuple[list[Figure], list[Goal], str]:
 
 
 def merged(old: Sequence[Any], new: Sequence[Any]) -> list[Any]:
-    """Figures or goals of two runs: a row of the new one replaces all of that row in the old one."""
-    rows = {found.row for found in new}
-    return [*(found for found in old if found.row not in rows), *new]
+    """Figures or goals of two runs: a row of the new one takes the place of that row in the old one."""
+    by_row: dict[str, list[Any]] = {}
+    for found in old:
+        by_row.setdefault(found.row, []).append(found)
+    for row in {found.row for found in new}:
+        by_row[row] = []
+    for found in new:
+        by_row[found.row].append(found)
+    return [*chain.from_iterable(by_row.values())]
 
 
 def render(figures: Sequence[Figure], goals: Sequence[Goal], machine: str, notes: str) -> str:
@@ -50,11 +59,10 @@ def render(figures: Sequence[Figure], goals: Sequence[Goal], machine: str, notes
     for figure in figures:
         rows.setdefault(figure.row, []).append(figure)
     by_row = {goal.row: goal for goal in goals}
-    lines = [HEAD.format(machine=machine), "![Requests per second](benchmarks-rate.svg)", ""]
-    lines += ["| what | who | median | beside ours | goal |", "|---|---|---|---|---|"]
+    lines = [HEAD.format(machine=textwrap.fill(machine, 120)), "![Requests per second](benchmarks-rate.svg)", ""]
     for row, found in rows.items():
         lines += _row(row, found, by_row.get(row))
-    return "\n".join([*lines, "", *([notes.strip(), ""] if notes.strip() else [])])
+    return "\n".join([*lines, *([notes.strip(), ""] if notes.strip() else [])])
 
 
 def reached(goal: Goal, found: Sequence[Figure]) -> tuple[bool, float]:
@@ -68,23 +76,27 @@ def reached(goal: Goal, found: Sequence[Figure]) -> tuple[bool, float]:
 
 def _row(row: str, found: Sequence[Figure], goal: Goal | None) -> list[str]:
     ours = next((figure.median for figure in found if figure.subject == OURS), None)
-    lines: list[str] = []
+    told = f"**{row[0].upper()}{row[1:]}**"
+    lines = [*_wrapped(f"{told}; {_aim(goal, found)}" if goal else told), ""]
+    lines += ["| who | median | least to most | beside ours |", "|---|---|---|---|"]
     for figure in found:
-        least, most = _number(min(figure.samples)), _number(max(figure.samples))
-        spread = f"{_number(figure.median)} {figure.unit} ({least} to {most})"
+        spread = f"{_number(min(figure.samples))} to {_number(max(figure.samples))}"
         is_ours = figure.subject == OURS
-        ratio = "" if is_ours or not ours or not figure.median else f"{_number(figure.median / ours)}x"
-        aim = _aim(goal, found) if is_ours and goal is not None else ""
-        remark = f" ({figure.remark})" if figure.remark else ""
-        lines.append(f"| {row if not lines else ''} | {figure.subject}{remark} | {spread} | {ratio} | {aim} |")
-    return lines
+        ratio = "" if is_ours or not ours or not figure.median else f"{_number(figure.median / ours)} x"
+        lines.append(f"| {figure.subject} | {_number(figure.median)} {figure.unit} | {spread} | {ratio} |")
+    remarks = [f"{figure.subject}: {figure.remark}." for figure in found if figure.remark]
+    return [*lines, "", *([*_wrapped(" ".join(remarks)), ""] if remarks else [])]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _aim(goal: Goal, found: Sequence[Figure]) -> str:
     is_reached, value = reached(goal, found)
     bound = f"{'at least' if goal.is_lowest else 'at most'} {_number(goal.bound)}"
     of = f" x {goal.peer}" if goal.peer else ""
-    return f"{bound}{of}: {_number(value)}, {'reached' if is_reached else '**not reached**'}"
+    return f"goal: {bound}{of}; it is {_number(value)}, {'reached' if is_reached else '**not reached**'}."
 
 
 def _number(value: float) -> str:

@@ -55,7 +55,7 @@ def test_goals_are_judged_by_medians(goal: Goal, expected: tuple[bool, float]) -
 def test_a_row_that_is_measured_again_replaces_the_old_one() -> None:
     """Others stay."""
     old = [Figure("a", OURS, "s", (1.0,)), Figure("a", "gone", "s", (1.0,)), Figure("b", OURS, "s", (2.0,))]
-    assert page.merged(old, [Figure("a", OURS, "s", (3.0,))]) == [old[2], Figure("a", OURS, "s", (3.0,))]
+    assert page.merged(old, [Figure("a", OURS, "s", (3.0,))]) == [Figure("a", OURS, "s", (3.0,)), old[2]]
 
 
 def test_measurements_can_be_written_and_read() -> None:
