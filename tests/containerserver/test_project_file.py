@@ -94,6 +94,14 @@ def test_a_container_may_do_nothing_that_it_was_not_given() -> None:
     assert "unix:/run/model/http.sock" in service["command"]
 
 
+def test_our_own_server_in_a_container_joins_requests_where_that_is_asked_for() -> None:
+    """As one outside of it."""
+    base = ("--base", IMAGE, "--model-dir", "/m", "--venv", "/v")
+    for more, is_told in (((), False), (("--batch",), True)):
+        service = compose_reads(project_file.render(told(*base, *more), FOUND, ()))
+        assert ("--batch" in service["command"]) is is_told
+
+
 def test_a_secret_is_named_and_not_written() -> None:
     """Compose takes its value out of its own environment."""
     text = project_file.render(told("--image", IMAGE, "--env", "plain=1"), FOUND, ["minio_secret_key"])

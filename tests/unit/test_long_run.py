@@ -73,7 +73,7 @@ def test_memory_descriptors_and_threads_stay_as_they_are_after_a_warm_up(world: 
         tracemalloc.stop()
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 @pytest.mark.timeout(600)
 def test_ten_thousand_passes_and_five_hundred_rollouts_leave_nothing_behind(world: World) -> None:
     """The same, for as long as a host may run without a restart; counting each object would take too long."""

@@ -86,6 +86,17 @@ def test_the_server_s_template_uses_every_parameter() -> None:
     assert {field.name for field in fields(Parameters)} - {"runtime", "environment"} <= used
 
 
+@pytest.mark.parametrize("runtime", ["native", "compose"])
+def test_requests_are_joined_only_where_that_is_asked_for(runtime: str) -> None:
+    """A model's answer for a row may depend on the rows beside it."""
+    compose = ComposeSettings(base=f"sha256:{'b' * 64}") if runtime == "compose" else None
+    for batch in (False, True):
+        release = Release("demo", 1, "models:/m-1", Parameters(runtime=runtime, batch=batch))
+        render = unit_values.server(release, "0" * 32, Listening(), None, compose=compose)
+        command = next(line for line in RENDERER.render(render).splitlines() if line.startswith("ExecStart="))
+        assert ("--batch" in command.split()) is batch
+
+
 @pytest.mark.parametrize("render", [*renders()], ids=lambda render: render.unit)
 def test_no_template_lets_a_hostile_value_through(render: Render) -> None:
     """Whichever value is hostile: it is quoted or the unit is refused, so that a unit keeps its lines."""
