@@ -10,16 +10,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import NoReturn
 
 from modelserver import options as command_line
+from modelserver.answer import HttpAnswer
 from modelserver.errors import CannotServeError, one_line
 from modelserver.http import sockets, uvicorn_check
 from modelserver.http.app import ServedRelease, make_application
-from modelserver.http.body_memory import BodyMemory
+from modelserver.http.body_memory import BodyMemory, Upload
 from modelserver.http.connection import ConnectionSettings
 from modelserver.http.connection_limit import ConnectionLimit
 from modelserver.http.listener import raise_descriptor_limit
@@ -30,6 +30,7 @@ from modelserver.model.diagnosis import DiagnosisModel
 from modelserver.model.error_log import ModelErrorLog
 from modelserver.model.invocations import ScoringModel
 from modelserver.model.loading import load_model
+from modelserver.model.progress import RequestProgress
 from modelserver.model.replay import replay
 from modelserver.model.tracing import Tracing
 from modelserver.server import Server, ServerParts
@@ -173,7 +174,11 @@ def _together(scoring: ScoringModel) -> Together | None:
     if not scoring.answers_tables:
         _log.warning("cannot answer requests together: the signature is not one of plain columns; each by itself")
         return None
-    return partial(joined.answer_together, scoring)
+
+    def together(requests: Sequence[tuple[Upload, RequestProgress]]) -> Sequence[HttpAnswer | None]:
+        return joined.answer_together(scoring, [(bytes(upload.body), progress) for upload, progress in requests])
+
+    return together
 
 
 def _allowed_connections(asked_for: int) -> int:

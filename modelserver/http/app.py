@@ -192,8 +192,8 @@ class Endpoints:
 
         # The memory is freed when no thread needs the body any more, which may be long after the time limit.
         with Interruption(served.timeout):
-            joinable = (bytes(upload.body), progress) if work.may_join and upload.size <= joined.MAX_BODY else None
-            return await served.workers.run(work_in_thread, on_done=upload.free, item=joinable)
+            item = (upload, progress) if work.may_join and upload.size <= joined.MAX_BODY else None
+            return await served.workers.run(work_in_thread, on_done=upload.free, item=item)
 
     def _counted(self, answer: HttpAnswer) -> Response:
         is_unavailable = answer.status == HTTPStatus.SERVICE_UNAVAILABLE

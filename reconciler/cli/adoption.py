@@ -17,7 +17,8 @@ import typer
 
 from reconciler.cli.exit import FAILED, MISUSED, need_root, refuse
 from reconciler.cli.operator_commands import check_name, send, who
-from reconciler.core.operators.requests import Request, Verb
+from reconciler.core.operators.requests import Request
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.status import DeploymentStatus, State
 from reconciler.core.units import names, paths, status_lines
 from reconciler.files.made_by_hand_file import BackupError, find, keep, kept, put_back, take_away

@@ -15,6 +15,7 @@ import typer
 
 from reconciler.cli.exit import FAILED, MISUSED, need_root, refuse
 from reconciler.cli.times import MomentError, moment_after, parse_moment
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import MAX_VERSION, why_not_deployable
 
@@ -38,26 +39,26 @@ def suspend(
     as_json: Json = False,
 ) -> None:
     """Suspend a deployment: the reconciler changes and repairs nothing of it until the suspension ends."""
-    check_name("suspend", name)
+    check_name(Verb.SUSPEND.words, name)
     if span and until:
         refuse(f"cannot suspend {name}: both --for and --until are given; give one of them", MISUSED)
     try:
         end = _end_of_suspension(span, until)
     except MomentError as error:
         refuse(f"cannot suspend {name}: {error}; see reconciler suspend --help", MISUSED)
-    _ask_about(name, "suspend", as_json, why=why, until=end)
+    _ask_about(name, Verb.SUSPEND, as_json, why=why, until=end)
 
 
 @app.command()
 def resume(name: Name, as_json: Json = False) -> None:
     """End the suspension of a deployment."""
-    _ask_about(name, "resume", as_json)
+    _ask_about(name, Verb.RESUME, as_json)
 
 
 @app.command()
 def retry(name: Name, as_json: Json = False) -> None:
     """Try again at once what failed for a deployment, also if it is stalled or its release was rejected."""
-    _ask_about(name, "retry", as_json)
+    _ask_about(name, Verb.RETRY, as_json)
 
 
 @app.command()
@@ -73,7 +74,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Serve the previous good release, even though the registry selects the current one."""
-    _ask_about(name, "rollback", as_json, why=why, version=to)
+    _ask_about(name, Verb.ROLLBACK, as_json, why=why, version=to)
 
 
 @app.command()
@@ -90,7 +91,7 @@ def rollout(
     as_json: Json = False,
 ) -> None:
     """Roll out the selected version anew, with the current templates and the installed product."""
-    _ask_about(name, "replace-files" if replace_files else "rollout", as_json)
+    _ask_about(name, Verb.REPLACE if replace_files else Verb.ROLLOUT, as_json)
 
 
 @app.command()
@@ -112,10 +113,10 @@ def apply(
     if confirm_prune and confirm_registry:
         refuse("cannot confirm both at once: confirm the registry first, then list what still waits", MISUSED)
     if confirm_prune or confirm_registry:
-        verb = "confirm-prune" if confirm_prune else "confirm-registry"
-        from reconciler.core.operators.requests import Request, Verb
+        verb = Verb.CONFIRM_PRUNE if confirm_prune else Verb.CONFIRM_REGISTRY
+        from reconciler.core.operators.requests import Request
 
-        _ask(Request(verb=Verb(verb), by=who()), as_json)
+        _ask(Request(verb=verb, by=who()), as_json)
     else:
         _list_held(as_json)
 
@@ -181,12 +182,11 @@ def _end_of_suspension(span: str, until: str) -> datetime | None:
 
 
 def _ask_about(
-    name: str, word: str, as_json: bool, *, why: str = "", version: int | None = None, until: datetime | None = None
+    name: str, verb: Verb, as_json: bool, *, why: str = "", version: int | None = None, until: datetime | None = None
 ) -> None:
-    """Check the name before the reconciler is asked, then ask it about this deployment. `word` is a `Verb`."""
-    from reconciler.core.operators.requests import MAX_WHY, Request, Verb
+    """Check the name before the reconciler is asked, then ask it about this deployment."""
+    from reconciler.core.operators.requests import MAX_WHY, Request
 
-    verb = Verb(word)
     check_name(verb.words, name)
     _ask(Request(verb=verb, name=name, by=who(), why=one_line(why, MAX_WHY), version=version, until=until), as_json)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.core.operators.context import RequestContext
-from reconciler.core.operators.requests import Verb
 from reconciler.core.operators.suspension import expire
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.history import Sighting, observed
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.status import Outlook, State

@@ -7,8 +7,9 @@ import pytest
 
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.operators.context import DeploymentSummary
-from reconciler.core.operators.requests import RefusedRequestError, Request, Verb
+from reconciler.core.operators.requests import RefusedRequestError, Request
 from reconciler.core.operators.rollback import roll_back
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.planner.actions import WithdrawConfirmation
 from reconciler.core.state.ledger import Record, Stall, Suspension
 from reconciler.core.state.status import State

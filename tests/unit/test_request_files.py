@@ -12,7 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
-from reconciler.core.operators.requests import Request, Verb
+from reconciler.core.operators.requests import Request
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.ledger import Agreed, Ledger, Record
 from reconciler.core.state.snapshot import Source
 from reconciler.core.units.names import ReleaseId

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from reconciler.core.operators.carry_out import carry_out
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
-from reconciler.core.operators.requests import RefusedRequestError, Request, Verb
+from reconciler.core.operators.requests import RefusedRequestError, Request
 from reconciler.core.operators.suspension import expire, next_expiry
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.ledger import Agreed, Ledger, Record, Rejected, Replacement, Stall, Suspension
 from reconciler.core.state.snapshot import Source
 from reconciler.core.units.names import ReleaseId

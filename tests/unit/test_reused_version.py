@@ -2,7 +2,8 @@
 
 import os
 
-from reconciler.core.operators.requests import Request, Verb
+from reconciler.core.operators.requests import Request
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.files.request_client import RequestClient

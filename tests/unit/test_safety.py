@@ -10,7 +10,8 @@ from unittest import mock
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.core.operators.requests import Request, Verb
+from reconciler.core.operators.requests import Request
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.state.status import State

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.core.operators.requests import Request, Verb
+from reconciler.core.operators.requests import Request
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.files.atomic import replace_file

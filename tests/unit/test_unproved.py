@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import structlog
 
-from reconciler.core.operators.requests import Request, Verb
+from reconciler.core.operators.requests import Request
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.registry.host_tags import value_of
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import State

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.core.operators.requests import Request, Verb
+from reconciler.core.operators.requests import Request
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.planner.actions import Action
 from reconciler.core.state.status import State
 from reconciler.core.units import names

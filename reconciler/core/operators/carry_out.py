@@ -9,9 +9,10 @@ from datetime import datetime
 
 from reconciler.core.operators.adoption import adopt, give_back, given_back
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
-from reconciler.core.operators.requests import MAX_WHO, RefusedRequestError, Request, Verb
+from reconciler.core.operators.requests import MAX_WHO, RefusedRequestError, Request
 from reconciler.core.operators.rollback import roll_back
 from reconciler.core.operators.suspension import resume, suspend
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.ledger import Ledger, Record, Replacement
 from reconciler.core.text.quote import one_line
 

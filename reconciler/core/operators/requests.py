@@ -1,10 +1,10 @@
 """What people can ask of the reconciler: one request, as the command writes it and the reconciler reads it."""
 
-from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.text.strict import StrictModel
 from reconciler.core.units.names import DeployableName, Version
 
@@ -12,41 +12,6 @@ MAX_WHO = 100
 MAX_WHY = 1000
 
 
-class Verb(StrEnum):
-    """What can be asked."""
-
-    # Of one deployment.
-    SUSPEND = "suspend"
-    RESUME = "resume"
-    RETRY = "retry"
-    ROLLBACK = "rollback"
-    ROLLOUT = "rollout"
-    REPLACE = "replace-files"
-    ADOPT = "adopt"
-    GIVE_BACK = "give-back"
-    GIVEN_BACK = "given-back"
-
-    # Of the whole host.
-    CONFIRM_PRUNE = "confirm-prune"
-    CONFIRM_REGISTRY = "confirm-registry"
-
-    @property
-    def words(self) -> str:
-        """The verb as it reads after "cannot", before the name of a deployment.
-
-        Verbs that concern the whole host have whole sentences of their own.
-        """
-        return _WORDS.get(self, self.value)
-
-
-# Those that read otherwise than the command calls them.
-_WORDS = {
-    Verb.ROLLBACK: "roll back",
-    Verb.ROLLOUT: "roll out",
-    Verb.REPLACE: "replace the files of",
-    Verb.GIVE_BACK: "give back",
-    Verb.GIVEN_BACK: "give back",
-}
 _CANNOT = {
     Verb.CONFIRM_PRUNE: "cannot confirm a removal",
     Verb.CONFIRM_REGISTRY: "cannot agree to another source",
