@@ -22,7 +22,10 @@ _MANY_COLUMNS = 1000
 _MAX_COLUMNS = 50_000  # pandas and MLflow take about 0.2 ms for each, however few the rows
 _MAX_DECODED_BYTES = 512 << 20  # of a Parquet table in memory; a file of a few hundred bytes may be gigabytes
 _MAX_PARQUET_CELLS = 20_000_000
+_MAX_PARQUET_VALUES = 500_000_000  # also those within lists, of which one cell may have many
 _PARQUET_ROWS_AT_ONCE = 1024
+# Types of which no value takes more than 12 bytes, however it is compressed.
+_PARQUET_NUMBERS = frozenset({"BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE"})
 
 _TOO_DEEP = "cannot read the request: its JSON is nested too deeply"
 _TOO_MANY_CONTAINERS = (
@@ -32,6 +35,7 @@ _TOO_MANY_CONTAINERS = (
 _TOO_SPARSE = "cannot read the request: most of its table would be empty; give the same columns to each row"
 _TOO_WIDE = f"cannot read the request: its table has more than {_MAX_COLUMNS} columns"
 _TOO_LARGE = "cannot read the request: its Parquet table is too large in memory; send it in parts"
+_NOT_ITS_ROWS = "cannot read the request: its Parquet file does not have the rows that its footer names"
 _EQUAL_COLUMNS = f"cannot read the request: more than {_MANY_COLUMNS} columns, and some have the same name"
 
 
@@ -133,14 +137,45 @@ def _why_parquet_too_large(body: bytes) -> str | None:
     try:
         parquet: Any = importlib.import_module("pyarrow.parquet")
         file = parquet.ParquetFile(io.BytesIO(body))
-        if file.metadata.num_rows * file.metadata.num_columns > _MAX_PARQUET_CELLS:
-            return _TOO_LARGE
+    except Exception:  # noqa: BLE001 - whatever is wrong with the file, MLflow has its own words for it
+        return None
+    metadata = file.metadata
+    values = _values_of_chunks(metadata)
+    if metadata.num_rows * metadata.num_columns > _MAX_PARQUET_CELLS or sum(values) > _MAX_PARQUET_VALUES:
+        return _TOO_LARGE
+    if sum(values) <= _FEW_CELLS and _has_only_numbers(metadata.schema):
+        return None
+    if min(values, default=0) < 0 or not _has_its_rows(file):
+        return _NOT_ITS_ROWS
+    try:
         # What the file says of its size is the client's word: a few rows at a time are decoded to see.
         decoded = 0
         for batch in file.iter_batches(batch_size=_PARQUET_ROWS_AT_ONCE):
             decoded += batch.nbytes
             if decoded > _MAX_DECODED_BYTES:
                 return _TOO_LARGE
-    except Exception:  # noqa: BLE001 - whatever is wrong with the file, MLflow has its own words for it
+    except Exception:  # noqa: BLE001 - likewise
         return None
     return None
+
+
+def _values_of_chunks(metadata: Any) -> list[int]:
+    """How many values each chunk of a column says that it has: pandas decodes as many, and no more."""
+    groups, columns = range(metadata.num_row_groups), range(metadata.num_columns)
+    return [metadata.row_group(group).column(column).num_values for group in groups for column in columns]
+
+
+def _has_only_numbers(schema: Any) -> bool:
+    columns = (schema.column(at) for at in range(len(schema)))
+    return all(column.physical_type in _PARQUET_NUMBERS and not column.max_repetition_level for column in columns)
+
+
+def _has_its_rows(file: Any) -> bool:
+    """Whether its pages hold the rows that its footer claims, which is as far as `iter_batches` reads."""
+    metadata = file.metadata
+    claimed = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    try:
+        found = file.scan_contents()
+    except Exception:  # noqa: BLE001 - its columns differ in length, or a page is broken; Arrow raises anything
+        return False
+    return bool(found == metadata.num_rows == sum(claimed))
