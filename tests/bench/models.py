@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 from tests.bench.subjects import CACHE, run_in
@@ -51,11 +52,16 @@ print(time.perf_counter() - began)
 
 def saved() -> Path:
     """The directory with the models `table` and `tensor`, made anew for each run."""
-    directory = CACHE / "models"
-    for old in sorted(directory.rglob("*"), reverse=True):
-        old.rmdir() if old.is_dir() else old.unlink()
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = emptied(CACHE / "models")
     run_in("ours", "-c", _SAVE, str(directory), ",".join(NAMES))
+    return directory
+
+
+def emptied(directory: Path) -> Path:
+    """A directory that holds nothing, for models that are saved anew."""
+    if directory.exists():
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True)
     return directory
 
 

@@ -78,9 +78,11 @@ def all_started(
     return ports
 
 
-def good(subject: Subject, port: int, body: bytes, media_type: str, connections: int) -> Load:
+def good(
+    subject: Subject, port: int, body: bytes, media_type: str, connections: int, path: str = "/invocations"
+) -> Load:
     """One run of wrk. Raises RuntimeError when an answer was bad: then its figures say nothing."""
-    load = ask(f"http://127.0.0.1:{port}/invocations", body, media_type, connections, SECONDS)
+    load = ask(f"http://127.0.0.1:{port}{path}", body, media_type, connections, SECONDS)
     if load.bad:
         raise RuntimeError(f"{subject.name} gave {load.bad} bad answers to {connections} connections")
     return load

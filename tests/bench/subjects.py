@@ -134,7 +134,9 @@ def started(subject: Subject, directory: Path, model: Path, port: int) -> Iterat
                 process.wait(10)
 
 
-def wait_for_answer(process: "subprocess.Popen[bytes]", port: int, body: bytes, media_type: str) -> float:
+def wait_for_answer(
+    process: "subprocess.Popen[bytes]", port: int, body: bytes, media_type: str, path: str = "/invocations"
+) -> float:
     """Ask until the first good answer; the time at which it came, as time.monotonic() counts."""
     deadline = time.monotonic() + PATIENCE
     headers = {"content-type": media_type}
@@ -144,7 +146,7 @@ def wait_for_answer(process: "subprocess.Popen[bytes]", port: int, body: bytes, 
             if process.poll() is not None:
                 raise RuntimeError(f"the server on port {port} ended with {process.returncode}")
             try:
-                answer = client.post("/invocations", content=body, headers=headers)
+                answer = client.post(path, content=body, headers=headers)
             except httpx.TransportError as error:
                 said = error
                 time.sleep(0.005)  # between two attempts: nothing tells that a foreign server is ready

@@ -23,7 +23,7 @@ def log(model: dict[str, Any], directory: Path) -> str:
     experiment = mlflow.create_experiment(model["name"], artifact_location=place) if place else None
     with mlflow.start_run(experiment_id=experiment):
         if model.get("kind") == "sklearn":
-            return log_sklearn()
+            return log_sklearn(model.get("requirements"))
         code = directory / f"{model['name']}.py"
         code.write_text(model["code"])
         artifacts = {}
@@ -50,14 +50,20 @@ def log(model: dict[str, Any], directory: Path) -> str:
         return str(info.model_uri)
 
 
-def log_sklearn() -> str:
-    """Log a scikit-learn model with a signature and an input example."""
+def log_sklearn(more: list[str] | None) -> str:
+    """Log a scikit-learn model with a signature, an input example and more requirements than its own."""
     import pandas as pd
     from sklearn.linear_model import LinearRegression
 
     inputs = pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": [1.0, 0.0, 1.0]})
     fitted = LinearRegression().fit(inputs, [1.0, 2.0, 4.0])
-    info = mlflow.sklearn.log_model(fitted, name="model", input_example=inputs, serialization_format="cloudpickle")
+    info = mlflow.sklearn.log_model(
+        fitted,
+        name="model",
+        input_example=inputs,
+        serialization_format="cloudpickle",
+        extra_pip_requirements=more or None,
+    )
     return str(info.model_uri)
 
 
