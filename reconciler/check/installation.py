@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconciler.apply.render import RenderError
-from reconciler.check import containers, host, modes, pythons, space, stores
+from reconciler.check import containers, host, modes, pythons, space, stores, watches
 from reconciler.check.host import INSTALL_AGAIN, Finding
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.actions import Render
@@ -47,6 +47,7 @@ def findings(config: Path | None) -> list[Finding]:
         containers.findings,
         modes.modes,
         stores.stores,
+        watches.findings,
         _space,
         _templates,
         _foreign_units,

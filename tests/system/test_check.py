@@ -305,6 +305,20 @@ def test_what_is_missing_for_an_artifact_store_is_found(site: Site) -> None:
     site.host.run(f"rm {settings} {encrypted}")
 
 
+def test_too_few_watches_are_found(site: Site) -> None:
+    """The kernel's limit is this machine's, so the host is shown another one."""
+    limit = "/proc/sys/fs/inotify/max_user_instances"
+    site.host.run(f"echo 49 >/run/limit && mount --bind /run/limit {limit}")
+    try:
+        mend = mend_of(site, r"^the kernel allows root 49 inotify instances, and watching the files of 1 releases")
+        raised = mend.partition(" && sysctl ")[0]
+        assert re.fullmatch(r"echo fs\.inotify\.max_user_instances=\d+ >/etc/sysctl\.d/60-\S+\.conf", raised)
+        site.host.run(raised)
+        assert site.host.read("/etc/sysctl.d/60-mlflow-reconciler.conf").startswith("fs.inotify.max_user_instances=")
+    finally:
+        site.host.run(f"umount {limit}; rm -f /etc/sysctl.d/60-mlflow-reconciler.conf")
+
+
 def test_a_lost_uv_is_found(site: Site) -> None:
     """Installing again would download it, so it is put back here."""
     uv = f"{SHIPPED}/venv/bin/uv"
