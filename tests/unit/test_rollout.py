@@ -387,6 +387,9 @@ def test_an_idle_server_is_not_missed(world: World) -> None:
     world.reconciler.settings = deploy(idle_timeout=300)
     rolled_out(world, 1)
     world.systemd.stop(active(world))
+    assert world.systemd.units()[active(world)].active == "deactivating"
+    world.reconciler.one_pass()
+    assert story(world)[0] is State.IDLE
     world.systemd.settle()
     world.converge()
     assert story(world) == (State.IDLE, "1", "1", "")

@@ -163,7 +163,7 @@ class DeploymentView:
         return any(self.seen.unit(unit).is_up for unit in self.servers(release))
 
     def is_idle(self, release: str) -> bool:
-        """Whether a release has ended because nobody asked it anything, and the next request will start it.
+        """Whether a release ends or has ended because nobody asked it anything, and the next request will start it.
 
         The release must allow that (`idle_timeout`). A release with a failed server is not idle.
         """
@@ -171,7 +171,8 @@ class DeploymentView:
         next_request_starts_it = self.listens and self.active_release == release
         if not next_request_starts_it or not self.facts(release).may_idle:
             return False
-        return all(self.seen.unit(unit).active == "inactive" for unit in self.servers(release))
+        units = map(self.seen.unit, self.servers(release))
+        return all(unit.active == "inactive" or unit.is_going_down for unit in units)
 
     def outlook(self, state: State, desired: int | None, reason: Reason = Reason.NONE, message: str = "") -> Outlook:
         """Return the deployment's line of the status.
