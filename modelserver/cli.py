@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -113,6 +114,9 @@ def _serve(
         drain_grace=options.drain_grace,
         drain_limit=options.drain_limit,
     )
+    # What was loaded stays: looking for garbage among it, again and again, makes requests wait.
+    gc.collect()
+    gc.freeze()
     asyncio.run(Server(parts).serve())
     _end_threads(threads)
     return 0
