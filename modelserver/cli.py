@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import socket
@@ -18,6 +17,7 @@ from typing import NoReturn
 from modelserver import options as command_line
 from modelserver.answer import HttpAnswer
 from modelserver.errors import CannotServeError, one_line
+from modelserver.garbage import keep_what_is_loaded
 from modelserver.http import sockets, uvicorn_check
 from modelserver.http.app import ServedRelease, make_application
 from modelserver.http.body_memory import BodyMemory, Upload
@@ -114,9 +114,7 @@ def _serve(
         drain_grace=options.drain_grace,
         drain_limit=options.drain_limit,
     )
-    # What was loaded stays: looking for garbage among it, again and again, makes requests wait.
-    gc.collect()
-    gc.freeze()
+    keep_what_is_loaded()
     asyncio.run(Server(parts).serve())
     _end_threads(threads)
     return 0

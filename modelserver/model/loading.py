@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from modelserver.errors import CannotServeError, describe_error, model_error
+from modelserver.garbage import imports_stay
 from modelserver.model.invocations import import_scoring_server
 from modelserver.model.tracing import Tracing
 
@@ -21,15 +22,10 @@ def load_model(model_dir: Path, tracing: Tracing) -> Any:
     """The loaded pyfunc model of `model_dir`. Raises CannotServeError whatever the model's code does."""
     if not (model_dir / "MLmodel").is_file():
         raise CannotServeError(f"cannot load the model: {model_dir} has no MLmodel file; fetch the release again")
-    try:
-        pyfunc = importlib.import_module("mlflow.pyfunc")
-    except ImportError as error:
-        raise CannotServeError(
-            f"cannot import MLflow: {describe_error(error, where=False)}; "
-            "add the missing package to the model's requirements"
-        ) from error
+    with imports_stay():
+        pyfunc = _import_mlflow()
+        server = import_scoring_server()
     _name_code_alike()
-    server = import_scoring_server()
     tracing.enforce()
     _check_config()
     # Newer MLflows read SERVING_MODEL_CONFIG themselves, in a function of their own.
@@ -44,6 +40,16 @@ def load_model(model_dir: Path, tracing: Tracing) -> Any:
         ) from error
     tracing.enforce()  # again: the model's code may have switched traces on
     return model
+
+
+def _import_mlflow() -> Any:
+    try:
+        return importlib.import_module("mlflow.pyfunc")
+    except ImportError as error:
+        raise CannotServeError(
+            f"cannot import MLflow: {describe_error(error, where=False)}; "
+            "add the missing package to the model's requirements"
+        ) from error
 
 
 def _check_config() -> None:
