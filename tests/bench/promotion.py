@@ -42,7 +42,7 @@ def figures(rounds: int) -> list[Figure]:
         missing = [_promoted(site, package) for package in _MORE[:rounds]]
         python = _linked(site, "first")[1]  # it downloads, too: the rest finds the packages in the user's cache
         linking = [_linked(site, f"round-{number}", package)[0] for number, package in enumerate(_MORE[:rounds])]
-        release = f"/var/lib/mlflow-deploy/model_deploys/{_NAME}/releases/{rounds + 1}/model"
+        release = f"/var/lib/mlflow-deploy/model_deploys/{_NAME}/releases/{1 + 2 * rounds}/model"
         loading = [float(site.host.output([python, "-W", "ignore", "-c", _LOAD, release])) for _ in range(rounds)]
     needed = tuple(POLL + seconds for seconds in loading)
     return [
