@@ -319,10 +319,17 @@ remove_old_versions() {
 }
 
 uninstall_product() {
-    local keep_settings=no
-    [[ ${1-} != --keep-settings ]] || { keep_settings=yes && shift; }
-    [[ $# == 0 ]] || die "cannot uninstall: unknown argument '$1'; usage: ./dev uninstall [--keep-settings]"
+    local keep_settings=no is_sure=no
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+        --keep-settings) keep_settings=yes ;;
+        --yes) is_sure=yes ;;
+        *) die "cannot uninstall: unknown argument '$1'; usage: ./dev uninstall [--keep-settings] [--yes]" ;;
+        esac
+        shift
+    done
     as_root_with_systemd uninstall
+    [[ $is_sure == yes ]] || ask_before_models_end
 
     say "[1/4] services"
     systemctl --quiet disable --now "${services[@]}" 2>/dev/null || true
@@ -368,14 +375,27 @@ uninstall_product() {
         if getent group "$user" >/dev/null; then groupdel "$user"; fi
     done
     rm -f "$install_lock"
-    say "uninstalled. What stays: Debian packages, the journal, and credentials you put into /etc/credstore"
+    say "uninstalled. What stays: Debian packages, the journal, credentials you put into /etc/credstore,"
+    say "and in MLflow the tags deployed.HOST of the versions that served here last"
+}
+
+# A person at a terminal is asked; a program has nobody who could answer, and is not.
+ask_before_models_end() {
+    local models=() answer=''
+    [[ -t 0 && -t 1 ]] || return 0
+    mapfile -t models < <(
+        grep -ls "$owner_mark" /etc/systemd/system/model-*.slice | sed 's|.*/model-||; s|\.slice$||; s|\\x2d|-|g'
+    )
+    [[ ${#models[@]} -gt 0 ]] || return 0
+    read -r -p "dev: this ends ${#models[@]} deployments and removes their files: ${models[*]}. Go on? [y/N] " answer || true
+    [[ $answer == [yY]* ]] || die "not uninstalled: nothing was changed"
 }
 
 # Directories that install may have made: gone unless something else is in them or a Debian package owns them.
 remove_if_empty() {
     local directory
     for directory in "$@"; do
-        dpkg -S "$directory" >/dev/null 2>&1 || rmdir --ignore-fail-on-non-empty "$directory"
+        [[ ! -d $directory ]] || dpkg -S "$directory" >/dev/null 2>&1 || rmdir --ignore-fail-on-non-empty "$directory"
     done
 }
 

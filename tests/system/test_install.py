@@ -72,6 +72,21 @@ def test_uninstall_keeps_the_settings_when_told_to(installed: Host) -> None:
     assert installed.run("getent passwd mlflow-deploy", check=False).returncode == 2
 
 
+def test_uninstall_asks_a_person_before_models_end(installed: Host) -> None:
+    """It was one word on the wrong terminal. A program is not asked, and a second run has nothing left to do."""
+    mark = "[X-Mlflow-Reconciler]\\nDigest=0\\n[Slice]\\n"
+    installed.run(f"printf '{mark}' >'/etc/systemd/system/model-a\\x2db.slice'")
+    asked = ["script", "--quiet", "--return", "--command", f"{DEV} uninstall", "/dev/null"]
+    answered = installed.run(asked, stdin="n\n", check=False)
+    assert answered.returncode == 1
+    assert "this ends 1 deployments and removes their files: a-b. Go on? [y/N]" in answered.stdout
+    assert "not uninstalled: nothing was changed" in answered.stdout
+    assert installed.output("systemctl is-enabled mlflow-reconciler") == "enabled"
+    for _ in range(2):
+        installed.run([DEV, "uninstall"], timeout=120)
+    assert installed.run("test -e /opt/mlflow-reconciler", check=False).returncode == 1
+
+
 def test_installing_again_changes_nothing(installed: Host) -> None:
     """The second run finds everything in place, and does not restart what runs."""
     show = "systemctl show -p MainPID,NRestarts mlflow-reconciler; readlink -f /opt/mlflow-reconciler/venv"
