@@ -307,4 +307,5 @@ def test_a_parquet_file_is_not_believed_how_many_rows_it_has(kind: str, monkeypa
 def _rows_that_arrow_decodes(body: bytes) -> int:
     """Of its longest column, as pandas has it read."""
     file = pq.ParquetFile(io.BytesIO(body))
-    return max(file.read(columns=[name]).num_rows for name in ("a", "b"))
+    rows: list[int] = [file.read(columns=[name]).num_rows for name in ("a", "b")]
+    return max(rows)
