@@ -1,4 +1,4 @@
-"""The command `reconciler`: agent, run, plan, status, check. operator_commands.py has the requests of operators.
+"""The command `reconciler`: agent, run, plan, check. operator_commands.py has the requests of operators.
 
 Each imports what it needs when it is called: the agent no D-Bus, the reconciler no MLflow, `status` neither.
 """
@@ -13,6 +13,7 @@ import typer
 from reconciler.cli import adopt, operator_commands
 from reconciler.cli.exit import need_root, refuse
 from reconciler.cli.operator_commands import Json
+from reconciler.cli.status import command as status
 
 if TYPE_CHECKING:  # see above
     from reconciler.core.planner.actions import Action
@@ -25,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(status.app)
 app.add_typer(operator_commands.app)
 app.add_typer(adopt.app)
 
@@ -125,19 +127,6 @@ def plan(config: Config = None, as_json: Json = False) -> None:
         refuse(f"cannot plan: {error}", 1)
     output.plan(decided, seen.under_way, as_json)
     raise typer.Exit(2 if decided.actions or seen.under_way else 0)
-
-
-@app.command()
-def status(as_json: Json = False) -> None:
-    """Show the state of each deployment."""
-    from reconciler.cli import output
-    from reconciler.files.status_file import NoStatusError, read_status
-
-    try:
-        document = read_status()
-    except NoStatusError as error:
-        refuse(f"cannot show the status: {error}; see systemctl status mlflow-reconciler", 1)
-    output.status(document, as_json)
 
 
 @app.command()

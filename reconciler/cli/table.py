@@ -1,59 +1,70 @@
-"""Prints tables: for a terminal with rich, which folds and colours them; for a program one line a row.
+"""Lays out tables: one line a row. Words that people copy are never broken; the last column takes what room is left."""
 
-Programs ask often, and rich takes longer for a thousand rows than all else that `reconciler status` does.
-"""
+from collections.abc import Mapping, Sequence
 
-import sys
-from collections.abc import Collection, Mapping, Sequence
+from reconciler.cli.terminal import columns, cut, fold, pad, paint
 
 SEPARATOR = "  "
+_WIDEST = 28
+"""Columns for which a first cell makes room in all rows; a longer name moves its own row only."""
+_ROOM = 30
+"""Columns that the last column needs at least to be worth reading beside the others."""
+_INDENT = " " * 4
 
 
-def print_table(
-    headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    foldable: Collection[str],
-    colours: Mapping[str, str] | None = None,
-) -> None:
-    """Print rows of printable text. On a terminal, only the columns in `foldable` may be broken into lines.
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, colours: Mapping[str, str] | None = None
+) -> list[str]:
+    """Lay out rows of printable text, one line each, cut to `width` columns; None: as long as they are.
 
-    `colours`: of cells, by their text.
+    `colours`: of cells in the second column, by their text.
     """
-    if sys.stdout.isatty():
-        _print_folded(headings, rows, foldable, colours or {})
-    else:
-        _print_lines([headings, *rows])
+    sizes = _sizes([headings, *rows])
+    return [_line(row, sizes, width, colours or {}) for row in (headings, *rows)]
 
 
-def print_line(text: str, colour: str = "") -> None:
-    """Print one line of printable text."""
-    if not sys.stdout.isatty():
-        sys.stdout.write(f"{text}\n")
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    Console(markup=False, emoji=False, highlight=False).print(Text(text, colour))
-
-
-def _print_lines(lines: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        sys.stdout.write(SEPARATOR.join(cells).rstrip() + "\n")
-
-
-def _print_folded(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], foldable: Collection[str], colours: Mapping[str, str]
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading not in foldable)
+def folded_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Lay out rows like `table`, with all of the last column: below its row in a narrow terminal."""
+    sizes = _sizes([headings, *rows])
+    before_last = sum(sizes[:-1]) + len(SEPARATOR) * (len(sizes) - 1)
+    fits = width is None or before_last + sizes[-1] <= width
+    if width is None or fits:
+        return [_line(row, sizes, None, {}) for row in (headings, *rows)]
+    if width - before_last >= _ROOM:
+        return [line for row in (headings, *rows) for line in _hanging(row, sizes, before_last, width)]
+    lines = [_line(headings[:-1], sizes, None, {})]
     for row in rows:
-        # As it is: names and messages come from others, so nothing in them is markup.
-        table.add_row(*(Text(cell, colours.get(cell, "")) for cell in row))
-    Console(markup=False, emoji=False, highlight=False).print(table)
+        lines.append(_line(row[:-1], sizes, None, {}))
+        lines += [_INDENT + line for line in fold(row[-1], width - len(_INDENT)) if line]
+    return lines
+
+
+def _hanging(row: Sequence[str], sizes: Sequence[int], begin: int, width: int) -> list[str]:
+    first, *more = fold(row[-1], width - begin)
+    return [_line([*row[:-1], first], sizes, None, {}), *(" " * begin + line for line in more)]
+
+
+def _sizes(lines: Sequence[Sequence[str]]) -> list[int]:
+    first, *others = zip(*lines, strict=True)
+    usual = [columns(cell) for cell in first if columns(cell) <= _WIDEST]
+    return [max(usual), *(max(columns(cell) for cell in column) for column in others)]
+
+
+def _line(row: Sequence[str], sizes: Sequence[int], width: int | None, colours: Mapping[str, str]) -> str:
+    """Lay out one row. What does not fit is left out from the right; the first cell is whole whatever happens."""
+    plain = [pad(cell, size) for cell, size in zip(row[:-1], sizes, strict=False)] + [row[-1]]
+    shown, left = [], width
+    for number, cell in enumerate(plain):
+        if left is not None:
+            room = left - (len(SEPARATOR) if number else 0)
+            needed = columns(cell.rstrip())
+            is_last = number == len(plain) - 1
+            if number and needed > room:
+                if is_last and room > 1:
+                    shown.append(cut(cell, room))
+                break
+            left = room - columns(cell)
+        shown.append(cell)
+    if len(shown) > 1:
+        shown[1] = shown[1].replace(row[1], paint(row[1], colours.get(row[1], "")), 1)
+    return SEPARATOR.join(shown).rstrip()

@@ -1,4 +1,4 @@
-"""Moments as people type them: `2h`, `1h30m`, `2026-11-30`, `2026-11-30T18:00+01:00`."""
+"""Moments and spans of time, as people type and read them: `2h`, `1h30m`, `2026-11-30`, `2026-11-30T18:00+01:00`."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -32,3 +32,22 @@ def parse_moment(text: str) -> datetime:
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise MomentError(f"{text[:40]!r} should be a moment such as 2026-11-30T18:00") from None
+
+
+def age(moment: datetime | None, now: datetime) -> str:
+    """Say how long ago a moment is, such as `12 min`; one that seems to lie ahead is `0 s` ago."""
+    return "some time" if moment is None else span((now - moment).total_seconds())
+
+
+def span(seconds: float) -> str:
+    """Write a span of time in its largest whole unit, such as `12 min`."""
+    whole = max(0, int(seconds))
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def local_time(moment: datetime) -> str:
+    """Write a moment in this host's time zone."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"

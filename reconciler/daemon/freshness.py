@@ -30,8 +30,9 @@ def registry_status(
     # Two polls may be lost to jitter and a slow answer; the third one counts as missing.
     fresh_for = 3 * registry.poll_interval + registry.timeout
     if age <= fresh_for:
-        return RegistryStatus(reachable=True, read_at=read_at, message=reading.problem)
-    return RegistryStatus(reachable=False, read_at=read_at, message=_why_not_fresh(reading, agent_says()))
+        return RegistryStatus(reachable=True, read_at=read_at, message=reading.problem, fresh_for=fresh_for)
+    why = _why_not_fresh(reading, agent_says())
+    return RegistryStatus(reachable=False, read_at=read_at, message=why, fresh_for=fresh_for)
 
 
 def _why_not_fresh(reading: SnapshotReading, said: str) -> str:

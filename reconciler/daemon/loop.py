@@ -180,10 +180,13 @@ class Loop:
         try:
             settings = self._load_settings()
         except SettingsError as error:
+            trouble = f"{error}; the old settings stay in force"
             log.error(  # noqa: TRY400 - the sentence says all; a traceback would say less
-                f"{error}; the old settings stay in force", MESSAGE_ID=journal_messages.SETTINGS_REFUSED
+                trouble, MESSAGE_ID=journal_messages.SETTINGS_REFUSED
             )
+            self._reconciler.settings_trouble = trouble
             return False
+        self._reconciler.settings_trouble = ""
         if settings == self._reconciler.settings:
             return False
         self._reconciler.settings = settings

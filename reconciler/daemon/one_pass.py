@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.operators.context import RequestContext
@@ -15,6 +16,7 @@ from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.state.status import Outlook, State
+from reconciler.core.state.tries import tries
 from reconciler.core.units import names
 from reconciler.core.units.observed import Observed
 from reconciler.daemon.action_runner import ActionRunner
@@ -61,6 +63,8 @@ class Reconciler:
     runner: ActionRunner
     settings: Settings
     selection: Selection = field(default_factory=Selection, init=False)
+    settings_trouble: str = field(default="", init=False)
+    """Why the settings on disk are not those in force; "" when they are."""
     deadline: float | None = field(default=None, init=False)
     """When, on the monotonic clock, the last plan is to be made again although nothing happened."""
 
@@ -82,7 +86,7 @@ class Reconciler:
         acted = self.runner.run(decided.actions, self.settings)
         # A repair that failed did not take place; its deployment is paused already.
         self.notes.note_mended(decided.mended - self.runner.failed, self.settings.reconcile)
-        self._publish(decided, reading)
+        self._publish(decided, reading, seen)
         return acted
 
     def observe(self) -> Observed:
@@ -167,16 +171,26 @@ class Reconciler:
         for name in self.desk.serve_requests(self.ledger, context, self.publisher, moment):
             self.notes.forgive(name, seen.builds_of(name))
 
-    def _publish(self, decided: Plan, reading: SnapshotReading) -> None:
+    def _publish(self, decided: Plan, reading: SnapshotReading, seen: Observed) -> None:
         """Publish the status, then record in the history what runs."""
         paused = self.notes.paused()
         outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
         clock = self.notes.clock
         registry = registry_status(reading, self.settings.registry, clock.wall(), self.publisher.agent_says)
-        self.publisher.publish(outlooks, registry, self.ledger.problem)
+        trouble = "; ".join(filter(None, (self.settings_trouble, self.ledger.problem)))
+        self.publisher.publish(outlooks, registry, trouble, self._tries(outlooks, seen))
         deployable = {outlook.name for outlook in outlooks if outlook.state is not State.NOT_DEPLOYABLE}
         running = {name: release for name, release in decided.serving.items() if name in deployable}
         self.desk.record_history(running, outlooks, self.ledger.ledger, clock.moment())
+
+    def _tries(self, outlooks: tuple[Outlook, ...], seen: Observed) -> dict[str, tuple[int, datetime | None]]:
+        """Return, by deployment, how often it was tried in vain, and when it is tried next, on the wall clock."""
+        clock, found = self.notes.clock, {}
+        now, moment = clock.monotonic(), clock.moment()
+        for name, one in tries(outlooks, seen, self.notes.memory, self.ledger.ledger, now).items():
+            at = None if one.not_before is None else moment + timedelta(seconds=round(one.not_before - now))
+            found[name] = one.failures, at
+        return found
 
 
 def _with_pause(outlook: Outlook, paused: dict[str, str]) -> Outlook:

@@ -1,7 +1,7 @@
 """Publishes what goes on: the status file for programs, lines in the journal, one sentence for systemctl."""
 
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import structlog
 from pydantic import ValidationError
 
 from reconciler.core.planner.actions import Action
+from reconciler.core.state.standing import AT_REST, standing
 from reconciler.core.state.status import (
     MAX_STATUS_BYTES,
     DeploymentStatus,
@@ -27,8 +28,6 @@ log = structlog.get_logger()
 
 _NEEDS_ATTENTION = (State.FAILED, State.DEGRADED, State.STALLED, State.NOT_DEPLOYABLE)
 """States that are logged as warnings."""
-_AT_REST = (State.SERVING, State.IDLE)
-"""States in which the active version is the wanted one."""
 
 
 class StatusPublisher:
@@ -57,14 +56,24 @@ class StatusPublisher:
         ]
         return "; ".join(filter(None, parts))
 
-    def publish(self, outlooks: tuple[Outlook, ...], registry: RegistryStatus, trouble: str = "") -> None:
+    def publish(
+        self,
+        outlooks: tuple[Outlook, ...],
+        registry: RegistryStatus,
+        trouble: str = "",
+        tries: Mapping[str, tuple[int, datetime | None]] | None = None,
+    ) -> None:
         """Publish where the deployments stand, and log what changed.
 
-        `trouble` is what the reconciler itself cannot do. What cannot be published is tried again at the next call.
+        `trouble` is what the reconciler itself cannot do; `tries`: by deployment, failures in a row and the next try.
+        What cannot be published is tried again at the next call.
         """
         before = {deployment.name: deployment for deployment in self._last.deployments} if self._last else {}
-        now = datetime.fromtimestamp(self._wall(), UTC)
-        deployments = tuple(_with_since(outlook, before.get(outlook.name), now) for outlook in outlooks)
+        now, tries = datetime.fromtimestamp(self._wall(), UTC), tries or {}
+        deployments = tuple(
+            standing(outlook, before.get(outlook.name), *tries.get(outlook.name, (0, None)), now)
+            for outlook in outlooks
+        )
         status = Status(
             schema=1,
             host=socket.gethostname(),
@@ -138,20 +147,6 @@ class StatusPublisher:
             log.warning(f"going by the last snapshot: {registry.message}", MESSAGE_ID=journal_messages.SNAPSHOT_REFUSED)
 
 
-def _with_since(outlook: Outlook, before: DeploymentStatus | None, now: datetime) -> DeploymentStatus:
-    """Add since when a deployment stands as it does. The reason and the message do not count: they change often."""
-    # Most deployments of most passes stand exactly as before.
-    if before is not None and vars(before) == {**vars(outlook), "since": before.since}:
-        return before
-    is_unchanged = before is not None and _standing(before) == _standing(outlook)
-    since = before.since if before is not None and is_unchanged else now
-    return DeploymentStatus(**outlook.model_dump(), since=since)
-
-
-def _standing(outlook: Outlook) -> tuple[State, str | None, str | None]:
-    return outlook.state, outlook.desired_version, outlook.active_version
-
-
 def _log_change(before: DeploymentStatus | None, now: DeploymentStatus) -> None:
     """Log a newly selected version, and the deployment's state if it reads differently than before."""
     if before is now:
@@ -164,7 +159,7 @@ def _log_change(before: DeploymentStatus | None, now: DeploymentStatus) -> None:
     sentence = journal_messages.state_sentence(now)
     if before is not None and journal_messages.state_sentence(before) == sentence:
         return
-    needs_attention = now.state in _NEEDS_ATTENTION or (now.state in _AT_REST and now.serves_untried)
+    needs_attention = now.state in _NEEDS_ATTENTION or (now.state in AT_REST and now.serves_untried)
     write = log.warning if needs_attention else log.info
     write(
         sentence,

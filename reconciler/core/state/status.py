@@ -64,9 +64,17 @@ class Outlook(BaseModel):
 
 # The planner knows no such moment: it is told of the present only.
 class DeploymentStatus(Outlook):
-    """An outlook with the moment since when it stands."""
+    """An outlook with the moment since when it stands, and what was tried in vain."""
 
     since: AwareDatetime
+    """Since when it is in its state. Of one that serves what it should: since when that version serves. Of one that is
+    tried again and again: since the first failure."""
+    active_since: AwareDatetime | None = None
+    """Since when the active version serves."""
+    tries: int = 0
+    """Failures in a row of what is tried again by itself."""
+    next_try: AwareDatetime | None = None
+    """When it is tried next; None while it is tried, and where nothing is tried again by itself."""
 
 
 class RegistryStatus(BaseModel):
@@ -77,6 +85,8 @@ class RegistryStatus(BaseModel):
     reachable: bool
     read_at: AwareDatetime | None
     message: Text = ""
+    fresh_for: float | None = None
+    """Seconds after `read_at` for which the snapshot counts as fresh."""
 
 
 class Status(BaseModel):
