@@ -7,11 +7,11 @@ _SECONDS = 10
 
 
 def show(units: Sequence[str], properties: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Read properties of units, by unit; "" for a property that a unit does not show.
+    """Read properties of units, by unit; "" for one that a unit does not show. Moments are such as `@1764321123`.
 
     Nothing where systemd cannot be asked: no systemd, no answer within ten seconds.
     """
-    command = ["systemctl", "show", f"--property={','.join(('Id', *properties))}", "--", *units]
+    command = ["systemctl", "show", "--timestamp=unix", f"--property={','.join(('Id', *properties))}", "--", *units]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)  # noqa: S603 - no shell
     except (OSError, subprocess.TimeoutExpired):

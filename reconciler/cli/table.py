@@ -6,20 +6,25 @@ from reconciler.cli.terminal import columns, cut, fold, pad, paint
 
 SEPARATOR = "  "
 _WIDEST = 28
-"""Columns for which a first cell makes room in all rows; a longer name moves its own row only."""
+"""Columns for which the first cell of a table makes room in all rows."""
 _ROOM = 30
 """Columns that the last column needs at least to be worth reading beside the others."""
 _INDENT = " " * 4
 
 
 def table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, colours: Mapping[str, str] | None = None
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None,
+    colours: Mapping[str, str] | None = None,
+    widest: int = _WIDEST,
 ) -> list[str]:
     """Lay out rows of printable text, one line each, cut to `width` columns; None: as long as they are.
 
-    `colours`: of cells in the second column, by their text.
+    `colours`: of cells in the second column, by their text. A first cell of more than `widest` columns moves its own
+    row only.
     """
-    sizes = _sizes([headings, *rows])
+    sizes = _sizes([headings, *rows], widest)
     return [_line(row, sizes, width, colours or {}) for row in (headings, *rows)]
 
 
@@ -44,9 +49,9 @@ def _hanging(row: Sequence[str], sizes: Sequence[int], begin: int, width: int) -
     return [_line([*row[:-1], first], sizes, None, {}), *(" " * begin + line for line in more)]
 
 
-def _sizes(lines: Sequence[Sequence[str]]) -> list[int]:
+def _sizes(lines: Sequence[Sequence[str]], widest: int = _WIDEST) -> list[int]:
     first, *others = zip(*lines, strict=True)
-    usual = [columns(cell) for cell in first if columns(cell) <= _WIDEST]
+    usual = [columns(cell) for cell in first if columns(cell) <= widest]
     return [max(usual), *(max(columns(cell) for cell in column) for column in others)]
 
 

@@ -28,10 +28,11 @@ def test_a_command_waits_for_nothing_that_others_need(command: str) -> None:
 
 
 def test_showing_the_status_needs_the_document_alone() -> None:
-    """No settings, no planner, no table for people who look at a terminal."""
-    found = imported("from reconciler.cli import main, output", "from reconciler.files import status_file")
+    """No settings, no planner, no page of one deployment."""
+    found = imported("from reconciler.cli import main", "from reconciler.cli.status import document, overview")
     assert found.isdisjoint(HEAVY)
-    assert not [name for name in found if name.startswith(("reconciler.settings", "reconciler.core.planner"))]
+    unneeded = ("reconciler.settings", "reconciler.core.planner", "reconciler.apply", "reconciler.cli.status.page")
+    assert not [name for name in found if name.startswith(unneeded)]
 
 
 def test_the_reconciler_imports_neither_mlflow_nor_the_network() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.cli.status import document as status_document
-from reconciler.core.state.as_of_now import AGENT, RECONCILER, Service, as_of_now
+from reconciler.core.state.as_of_now import AGENT, FAILS, RECONCILER, Service, as_of_now
 from reconciler.core.state.status import RegistryStatus, Status
 from reconciler.core.units import paths
 
@@ -51,6 +51,13 @@ def test_the_agents_own_words_are_told_before_the_snapshot_is_old() -> None:
     assert stopped.message.startswith(f"{AGENT} is failed; see systemctl status")
 
 
+def test_a_registry_that_was_never_read_is_told_in_the_agents_words() -> None:
+    """That its file is missing is a consequence."""
+    never = told(reachable=False, read_at=None, message="cannot use the agent's snapshot: No such file")
+    assert as_of_now(never, None, {AGENT: Service("active", DEAD)}, NOW).registry.message == DEAD
+    assert as_of_now(never, None, RUNS, NOW) == never
+
+
 def test_a_reconciler_that_does_not_run_is_told() -> None:
     """Its status stays in /run, and looks alive."""
     dead = as_of_now(told().model_copy(update={"trouble": "a disk"}), READ, {RECONCILER: Service("inactive")}, NOW)
@@ -59,6 +66,8 @@ def test_a_reconciler_that_does_not_run_is_told() -> None:
         "mlflow-reconciler.service; a disk"
     )
     assert as_of_now(told(), READ, {RECONCILER: Service("activating")}, NOW).trouble == ""
+    again = as_of_now(told(), READ, {RECONCILER: Service(FAILS)}, NOW).trouble
+    assert again.startswith("mlflow-reconciler.service fails and is started again and again, so this is how")
 
 
 @pytest.mark.parametrize("touched", [None, ago(-3600), ago(3600)], ids=["unseen", "from the future", "older"])
@@ -82,7 +91,7 @@ def test_what_is_seen_now_is_read_from_file_and_systemd(tmp_path: Path, monkeypa
     systemctl.write_text(
         "#!/bin/sh\n"
         f"printf '%s\\n' Id={RECONCILER} ActiveState=active StatusText='2 serving' '' "
-        f"Id={AGENT} StatusText='{DEAD} a=b' ActiveState=active\n"
+        f"Id={AGENT} StatusText='{DEAD} a=b' ActiveState=activating SubState=auto-restart\n"
     )
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

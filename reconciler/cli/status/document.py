@@ -2,11 +2,12 @@
 
 import os
 import stat
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.adapters.systemctl import show
-from reconciler.core.state.as_of_now import AGENT, RECONCILER, Service, as_of_now
+from reconciler.core.state.as_of_now import AGENT, FAILS, RECONCILER, Service, as_of_now
 from reconciler.core.state.status import Status
 from reconciler.core.units import paths
 from reconciler.files.status_file import read_status
@@ -27,5 +28,10 @@ def _touched(path: Path) -> datetime | None:
 
 
 def _services() -> dict[str, Service]:
-    shown = show((RECONCILER, AGENT), ("ActiveState", "StatusText"))
-    return {unit: Service(one["ActiveState"], one["StatusText"]) for unit, one in shown.items()}
+    shown = show((RECONCILER, AGENT), ("ActiveState", "SubState", "StatusText"))
+    return {unit: Service(_state(one), one["StatusText"]) for unit, one in shown.items()}
+
+
+def _state(shown: Mapping[str, str]) -> str:
+    # systemd calls one that fails again and again "activating".
+    return FAILS if shown["SubState"] == FAILS else shown["ActiveState"]

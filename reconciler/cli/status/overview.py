@@ -7,7 +7,7 @@ from reconciler.cli.table import table
 from reconciler.cli.terminal import cut, fold, paint
 from reconciler.cli.times import age, span
 from reconciler.core.state.advice import advice_beside_message
-from reconciler.core.state.status import DeploymentStatus, State, Status
+from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.core.text.quote import one_line
 
 MAX_SHOWN = 2000
@@ -28,7 +28,7 @@ _ROOM_FOR_URL = 120
 
 def overview(document: Status, width: int | None, now: datetime) -> list[str]:
     """Lay out the head and the table for `width` columns; None for a pipe, where every line is whole."""
-    lines = [line for text, colour in _head(document, now) for line in _painted(text, colour, width)]
+    lines = head(document.registry, document.host, document.trouble, width, now)
     if not document.deployments:
         return [*lines, "nothing is deployed"]
     tries = width is not None and width >= _ROOM_FOR_TRIES and any(one.tries for one in document.deployments)
@@ -53,22 +53,19 @@ def in_words(one: DeploymentStatus, now: datetime) -> str:
     return f"failed {times}, next try {f'in {span(due)}' if due >= 1 else 'now'}"
 
 
-def _head(document: Status, now: datetime) -> list[tuple[str, str]]:
-    """Say when the registry was read, and what is wrong on the whole host, each with its colour."""
-    registry, host = document.registry, one_line(document.host)
+def head(registry: RegistryStatus, host: str, trouble: str, width: int | None, now: datetime) -> list[str]:
+    """Say when the registry was read, and what is wrong on the whole host."""
     if registry.reachable:
-        trouble = f"; {registry.message}" if registry.message else ""
-        text = f"{host}: the registry was read {age(registry.read_at, now)} ago{trouble}"
-        head = [(one_line(text, MAX_SHOWN), "yellow" if trouble else "")]
+        but = f"; {registry.message}" if registry.message else ""
+        text = f"{host}: the registry was read {age(registry.read_at, now)} ago{but}"
     else:
-        head = [(one_line(f"{host}: the registry is not reachable; {registry.message}", MAX_SHOWN), "yellow")]
-    if document.trouble:
-        head.append((one_line(document.trouble, MAX_SHOWN), "red"))
-    return head
+        but = text = f"{host}: the registry is not reachable; {registry.message}"
+    lines = _painted(text, "yellow" if but else "", width)
+    return [*lines, *_painted(trouble, "red", width)] if trouble else lines
 
 
 def _painted(text: str, colour: str, width: int | None) -> list[str]:
-    return [paint(line, colour) for line in fold(text, width)]
+    return [paint(line, colour) for line in fold(one_line(text, MAX_SHOWN), width)]
 
 
 def _row(one: DeploymentStatus, now: datetime, *, tries: bool, url: bool, whole: bool) -> Sequence[str]:

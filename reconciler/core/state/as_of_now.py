@@ -10,6 +10,9 @@ from reconciler.core.units import status_lines
 
 AGENT, RECONCILER = "mlflow-registry-agent.service", "mlflow-reconciler.service"
 _RUNS = ("active", "activating", "reloading")
+FAILS = "auto-restart"
+"""systemd's word for a service that failed and is about to be started once more."""
+_WORDS = {FAILS: "fails and is started again and again"}
 _AHEAD = timedelta(seconds=60)
 """By which the agent's clock may seem ahead."""
 
@@ -18,7 +21,7 @@ class Service(NamedTuple):
     """A service of ours, as systemd shows it now."""
 
     state: str
-    """systemd's word: `active`, `failed`, …"""
+    """systemd's word: `active`, `failed`, …, or `auto-restart`."""
     says: str = ""
     """Its own status line."""
 
@@ -33,8 +36,8 @@ def as_of_now(document: Status, touched: datetime | None, services: Mapping[str,
     reconciler = services.get(RECONCILER)
     trouble = document.trouble
     if reconciler is not None and reconciler.state not in _RUNS:
-        stands = f"{RECONCILER} is {reconciler.state}, so this is how things stood when it ended"
-        trouble = "; ".join(filter(None, (f"{stands}; see systemctl status {RECONCILER}", trouble)))
+        ended = f"{RECONCILER} {_words(reconciler)}, so this is how things stood when it ended"
+        trouble = "; ".join(filter(None, (f"{ended}; see systemctl status {RECONCILER}", trouble)))
     return document.model_copy(update={"registry": registry, "trouble": trouble})
 
 
@@ -42,14 +45,17 @@ def _registry_now(
     told: RegistryStatus, touched: datetime | None, agent: Service | None, now: datetime
 ) -> RegistryStatus:
     """Judge the snapshot as a pass would that ran now."""
-    if told.read_at is None or told.fresh_for is None:
-        return told  # no usable snapshot, or an earlier version of the product
-    has_news = touched is not None and told.read_at < touched <= now + _AHEAD
-    read_at = touched if has_news and touched is not None else told.read_at
+    said = _trouble_of(agent)
+    if told.read_at is None:
+        return told.model_copy(update={"message": said or told.message})
+    if told.fresh_for is None:
+        return told  # by an earlier version of the product
+    # The file is a less trusted user's: a time stamp from the future is none.
+    is_newer = touched is not None and touched <= now + _AHEAD
+    read_at = max(told.read_at, touched) if touched is not None and is_newer else told.read_at
     is_fresh = (now - read_at).total_seconds() <= told.fresh_for
     # What the reconciler said of an older reading is no longer true of a newer one.
     message = "" if is_fresh and not told.reachable else told.message
-    said = _trouble_of(agent)
     if said:
         message = said
     elif not is_fresh and told.reachable:
@@ -63,4 +69,10 @@ def _trouble_of(agent: Service | None) -> str:
         return ""
     if status_lines.says_why_it_failed(agent.says):
         return one_line(agent.says, 1000)
-    return "" if agent.state in _RUNS else f"{AGENT} is {agent.state}; see systemctl status {AGENT}"
+    if agent.state in _RUNS:
+        return ""
+    return f"{AGENT} {_words(agent)}; see systemctl status {AGENT}"
+
+
+def _words(service: Service) -> str:
+    return _WORDS.get(service.state, f"is {service.state}")

@@ -22,13 +22,24 @@ class Verdict(IntEnum):
     UNKNOWN = 3
 
 
-def verdict(document: Status) -> tuple[Verdict, str]:
+UNKNOWN = Verdict.UNKNOWN
+
+
+def verdict(document: Status, name: str = "") -> tuple[Verdict, str]:
     """Judge a status; the line begins with the most urgent fault and ends with the counts of all states.
+
+    With a `name` that deployment alone is judged, and the host's own faults; one that is not there is `UNKNOWN`.
 
     Critical: a deployment serves nothing though it should, or nobody repairs it. A warning: the wanted version does
     not serve, somebody has to decide, or what is known may be out of date. A suspension was asked for, so it is no
     fault; nor is a first rollout in which nothing failed yet.
     """
+    if name:
+        document = document.model_copy(
+            update={"deployments": tuple(one for one in document.deployments if one.name == name)}
+        )
+        if not document.deployments:
+            return UNKNOWN, f"RECONCILER UNKNOWN: there is no deployment {one_line(name, 80)}"
     faults = sorted(_faults(document), key=lambda fault: -fault[0])
     worst = faults[0][0] if faults else Verdict.OK
     counts = Counter(one.state for one in document.deployments)
