@@ -1,26 +1,26 @@
 """Looks an installation over: each finding says what is wrong and the command or the change that mends it."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from reconciler.adapters.systemctl import show
 from reconciler.apply.render import RenderError
-from reconciler.check import containers, host, modes, pythons, space, stores, watches
+from reconciler.check import containers, host, limits, modes, pythons, registry, space, stores, watches
 from reconciler.check.host import INSTALL_AGAIN, Finding
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.actions import Render
 from reconciler.core.planner.bridge_values import bridge
 from reconciler.core.planner.compose_unit import render_compose_unit
+from reconciler.core.state.as_of_now import AGENT, RECONCILER
 from reconciler.core.state.release import COMPOSE, Parameters, Release
 from reconciler.core.state.status import State
-from reconciler.core.units import names, paths, status_lines
+from reconciler.core.units import names, paths
 from reconciler.daemon.desired import bridge_settings, compose_settings, listening, step_settings
 from reconciler.files.status_file import NoStatusError, read_status
 from reconciler.settings.load import SettingsError, load, settings_files
 from reconciler.settings.model import Settings
 
-AGENT, RECONCILER = "mlflow-registry-agent.service", "mlflow-reconciler.service"
 SHOWN = ("LoadState", "ActiveState", "SubState", "NRestarts", "UnitFileState", "NeedDaemonReload", "MainPID")
 
 
@@ -52,7 +52,8 @@ def findings(config: Path | None) -> list[Finding]:
         _templates,
         _foreign_units,
         _services,
-        _registry_findings,
+        registry.policy,
+        registry.registry,
         _held_deployments,
     )
     return [*host.files_of_settings(files), *(finding for look in looks for finding in look(settings))]
@@ -62,6 +63,14 @@ def openings(config: Path | None) -> list[str]:
     """List what the settings open beyond what models get by themselves; [] when the settings cannot be used."""
     try:
         return host.openings(load(config))
+    except SettingsError:
+        return []  # a finding
+
+
+def unenforced(config: Path | None) -> list[str]:
+    """List the limits of the settings that do nothing on this host; [] when the settings cannot be used."""
+    try:
+        return list(limits.unenforced(load(config)))
     except SettingsError:
         return []  # a finding
 
@@ -168,30 +177,6 @@ def _space(settings: Settings) -> Iterator[Finding]:
     return space.space(settings, int(_show(RECONCILER)["MainPID"] or 0))
 
 
-def _registry_findings(settings: Settings) -> Iterator[Finding]:
-    from reconciler.daemon import wiring
-
-    if any(_show(service)["ActiveState"] != "active" for service in (AGENT, RECONCILER)):
-        return  # a finding of its own
-    try:
-        registry = read_status().registry
-    except NoStatusError as error:
-        yield Finding(f"there is no status: {error}", f"systemctl restart {RECONCILER}")
-        return
-    problem = wiring.snapshots().read(keep=False).problem
-    if registry.reachable and not problem:
-        return
-    # A snapshot that cannot be used is the consequence where the registry itself cannot be read.
-    is_the_agents_fault = problem and not status_lines.is_about_the_registry(registry.message)
-    if is_the_agents_fault:
-        yield Finding(problem, f"systemctl restart {AGENT}")
-    else:
-        yield Finding(
-            f"the registry is not reachable: {registry.message}",
-            f"see that the MLflow server answers at {settings.registry.uri}, or change registry.uri",
-        )
-
-
 def _held_deployments(_settings: Settings) -> Iterator[Finding]:
     """Find deployments that wait for a person: changed settings may be the reason, and nobody may have looked."""
     try:
@@ -206,7 +191,4 @@ def _held_deployments(_settings: Settings) -> Iterator[Finding]:
 
 def _show(service: str) -> dict[str, str]:
     """Read properties of a service from systemd; "" for one that it does not show."""
-    command = ["systemctl", "show", f"--property={','.join(SHOWN)}", service]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - fixed words
-    pairs = (line.partition("=") for line in done.stdout.splitlines())
-    return {**dict.fromkeys(SHOWN, ""), **{name: value for name, _, value in pairs}}
+    return show([service], SHOWN).get(service, dict.fromkeys(SHOWN, ""))

@@ -68,12 +68,22 @@ def held_deployments(deployments: Sequence[DeploymentStatus], as_json: bool) -> 
         sys.stdout.write("nothing waits for confirmation; all changes apply automatically\n")
 
 
-def findings(found: "Sequence[Finding]", opened: Sequence[str], known: "Pythons | None", as_json: bool) -> None:
-    """Print each fault with what mends it, what the settings open, and the Pythons that models may have."""
+def findings(
+    found: "Sequence[Finding]",
+    opened: Sequence[str],
+    known: "Pythons | None",
+    as_json: bool,
+    unenforced: Sequence[str] = (),
+) -> None:
+    """Print each fault with what mends it, what the settings open, and the Pythons that models may have.
+
+    `unenforced`: limits that do nothing on this host.
+    """
     if as_json:
         rows = [{"what": finding.what, "mend": finding.mend} for finding in found]
         versions = {"here": list(known.here), "downloads": list(known.downloads)} if known else None
-        document = {"schema": 1, "findings": rows, "opened": list(opened), "pythons": versions}
+        document = {"schema": 1, "findings": rows, "opened": list(opened), "unenforced": list(unenforced)}
+        document["pythons"] = versions
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
         return
     if known:
@@ -81,6 +91,8 @@ def findings(found: "Sequence[Finding]", opened: Sequence[str], known: "Pythons 
         sys.stdout.write(f"Python for models: {', '.join(known.here) or 'none'} on this host{more}\n")
     for what in opened:
         sys.stdout.write(f"opened by the settings: {what}\n")
+    for limit in unenforced:
+        sys.stdout.write(f"note: {limit}\n")
     for finding in found:
         sys.stdout.write(f"{one_line(finding.what, MAX_SHOWN)}\n  mend: {one_line(finding.mend, MAX_SHOWN)}\n")
     if not found:
