@@ -4,15 +4,17 @@ Each imports what it needs when it is called: the agent no D-Bus, the reconciler
 """
 
 import gc
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli import adopt, operator_commands
+from reconciler.cli import adopt, looking_back, operator_commands
 from reconciler.cli.exit import need_root, refuse
 from reconciler.cli.operator_commands import Json
+from reconciler.cli.overview_of_commands import DAEMONS, InOrder, version
 from reconciler.cli.status import command as status
 
 if TYPE_CHECKING:  # see above
@@ -23,10 +25,11 @@ app = typer.Typer(
     name="reconciler",
     help="Keeps the models that a registry selects running under systemd.",
     no_args_is_help=True,
-    add_completion=False,
+    cls=InOrder,
     pretty_exceptions_enable=False,
 )
 app.add_typer(status.app)
+app.add_typer(looking_back.app)
 app.add_typer(operator_commands.app)
 app.add_typer(adopt.app)
 
@@ -36,7 +39,22 @@ Config = Annotated[
 ]
 
 
-@app.command()
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        sys.stdout.write(f"reconciler {version()}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Read what is given before the command."""
+
+
+@app.command(rich_help_panel=DAEMONS)
 def agent(config: Config = None) -> None:
     """Read the registry at intervals and write the snapshot. Runs unprivileged as mlflow-registry-agent.service."""
     from reconciler.agent.poll import run_agent
@@ -44,7 +62,7 @@ def agent(config: Config = None) -> None:
     run_agent(_settings(config), config)
 
 
-@app.command()
+@app.command(rich_help_panel=DAEMONS)
 def run(
     config: Config = None,
     after_action: Annotated[
@@ -132,12 +150,12 @@ def plan(config: Config = None, as_json: Json = False) -> None:
 @app.command()
 def check(config: Config = None, as_json: Json = False) -> None:
     """Find faults of this installation and show how to mend each. Exits 1 if there are any."""
-    from reconciler.check.installation import findings, known_pythons, openings
+    from reconciler.check.installation import findings, known_pythons, openings, unenforced
     from reconciler.cli import output
 
     need_root("check")
     found = findings(config)
-    output.findings(found, openings(config), known_pythons(config), as_json)
+    output.findings(found, openings(config), known_pythons(config), as_json, unenforced(config))
     raise typer.Exit(1 if found else 0)
 
 

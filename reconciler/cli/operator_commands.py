@@ -1,4 +1,4 @@
-"""The commands of operators: they send a request to the reconciler, or show what happened.
+"""The commands of operators that send a request to the reconciler; looking_back.py has those that show what happened.
 
 Each imports what it needs when it is called: `reconciler status` should not wait for what other commands import.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from reconciler.cli.exit import FAILED, MISUSED, need_root, refuse
+from reconciler.cli.known import complete
 from reconciler.cli.times import MomentError, moment_after, parse_moment
 from reconciler.core.operators.verbs import Verb
 from reconciler.core.text.quote import one_line
@@ -25,7 +26,10 @@ if TYPE_CHECKING:  # see above
 
 app = typer.Typer()
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment, as reconciler status shows it.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The deployment, as reconciler status shows it.", autocompletion=complete),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for people who look at it later.")]
 
@@ -134,44 +138,6 @@ def _list_held(as_json: bool) -> NoReturn:
     held = [deployment for deployment in deployments if deployment.state is State.HELD]
     output.held_deployments(held, as_json)
     raise typer.Exit(2 if held else 0)
-
-
-@app.command()
-def history(name: Name, as_json: Json = False) -> None:
-    """Show which releases of a deployment served, and why each ended; also for a removed deployment."""
-    from reconciler.cli import output
-    from reconciler.files.history_file import UnusableHistoryError, read_history
-
-    # Before the name is checked: without root the command never works.
-    need_root("show the history")
-    check_name("show the history of", name)
-    try:
-        runs = read_history().of(name)
-    except UnusableHistoryError as error:
-        refuse(f"cannot show the history: {error}; it begins anew with the next start of the reconciler", FAILED)
-    output.history(name, runs, as_json)
-
-
-@app.command()
-def logs(
-    name: Name,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep showing new lines.")] = False,
-    lines: Annotated[
-        int | None, typer.Option("--lines", "-n", min=0, help="Show only this many of the latest lines.")
-    ] = None,
-) -> None:
-    """Show the journal of a deployment: lines of the reconciler, of its release steps and of its servers."""
-    check_name("show the log of", name)
-    arguments = ["journalctl", "--no-hostname", f"MODEL={name}"]
-    if follow:
-        arguments.append("--follow")
-    if lines is not None:
-        arguments.append(f"--lines={lines}")
-    sys.stdout.flush()  # the program that takes this process over knows nothing of our buffer
-    try:
-        os.execvp("journalctl", arguments)  # noqa: S606, S607 - no shell; the host's own program, the name is checked
-    except OSError as error:
-        refuse(f"cannot show the log of {name}: journalctl: {error.strerror}; install systemd's journalctl", FAILED)
 
 
 def _end_of_suspension(span: str, until: str) -> datetime | None:

@@ -26,6 +26,14 @@ def moment_after(span: str, now: datetime) -> datetime:
         raise MomentError(f"{span[:40]!r} is longer than anything will last") from None
 
 
+def moment_before(span: str, now: datetime) -> datetime:
+    """Return the moment that is a span of time, such as `1h30m`, before `now`. Raises MomentError."""
+    try:
+        return now - (moment_after(span, now) - now)
+    except OverflowError:
+        raise MomentError(f"{span[:40]!r} is longer than anything has lasted") from None
+
+
 def parse_moment(text: str) -> datetime:
     """Read a date, or a date and time, in this host's time zone unless it names one. Raises MomentError."""
     try:

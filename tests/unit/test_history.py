@@ -94,7 +94,7 @@ def test_a_run_ends_when_another_release_takes_over(observer: Observer) -> None:
         observer.sees({"x": release})
     assert observer.rows() == [
         (R3, 0, 1, "version 4 took over"),
-        (R4, 1, 2, "version 4 took over"),
+        (R4, 1, 2, "another release of version 4 took over"),
         (R4_ANEW, 2, None, ""),
     ]
 

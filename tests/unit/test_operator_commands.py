@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from reconciler.cli import looking_back
 from reconciler.cli.main import app
 from reconciler.cli.times import MomentError, moment_after, parse_moment
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
@@ -300,14 +302,18 @@ def test_the_history_as_data_has_the_same_rows() -> None:
     assert (document["schema"], document["name"]) == (1, "x")
     rows = [(row["version"], row["release"], row["began"], row["why"]) for row in document["runs"]]
     assert rows == [(3, R3, "2026-11-25T12:00:00Z", "killed [31m"), (4, R4, None, "cannot load")]
-    assert json.loads(run("history", "z", "--json").stdout)["runs"] == []
 
 
 @pytest.mark.usefixtures("remembered")
-def test_the_history_of_what_never_ran_says_so() -> None:
-    """That is no failure."""
+def test_the_history_of_what_never_ran_says_so(publish: Callable[..., None]) -> None:
+    """That is no failure of a deployment that there is; a name that there is not was mistyped."""
+    publish(z=State.PREPARING)
     done = run("history", "z")
     assert (done.exit_code, done.stdout) == (0, "no release of z served here, as far back as the history goes\n")
+    assert json.loads(run("history", "z", "--json").stdout)["runs"] == []
+    unknown = run("history", "zz")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert unknown.stderr == "cannot show the history of zz: there is no such deployment; did you mean z?\n"
 
 
 @pytest.mark.parametrize(
@@ -320,12 +326,53 @@ def test_the_history_of_what_never_ran_says_so() -> None:
     ],
     ids=str,
 )
-def test_logs_are_the_journals(options: list[str], more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_are_the_journals(
+    options: list[str], more: list[str], monkeypatch: pytest.MonkeyPatch, publish: Callable[..., None]
+) -> None:
     """The command becomes journalctl."""
+    publish(x=State.SERVING)
     called: list[Any] = []
     monkeypatch.setattr(os, "execvp", lambda *arguments: called.append(arguments))
     assert run("logs", "x", *options).exit_code == 0
     assert called == [("journalctl", ["journalctl", "--no-hostname", "MODEL=x", *more])]
+
+
+@pytest.mark.parametrize("since", ["2h", "1h60m", "2026-11-25T10:00Z"])
+def test_logs_begin_when_they_should(since: str, monkeypatch: pytest.MonkeyPatch, publish: Callable[..., None]) -> None:
+    """A span before now, which journalctl would not take, or a moment."""
+    publish(x=State.SERVING)
+    monkeypatch.setattr(looking_back, "datetime", SimpleNamespace(now=lambda _zone: NOW))
+    called: list[Any] = []
+    monkeypatch.setattr(os, "execvp", lambda *arguments: called.append(arguments))
+    assert run("logs", "x", "--since", since).exit_code == 0
+    [(_, arguments)] = called
+    assert arguments[-1] == f"--since=@{int((NOW - timedelta(hours=2)).timestamp())}"
+
+
+def test_a_beginning_that_is_none_is_refused() -> None:
+    """Before the journal is asked."""
+    for since in ("yesterday", "99999w99999w99999w99999w99999w"):
+        done = run("logs", "x", "--since", since)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.endswith("or a moment such as 2026-11-30T18:00\n")
+
+
+def test_the_log_of_a_mistyped_name_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, publish: Callable[..., None], tmp_path: Path
+) -> None:
+    """A removed deployment is known to the journal still."""
+    publish(pauses=State.SERVING)
+    (tmp_path / "journalctl").write_text("#!/bin/sh\n[ $1$2 = --quiet--field=MODEL ] && printf 'gone\nolder\n'\n")
+    (tmp_path / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    called: list[Any] = []
+    monkeypatch.setattr(os, "execvp", lambda *arguments: called.append(arguments))
+    for typed, meant in (("pausse", "pauses"), ("oldr", "older")):
+        done = run("logs", typed)
+        assert (done.exit_code, done.stdout, called) == (1, "", [])
+        assert done.stderr == f"cannot show the log of {typed}: there is no such deployment; did you mean {meant}?\n"
+    assert run("logs", "gone").exit_code == 0
+    assert len(called) == 1
 
 
 def test_without_journalctl_logs_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,26 @@ def test_a_suspension_says_who_why_and_until_when() -> None:
         assert said == "x is left as it is until 2026-11-25 14:00:00 UTC, or until reconciler resume x"
 
 
+def test_a_suspension_that_is_asked_for_again_keeps_what_is_not_said_anew() -> None:
+    """A second request without options must not make an end, or a reason, go without a word."""
+    former = Suspension(by="bob", why="load test", since=NOW - timedelta(hours=1), until=LATER)
+    until = "x is left as it is until 2026-11-25 14:00:00 UTC, or until reconciler resume x"
+    for before, more, expected, kept in (
+        (former, {}, ("load test", LATER), "; the end and the reason (load test) of the suspension before stay"),
+        (former, {"why": "new"}, ("new", LATER), "; the end of the suspension before stays"),
+        (
+            former.model_copy(update={"until": None}),
+            {"until": LATER},
+            ("load test", LATER),
+            "; the reason (load test) of the suspension before stays",
+        ),
+        (former, {"why": "new", "until": LATER}, ("new", LATER), ""),
+    ):
+        record, said = asked(Record(suspended=before), request(Verb.SUSPEND, **more))
+        assert record.suspended == Suspension(by="jane", why=expected[0], since=NOW, until=expected[1])
+        assert said == until + kept
+
+
 def test_a_suspension_without_an_end_lasts_until_it_is_resumed() -> None:
     """And a resumed deployment leaves no record behind."""
     record, said = asked(Record(), request(Verb.SUSPEND))

@@ -12,19 +12,31 @@ _MOMENT = "%Y-%m-%d %H:%M:%S %Z"
 def suspend(record: Record, request: Request, now: datetime) -> tuple[Record, str]:
     """Return the record of a deployment that is left alone from now on, and the sentence for the person who asked.
 
-    A suspension before this one is replaced. Raises RefusedRequestError when the request's end is over.
+    A suspension before this one is replaced. Its end and its reason stay unless the request has others. Raises
+    RefusedRequestError when the request's end is over.
     """
-    if request.until is None:
-        end = ""
-    elif request.until <= now:
+    if request.until is not None and request.until <= now:
         raise RefusedRequestError(f"{request.cannot}: {request.until:{_MOMENT}} is over; give a later time")
-    else:
-        end = f"until {request.until:{_MOMENT}}, or "
+    former = record.suspended
+    until = request.until or (former.until if former else None)
     # Both are shown in the status and in the journal, where a line break could pass for another entry.
-    by, why = one_line(request.by, MAX_WHO), one_line(request.why, MAX_WHY)
-    suspended = Suspension(by=by, why=why, since=now, until=request.until)
-    said = f"{request.name} is left as it is {end}until reconciler resume {request.name}"
+    by, why = one_line(request.by, MAX_WHO), one_line(request.why, MAX_WHY) or (former.why if former else "")
+    suspended = Suspension(by=by, why=why, since=now, until=until)
+    end = f"until {until:{_MOMENT}}, or " if until else ""
+    said = f"{request.name} is left as it is {end}until reconciler resume {request.name}{_kept(former, request)}"
     return record.model_copy(update={"suspended": suspended}), said
+
+
+def _kept(former: Suspension | None, request: Request) -> str:
+    """Say what stays of the suspension before, as the end of the sentence; empty where nothing does."""
+    if former is None:
+        return ""
+    kept = []
+    if former.until and not request.until:
+        kept.append("the end")
+    if former.why and not request.why:
+        kept.append(f"the reason ({former.why})")
+    return f"; {' and '.join(kept)} of the suspension before {'stay' if len(kept) > 1 else 'stays'}" if kept else ""
 
 
 def resume(record: Record, request: Request) -> tuple[Record, str]:

@@ -137,7 +137,9 @@ def _why_ended(run: Run, sighting: Sighting, rejection: str) -> str:
     successor = sighting.serving
     if successor is None:
         return "it does not serve any more"
-    return f"version {successor.version} took over"
+    # After a rollout anew, or with other settings.
+    other = "another release of " if successor.version == run.version else ""
+    return f"{other}version {successor.version} took over"
 
 
 def _note_new_rejections(runs: list[Run], history: History, sightings: Mapping[str, Sighting], now: datetime) -> None:

@@ -1,0 +1,105 @@
+"""What the command line is like: help, version, completion, mistyped names."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import reconciler
+from reconciler.cli import known, overview_of_commands
+from reconciler.cli.main import app
+from reconciler.core.state.status import Status
+from reconciler.core.units import paths
+from reconciler.files import status_file
+from tests.unit.test_status_page import STATUS
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A status, in a file and for this process."""
+    monkeypatch.setattr(status_file, "read_status", lambda: STATUS)
+    path = tmp_path / "status.json"
+    path.write_text(STATUS.model_dump_json(by_alias=True))
+    return path
+
+
+def test_the_version_is_that_of_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On an installed host, with the name of the installed one: two hosts can be compared."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    assert reconciler.__version__ == project["version"]
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"reconciler {project['version']}\n"
+    (tmp_path / "versions" / "0a1b2c").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("versions/0a1b2c")
+    monkeypatch.setattr(paths, "PRODUCT", str(tmp_path))
+    monkeypatch.setattr(overview_of_commands, "__file__", str(tmp_path / "current" / "reconciler" / "cli" / "x.py"))
+    assert overview_of_commands.version() == f"{project['version']} (installed: 0a1b2c)"
+
+
+def test_the_help_begins_with_what_people_type() -> None:
+    """The daemons come last: systemd types them."""
+    shown = CliRunner().invoke(app, ["--help"]).stdout
+    commands = [line.split()[1] for line in shown.splitlines() if line.startswith("│ ") and line[2] not in " -"]
+    assert commands[:3] == ["status", "logs", "history"]
+    assert commands[-2:] == ["agent", "run"]
+    assert shown.index("Run by systemd") > shown.index("status")
+
+
+def test_names_of_deployments_are_completed(published: Path) -> None:
+    """Those that could be typed; a name that no host can deploy could hold anything."""
+    assert published.exists()
+    assert known.complete("") == ["pauses"]
+    assert known.complete("pa") == ["pauses"]
+    assert known.complete("x") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_script(shell: str) -> None:
+    """The line that docs/cli.md says to type."""
+    assert f"_RECONCILER_COMPLETE=source_{shell} reconciler" in (CHECKOUT / "docs" / "cli.md").read_text()
+    environment = {**os.environ, "_RECONCILER_COMPLETE": f"source_{shell}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler"], capture_output=True, text=True, env=environment, check=False, timeout=60
+    )
+    assert f"complete_{shell}" in done.stdout
+    assert "reconciler" in done.stdout
+
+
+def test_bash_is_told_commands_and_names(published: Path) -> None:
+    """As bash asks for them: by the words that were typed so far."""
+    code = (
+        "from pathlib import Path; from reconciler.core.state.status import Status; import sys; "
+        "from reconciler.files import status_file; "
+        "status_file.read_status = lambda: Status.model_validate_json(Path(sys.argv.pop(1)).read_bytes()); "
+        "from reconciler.cli.main import app; app(prog_name='reconciler')"
+    )
+
+    def completed(words: str) -> list[str]:
+        environment = {
+            **os.environ,
+            "_RECONCILER_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        }
+        command = [sys.executable, "-c", code, str(published)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+        return done.stdout.split()
+
+    assert completed("reconciler ro") == ["rollback", "rollout"]
+    for command in ("status", "logs", "history", "retry", "suspend"):
+        assert completed(f"reconciler {command} p") == ["pauses"]
+
+
+def test_without_a_status_nothing_is_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing is printed that a shell would take for a name."""
+
+    def read_status() -> Status:
+        raise status_file.NoStatusError("gone")
+
+    monkeypatch.setattr(status_file, "read_status", read_status)
+    assert known.complete("") == []
