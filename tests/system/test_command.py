@@ -122,6 +122,34 @@ def test_the_status_as_data_has_the_keys_of_the_contract(site: Site) -> None:
     assert published["deployments"] == document["deployments"]
 
 
+def test_everybody_may_see_a_page_of_one_deployment(site: Site) -> None:
+    """Units and figures to all; history and journal to those who may read them. A monitor needs no root either."""
+    command = ["reconciler", "status", "first", "--json"]
+    seen, roots = (json.loads(site.host.output(command, user=user)) for user in (SCIENTIST, "root"))
+    assert (seen["before"], seen["events"], seen["opened"]) == (None, None, "")
+    assert [unit["unit"] for unit in seen["units"]] == ["model-first.socket", f"model-first@{seen['release']}.service"]
+    server = seen["units"][1]
+    assert (server["state"], server["restarts"], server["errors"]) == ("active (running)", 0, 0)
+    assert server["since"] is not None
+    assert any("version 1 of first is serving" in event["message"] for event in roots["events"])
+    text = site.host.output(["reconciler", "status", "first"], user=SCIENTIST)
+    assert f"serving    version 1 (release {seen['release']}) since " in text
+    assert "/run/models/first.sock" in text
+    line = site.host.output(["reconciler", "status", "--check"], user=SCIENTIST)
+    assert line.startswith("RECONCILER OK: 2 serving | ")
+
+
+def test_a_mistyped_name_is_told_what_may_be_meant(site: Site) -> None:
+    """By each command that takes one; the journal still knows what is gone."""
+    for command in ("status", "logs", "history", "retry"):
+        done = site.host.run(["reconciler", command, "frist"], check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.endswith(": there is no such deployment; did you mean first?\n")
+    lines = site.host.output(["reconciler", "logs", "first", "--since", "1h", "-n", "3"]).splitlines()
+    assert len([line for line in lines if not line.startswith("--")]) == 3
+    assert site.host.output(["reconciler", "--version"]).startswith("reconciler 0.1.0 (installed: ")
+
+
 def test_systemctl_status_says_one_human_sentence(site: Site) -> None:
     """Of both services, for ops who look there first."""
     said = site.host.output(["systemctl", "status", "--no-pager", RECONCILER, AGENT])
@@ -239,11 +267,13 @@ def test_running_services_keep_the_old_settings_until_the_new_ones_can_be_used(s
     site.host.run(["systemctl", "reload", RECONCILER, AGENT])
     for service in (RECONCILER, AGENT):
         wait_for_line(site, service, refused, 2)
+    site.host.wait_for(lambda: "the old settings stay in force" in head(site), 60, "the status to say it")
     # Two more readings of the registry, and still nothing of the file is taken.
     wait_for_polls(site, 2)
     assert set(site.statuses()) == {"first"}
     site.host.write(DROP_IN, selectors)
     site.wait_for("second", "serving", 1)
+    assert "settings" not in head(site)
     site.host.run(["rm", DROP_IN])
     site.wait_for("second", "held")
     agreed = site.host.output(["reconciler", "apply", "--confirm-registry"])
@@ -273,6 +303,11 @@ def test_another_registry_whose_numbers_begin_again_needs_one_word(site: Site) -
     assert again.stderr.startswith(
         "cannot replace the files of first: what the registry selects has a number of its own"
     )
+
+
+def head(site: Site) -> str:
+    """What the status says above its table."""
+    return site.host.output(["reconciler", "status"], user=SCIENTIST).partition("NAME ")[0]
 
 
 def invocations(site: Site) -> str:
