@@ -39,6 +39,7 @@ from reconciler.settings.values import (
     OptionalAddressOrDirectory,
     OptionalFile,
     OptionalServer,
+    PublicUrl,
     RecordingKind,
     Region,
     Scheme,
@@ -104,6 +105,8 @@ class DeploySettings(_ReleaseSettings, frozen=True):
     """The address of this host that deployments listen at."""
     peers: tuple[Network, ...] = ()
     """Networks whose clients may speak to them, beside this host itself."""
+    public_url: PublicUrl = ""
+    """Where clients elsewhere ask a deployment; `{name}` and `{port}` stand for its own. "" is that nobody says."""
     port_range: tuple[int, int] = (20000, 20999)
     socket_user: Account = "root"
     socket_group: Account = "mlflow-clients"

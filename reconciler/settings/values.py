@@ -62,6 +62,18 @@ def _optional_server(value: str) -> str:
     return value.rstrip("/")
 
 
+def _public_url(value: str) -> str:
+    """Check the address of all deployments for clients elsewhere, or "" for none: each needs one of its own."""
+    if not value:
+        return value
+    what = 'should be an http(s):// address with {name} or {port}, such as "https://inference1.example.org/{name}"'
+    plain = value.replace("{name}", "name").replace("{port}", "1")
+    if plain == value or "{" in plain or "}" in plain:
+        raise wrong(what)
+    _checked_address(plain, what)
+    return value
+
+
 def _checked_address(value: str, what: str) -> str:
     """Check an address; `what`: the sentence for a text that is none.
 
@@ -135,6 +147,7 @@ OptionalAddressOrDirectory = Annotated[str, AfterValidator(_optional_address_or_
 OptionalFile = Annotated[
     str, _matching(r"(/[^\x00-\x1f\x7f]+)?", 'should be the absolute path of a file, or "" for none')
 ]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 OptionalServer = Annotated[str, AfterValidator(_optional_server)]
 Region = Annotated[
     str, _matching(r"([a-z0-9][a-z0-9-]{0,62})?", 'should be the name of a region such as "eu-central-1", or ""')

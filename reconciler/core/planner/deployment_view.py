@@ -181,6 +181,7 @@ class DeploymentView:
         selects, None (or 0) when it selects none.
         """
         serving, port = self.serving_release, self.port
+        standby = self._standby_release
         # A message can quote foreign text, such as the error of a model: it must not fill the status.
         parts = (one_line(message, MAX_MESSAGE), *self._sandbox)
         return Outlook(
@@ -189,9 +190,11 @@ class DeploymentView:
             # 0 is the version of a name that cannot be deployed at all.
             desired_version=str(desired) if desired else None,
             active_version=str(serving.version) if serving else None,
+            standby_version=str(standby.version) if standby else None,
             reason=reason,
             message="; ".join(filter(None, parts)),
             url=addresses.url(port, self.address) if port else None,
+            public_url=self.inputs.listening.public_address(self.name, port) if port else None,
             socket=addresses.socket_path(self.name) if port else None,
             # The file was rendered with what the fetch said. The server is not asked: the model's code runs in it.
             example=(self.facts(serving).example or "") if serving else "",
@@ -204,6 +207,16 @@ class DeploymentView:
         """
         serves = self.serving_release is not None
         return self.outlook(State.DEGRADED if serves else State.FAILED, desired, reason, why)
+
+    @property
+    def _standby_release(self) -> ReleaseId | None:
+        """Return the good release while another one is active and answers: it takes over again if that one fails.
+
+        None outside of a soak. With the strategy `recreate` it is not loaded meanwhile.
+        """
+        good, active = self.good_release, self.active_release
+        is_on_trial = good is not None and active not in (None, good) and self.serving_release == active
+        return good if is_on_trial else None
 
     @remembered
     def _socket_facts(self) -> UnitFacts:

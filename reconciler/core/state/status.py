@@ -44,11 +44,16 @@ class Outlook(BaseModel):
     state: State
     desired_version: Text | None = None
     active_version: Text | None = None
+    standby_version: Text | None = None
+    """The version that takes over again if the active one fails in its first minutes; None outside of a soak."""
     reason: Reason = Reason.NONE
     """One word for programs, such as `fetch-failed`."""
     message: Text = ""
     """One sentence for people."""
     url: Text | None = None
+    """Where it listens, seen from this host."""
+    public_url: Text | None = None
+    """Where clients elsewhere ask it, as the host's settings say; None where they say nothing."""
     socket: Text | None = None
     nats: Text = ""
     """What its bridge to NATS says of itself; empty where it has none."""

@@ -25,6 +25,12 @@ class Listening:
     socket_user: str = "root"
     socket_group: str = "root"
     socket_mode: str = "0660"
+    public_url: str = ""
+    """Where clients elsewhere ask a deployment, with `{name}` and `{port}` for its own; "" where nobody said."""
+
+    def public_address(self, name: str, port: int) -> str | None:
+        """The address of a deployment for clients elsewhere; None where the settings name none."""
+        return self.public_url.replace("{name}", name).replace("{port}", str(port)) or None
 
     @property
     def speakers(self) -> tuple[str, ...]:
