@@ -108,7 +108,9 @@ def _serve(
             limit=ConnectionLimit(_allowed_connections(options.max_connections)),
         ),
         standby=standby,
-        status_line=StatusLine(notifier, counters, served.release, proof, options.soak),
+        status_line=StatusLine(
+            notifier, counters, served.release, proof, options.soak, last_error=lambda: served.error_log.last
+        ),
         watchdog=watchdog,
         idle_timer=IdleTimer(options.idle_timeout, options.soak),
         drain_grace=options.drain_grace,

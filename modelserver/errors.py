@@ -61,6 +61,14 @@ def describe_error(error: BaseException, where: bool = True) -> str:
     return one_line(text + _hint(message))
 
 
+def error_place(error: BaseException) -> str:
+    """The type of what the model raised and where. Not its message, which may quote the request, a patient's data."""
+    raised = model_error(error)
+    frame = _last_own_frame(raised)
+    place = f" ({Path(frame.file).name} line {frame.line}, in {frame.function})" if frame else ""
+    return one_line(f"{type(raised).__name__}{place}")
+
+
 def _hint(message: str) -> str:
     """What to do about an error that the sandbox causes; empty for all others."""
     if _WANTS_EXECUTABLE_MEMORY.search(message) and not _may_run_code_it_makes():

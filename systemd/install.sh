@@ -376,7 +376,8 @@ uninstall_product() {
     done
     rm -f "$install_lock"
     say "uninstalled. What stays: Debian packages, the journal, credentials you put into /etc/credstore,"
-    say "and in MLflow the tags deployed.HOST of the versions that served here last"
+    say "and in MLflow the tags deployed.HOST of the versions that served here last, and the tag host.HOST of the"
+    say "experiment mlflow-systemd; nobody renews them any more"
 }
 
 # A person at a terminal is asked; a program has nobody who could answer, and is not.

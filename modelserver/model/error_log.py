@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from modelserver.errors import describe_error, error_key, raised_at
+from modelserver.errors import describe_error, error_key, error_place, raised_at
 from modelserver.model.blame import Stage
 
 _log = logging.getLogger("modelserver")
@@ -20,16 +20,20 @@ class ModelErrorLog:
 
     def __init__(self) -> None:
         """Nothing went wrong yet."""
+        self.last = ""
+        """The last failure that is the release's, by its type and place; it is told to those who made the model."""
         self._counts: dict[tuple[str, ...], int] = {}
         self._lock = threading.Lock()
 
     def release_failed(self, path: str, stage: Stage, failure: BaseException) -> None:
         """Logs `failure`, raised in `stage` of a request to `path`, for which the release is to blame."""
+        self.last = error_place(failure)
         what = "the model's answer cannot be sent:" if stage is Stage.ANSWERING else "the model raised"
         self._log(what, path, f"{what} {describe_error(failure)}", failure, traceback=failure)
 
     def answer_refused(self, path: str, failure: BaseException) -> None:
         """Logs that the model's answer to a request to `path` was not what was agreed upon; `failure` says so."""
+        self.last = f"an answer that breaks the contract of {path}"
         self._log("refused", path, str(failure), failure)
 
     def request_unreadable(self, path: str, failure: BaseException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from modelserver.systemd.counters import Counters
 from modelserver.systemd.notify import Notifier
@@ -10,22 +11,35 @@ from modelserver.systemd.notify import Notifier
 # The reconciler wakes up at every line: it wants to hear of a new release's first error soon, and of little else.
 _SECONDS_BETWEEN_IN_SOAK = 1.0
 _SECONDS_BETWEEN = 60.0
+_MAX_ERROR = 200
 _log = logging.getLogger("modelserver")
 
 
 class StatusLine:
     """The status lines of one server from READY=1 on. All times are seconds of the event loop's clock.
 
-    The reconciler reads the words "answering as" and "standing by", and the counters at the end of the line.
+    The reconciler reads the words "answering as" and "standing by", the last error, and the counters at the end.
     """
 
-    def __init__(self, notifier: Notifier, counters: Counters, release: str, proof: str, soak: int) -> None:
-        """Tells `counters` often for `soak` seconds after READY=1, then seldom; `proof` says why it may answer."""
+    def __init__(
+        self,
+        notifier: Notifier,
+        counters: Counters,
+        release: str,
+        proof: str,
+        soak: int,
+        last_error: Callable[[], str] = str,
+    ) -> None:
+        """Tells `counters` often for `soak` seconds after READY=1, then seldom; `proof` says why it may answer.
+
+        `last_error` says what the last error of the release was; "" for none.
+        """
         self._notifier = notifier
         self._counters = counters
         self._answering = f"answering as {release}; {proof}"
         self._standing_by = f"standing by as {release}"
         self._soak = soak
+        self._last_error = last_error
         self._soak_ends = 0.0
         self._activity = ""
         self._last_line = ""
@@ -58,7 +72,9 @@ class StatusLine:
         _log.info("no longer accepting: %s", why)
 
     def _line(self) -> str:
-        return f"{self._activity}; {self._counters}"
+        error = self._last_error()[:_MAX_ERROR]
+        told = f"last error: {error}; " if error else ""
+        return f"{self._activity}; {told}{self._counters}"
 
     def _tell(self, now: float, *states: str) -> None:
         line = self._line()

@@ -85,7 +85,7 @@ class SystemdOverDbus:
         result = self._wait_for_job(unit, self._change("StartUnit", unit, "replace"))
         path = self._call("LoadUnit", unit)
         if self._property(path, "Unit", "ActiveState") != "active":
-            raise SystemdError(f"cannot start {unit}: its job ended with {result!r}; see journalctl -u {unit}")
+            raise SystemdError(f"cannot start {unit}: its job ended with {result!r}; see the journal of {unit}")
 
     def stop(self, unit: str) -> None:
         """Ask for a stop."""
@@ -147,7 +147,7 @@ class SystemdOverDbus:
             raise SystemdBusyError(f"systemd is still removing the directories of {unit}")
         result = self._property(path, "Service", "CleanResult")
         if result != "success":
-            raise SystemdError(f"cannot clean {unit}: systemd says {result!r}; see journalctl -u {unit}")
+            raise SystemdError(f"cannot clean {unit}: systemd says {result!r}; see the journal of {unit}")
 
     def _wait_for_job(self, unit: str, job: str) -> str:
         results: list[str] = []

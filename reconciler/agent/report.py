@@ -1,7 +1,7 @@
 """Tells the registry how its models fare on this host, with tags `deployed.<host>` on their versions."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -9,16 +9,15 @@ from pathlib import Path
 
 import structlog
 
-from reconciler.core.registry.host_tags import REFRESHED, Host, deployed, due, host_id, tag_key
+from reconciler.agent.pause import Pause
+from reconciler.core.registry.host_tags import REFRESHED, Host, due, host_id, tag_key
 from reconciler.core.registry.reading import RegistryReading, Version
-from reconciler.core.state.status import Status
+from reconciler.core.registry.tag_words import Place, wanted_words
 from reconciler.files.status_file import NoStatusError, read_status
 from reconciler.ports.registry import Registry, RegistryError
 
 MAX_TAGS_A_POLL = 20
 """Tags that are set in one poll at most: a registry full of wrong tags must not keep the agent from reading it."""
-FIRST_PAUSE = 60.0
-LONGEST_PAUSE = 3600.0
 MACHINE_ID = Path("/etc/machine-id")
 
 log = structlog.get_logger()
@@ -26,10 +25,12 @@ log = structlog.get_logger()
 
 @dataclass
 class _Asked:
-    """When the registry was last asked for this host's tags, and what was deployed at that time."""
+    """When the registry was last asked for this host's tags, and what they were to say at that time."""
 
     at: datetime | None = None
-    places: frozenset[tuple[str, int]] = field(default_factory=frozenset)
+    places: frozenset[Place] = field(default_factory=frozenset)
+    unread: Mapping[Place, str] = field(default_factory=dict)
+    """The words for versions that the reading does not have."""
 
 
 class Reporter:
@@ -40,30 +41,33 @@ class Reporter:
     ) -> None:
         """Report what `status` says; `monotonic` measures the pause after a failure."""
         self._status = status
-        self._monotonic = monotonic
+        self._pause = Pause(monotonic)
         self._id = _own_id(machine_id)
-        self._pause = 0.0
-        self._not_before = 0.0
         self._asked = _Asked()
+        self.host: Host | None = None
+        """Under which tag this host reports; None before the first status, whose host name it is."""
 
-    def report(self, reading: RegistryReading, registry: Registry) -> None:
-        """Set the tags that are wrong or missing. A failure is logged and tried again after a pause that doubles."""
-        if self._monotonic() < self._not_before:
+    def report(self, reading: RegistryReading, registry: Registry, refused: Mapping[Place, str] | None = None) -> None:
+        """Set the tags that are wrong or missing. A failure is logged and tried again after a pause that doubles.
+
+        `refused`: the selected versions that no host can deploy, and why.
+        """
+        if self._pause.is_on:
             return
         try:
             status = read_status(self._status)
         except NoStatusError:
             return  # the reconciler has not written a status since boot; the last tags stand
-        host = Host(tag_key(status.host), self._id)
+        self.host = host = Host(tag_key(status.host), self._id)
         now = datetime.now(UTC)
+        refused = refused or {}
         try:
-            versions = [*reading.versions, *self._tagged_versions(status, registry, host, now)]
+            versions = self._versions(reading, registry, host, wanted_words(status), refused, now)
         except RegistryError as error:
             self._note_failure(error)
             return
-        by_place = {(version.name, version.version): version for version in versions}
         # One more than are set, to see whether any are left.
-        tags = [*islice(due(status, by_place.values(), host, now), MAX_TAGS_A_POLL + 1)]
+        tags = [*islice(due(status, versions, host, now, refused), MAX_TAGS_A_POLL + 1)]
         for name, version, key, value in tags[:MAX_TAGS_A_POLL]:
             try:
                 registry.report(name, version, key, value)
@@ -72,32 +76,44 @@ class Reporter:
                 return
         if len(tags) > MAX_TAGS_A_POLL:
             self._asked = _Asked()  # the next poll goes on
-        self._pause = 0.0
+        self._pause.forget()
 
-    def _tagged_versions(self, status: Status, registry: Registry, host: Host, now: datetime) -> tuple[Version, ...]:
-        """Find all versions with this host's tag if they must be looked at. Raises RegistryError.
+    def _versions(
+        self,
+        reading: RegistryReading,
+        registry: Registry,
+        host: Host,
+        wanted: Mapping[Place, str],
+        refused: Mapping[Place, str],
+        now: datetime,
+    ) -> Collection[Version]:
+        """Find the versions whose tags are known and may have to be set. Raises RegistryError.
 
-        The reading has no versions that are no longer selected, and their tags may still name this host.
+        The reading has no versions that are no longer selected, whose tags may still name this host, and none that only
+        the alias of an impossible name names. `wanted`: what the status says of the others.
         """
-        if not self._is_due(status, now):
-            return ()
+        known = {Place(version.name, version.version): version for version in reading.versions}
+        words = {**wanted, **refused}
+        asked = _Asked(now, frozenset(words), {place: said for place, said in words.items() if place not in known})
+        if not self._is_due(asked):
+            return known.values()
         tagged = registry.tagged_versions(host.key)
-        self._asked = _Asked(now, frozenset(deployed(status)))
-        return tagged
+        self._asked = asked
+        # What has no tag of this host was not found.
+        without = {place: Version(*place) for place in refused}
+        return (without | known | {Place(version.name, version.version): version for version in tagged}).values()
 
-    def _is_due(self, status: Status, now: datetime) -> bool:
+    def _is_due(self, now: _Asked) -> bool:
         """Whether the registry must be asked for all versions with this host's tag, which costs a request."""
-        asked = self._asked
-        if asked.at is None:
+        before = self._asked
+        if before.at is None or now.at is None or now.at - before.at >= REFRESHED:
             return True
-        has_changed = frozenset(deployed(status)) != asked.places
-        return has_changed or now - asked.at >= REFRESHED
+        return (now.places, now.unread) != (before.places, before.unread)
 
     def _note_failure(self, error: RegistryError, **about: object) -> None:
         self._asked = _Asked()
-        self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
-        self._not_before = self._monotonic() + self._pause
-        log.warning(f"cannot report back to the registry: {error}; trying again in {self._pause:.0f} s", **about)
+        pause = self._pause.begin()
+        log.warning(f"cannot report back to the registry: {error}; trying again in {pause:.0f} s", **about)
 
 
 def _own_id(machine_id: Path) -> str:

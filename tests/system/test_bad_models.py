@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from reconciler.core.registry.selection import RENAME
 from reconciler.core.units.addresses import choose_port
 from tests.host import Layers, Registry, installed_host
 from tests.system.site import PYTHON, SCIENTIST, Site, code
@@ -214,10 +215,11 @@ def test_names_outside_the_rule_are_reported_and_skipped(site: Site) -> None:
 
     found = {status["name"]: status for status in site.host.wait_for(reported, 60, "the names to be reported")}
     assert {status["state"] for status in found.values()} == {"not-deployable"}
-    assert found["with spaces"]["message"] == "the name has characters other than letters, digits, '_' and '-'"
-    assert found["-rf"]["message"] == "the name starts with '-'"
+    why = "the name has characters other than letters, digits, '_' and '-'"
+    assert found["with spaces"]["message"] == f"{why}; {RENAME}"
+    assert found["-rf"]["message"] == f"the name starts with '-'; {RENAME}"
     long = next(status for name, status in found.items() if name.startswith("nnn"))
-    assert long["message"] == "the name has 300 characters; at most 64 can be deployed"
+    assert long["message"] == f"the name has 300 characters, and at most 64 can be deployed; {RENAME}"
     shown = site.host.output(["reconciler", "status"])
     journal = site.host.output("journalctl --no-pager --all --output=cat -t reconciler --since=-2min")
     for text in (shown, journal, *found):

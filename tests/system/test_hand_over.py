@@ -134,7 +134,7 @@ BAD: dict[str, tuple[dict[str, Any], str, bool]] = {
     ),
     "crash": (
         {"code": code(on_predict=CRASH), "settings": {**HOST, "soak": "120"}},
-        r"cannot keep version 2 of bad-crash: it ended (with an error )?while it served; see journalctl -u model-",
+        r"cannot keep version 2 of bad-crash: it ended (with an error )?while it served; see the journal of model-",
         True,
     ),
     "grow": (

@@ -55,7 +55,7 @@ def test_a_candidate_gets_a_few_starts_but_only_one_whole_start_timeout(unit: Un
 )
 def test_a_server_that_could_not_speak_is_spoken_for(unit: Unit, why: str) -> None:
     """The sentence names the version, what happened, and where to look."""
-    assert why_failed(unit) == f"cannot start version 3 of demo: {why}; see journalctl -u {SERVER}"
+    assert why_failed(unit) == f"cannot start version 3 of demo: {why}; see the journal of {SERVER}"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_server_that_served_already_cannot_be_kept(unit: Unit, why: str) -> No
     """Its start is not what failed."""
     assert (
         why_failed(replace(unit, ever_active=True))
-        == f"cannot keep version 3 of demo: {why}; see journalctl -u {SERVER}"
+        == f"cannot keep version 3 of demo: {why}; see the journal of {SERVER}"
     )
 
 
@@ -101,7 +101,7 @@ def test_a_server_that_served_already_cannot_be_kept(unit: Unit, why: str) -> No
 )
 def test_the_limit_that_a_server_ran_into_is_named(unit: Unit, why: str, limit: str) -> None:
     """The sentence says which setting to raise; a limit of a step has none."""
-    remedy = f"raise deploy.{limit} or its tag, or see journalctl -u {SERVER}"
+    remedy = f"raise deploy.{limit} or its tag, or see the journal of {SERVER}"
     assert why_failed(unit) == f"cannot start version 3 of demo: {why}; {remedy}"
     step = why_failed(replace(unit, name="mlflow-fetch@demo.3.service", status_text=""))
     assert "deploy." not in step

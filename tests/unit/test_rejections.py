@@ -64,11 +64,12 @@ def test_too_many_errors_are_told_with_the_unit_that_has_most_of_them(world: Wor
     world.converge()
     second = names.server_unit("demo", active_release(world), 2)
     world.systemd.serve(active(world), 30, 1)
-    world.systemd.serve(second, 10, 7)
+    error = "KeyError (pauses.py line 9, in predict)"
+    world.systemd.says(second, f"answering as demo; last error: {error}; requests=10 errors=7")
     world.converge()
     assert world.status()["demo"].message == (
-        "cannot keep version 2 of demo: 8 of its first 40 answers were errors of its own, more than 10 %; "
-        f"see journalctl -u {second}"
+        "cannot keep version 2 of demo: 8 of its first 40 answers were errors of its own, more than 10 %, the last one "
+        f"{error}; see the journal of {second}"
     )
 
 

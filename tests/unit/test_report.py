@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.agent.report import MAX_TAGS_A_POLL, Reporter
-from reconciler.core.registry.host_tags import Host, due, host_id, tag_key, told_by, value_of
+from reconciler.core.registry.host_abilities import EXPERIMENT
+from reconciler.core.registry.host_tags import Host, due, host_id, tag_key, told_by
 from reconciler.core.registry.reading import Model, RegistryReading, Version
+from reconciler.core.registry.tag_words import Place, value_of
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.snapshot import Choose
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.ports.registry import RegistryError
@@ -48,15 +51,29 @@ def tags_due(deployments: list[DeploymentStatus], now: datetime = NOW, **tags: s
 @pytest.mark.parametrize(
     ("fields", "value"),
     [
-        ({"url": "http://127.0.0.1:1"}, "serving 2026-01-02T03:04:05Z http://127.0.0.1:1"),
+        (
+            {"url": "http://127.0.0.1:1"},
+            "serving 2026-01-02T03:04:05Z http://127.0.0.1:1 (an address of the host itself)",
+        ),
+        ({"url": "http://10.1.2.3:1"}, "serving 2026-01-02T03:04:05Z http://10.1.2.3:1"),
+        ({"url": "http://[odd:1"}, "serving 2026-01-02T03:04:05Z http://[odd:1"),
+        (
+            {"url": "http://127.0.0.1:1", "public_url": "https://inference1.example/demo"},
+            "serving 2026-01-02T03:04:05Z https://inference1.example/demo",
+        ),
         ({"state": State.IDLE}, "idle 2026-01-02T03:04:05Z"),
         (
-            {"url": "http://127.0.0.1:1", "example": "none", "message": "no logged example: x"},
-            "serving 2026-01-02T03:04:05Z http://127.0.0.1:1: no logged example: x",
+            {"url": "http://10.1.2.3:1", "example": "none", "message": "no logged example: x"},
+            "serving 2026-01-02T03:04:05Z http://10.1.2.3:1: no logged example: x",
         ),
         ({"state": State.PREPARING}, "preparing 2026-01-02T03:04:05Z"),
         ({"state": State.FAILED, "message": "cannot load:\n x"}, "failed: cannot load: x"),
         ({"state": State.FAILED, "message": "y" * 5000}, "failed: " + "y" * 491 + "…"),
+        (
+            {"state": State.DEGRADED, "active_version": "9", "message": "y" * 5000},
+            "degraded: version 9 serves; " + "y" * 471 + "…",
+        ),
+        ({"state": State.PREPARING, "active_version": "9"}, "preparing 2026-01-02T03:04:05Z: version 9 serves"),
     ],
 )
 def test_a_tag_says_in_one_short_line_how_it_fares(fields: dict[str, Any], value: str) -> None:
@@ -73,26 +90,82 @@ def test_only_what_differs_is_set() -> None:
     assert tags_due([], v1="removed 2025-01-01T00:00:00Z") == []
 
 
-def test_the_version_that_still_serves_keeps_its_tag() -> None:
-    """Until the hand-over is done the old version is not gone."""
-    both = deployment(state=State.ROLLING_OUT, desired_version="2", active_version="1")
-    assert tags_due([both], v1="serving x" + SEEN) == [("demo", 2, value_of(both) + SEEN)]
+MEANWHILE = "serving http://10.1.2.3:1: version 2 is wanted and "
+
+
+@pytest.mark.parametrize(
+    ("state", "meanwhile"),
+    [
+        (State.PREPARING, "is on its way"),
+        (State.ROLLING_OUT, "is on its way"),
+        (State.DEGRADED, "does not come into service, as its tag says"),
+        (State.SUSPENDED, "waits for the host's operators"),
+        (State.HELD, "waits for the host's operators"),
+    ],
+)
+@pytest.mark.parametrize("before", ["", REMOVED, "serving x" + SEEN, "rolling-out: version 1 serves" + SEEN])
+def test_the_version_that_serves_says_so_while_another_one_is_wanted(state: State, meanwhile: str, before: str) -> None:
+    """Also when its tag said that it was removed: it was, for the seconds until it took over again."""
+    both = deployment(
+        state=state, desired_version="2", active_version="1", url="http://10.1.2.3:1", message="cannot load it"
+    )
+    assert tags_due([both], v1=before) == [
+        ("demo", 1, MEANWHILE + meanwhile + SEEN),
+        ("demo", 2, f"{state}: version 1 serves; cannot load it" + SEEN),
+    ]
+
+
+def test_the_version_before_says_that_it_is_removed_once_the_next_one_has_proved_itself() -> None:
+    """Until then it stands by, and says so."""
+    soaking = deployment(state=State.ROLLING_OUT, desired_version="2", active_version="2", standby_version="1")
+    words = "standby: version 2 serves and is watched in its first minutes; this version takes over again if that one "
+    assert tags_due([soaking], v1="serving x" + SEEN) == [
+        ("demo", 1, f"{words}fails" + SEEN),
+        ("demo", 2, value_of(soaking) + SEEN),
+    ]
     done = deployment(desired_version="2", active_version="2")
-    assert tags_due([done], v1="serving x" + SEEN, v2="rolling-out") == [
+    assert tags_due([done], v1=f"{words}fails" + SEEN, v2="rolling-out") == [
         ("demo", 1, REMOVED),
         ("demo", 2, value_of(done) + SEEN),
     ]
+    # Promoted once more in the soak of version 2, it is what is wanted.
+    again = deployment(state=State.ROLLING_OUT, desired_version="1", active_version="2", standby_version="1")
+    assert [words.partition(" ")[0] for _, _, words in tags_due([again])] == ["rolling-out", "serving:"]
+
+
+def test_a_version_that_is_not_wanted_and_still_here_says_why() -> None:
+    """Its removal waits for a person, or is under way."""
+    held = deployment(state=State.HELD, desired_version=None, active_version="1", message="its removal waits")
+    assert tags_due([held], v1="serving x" + SEEN) == [("demo", 1, "held: its removal waits" + SEEN)]
+
+
+def test_nothing_is_called_removed_before_the_reconciler_knows_what_is_wanted() -> None:
+    """It has lost its memory, and has not accepted a snapshot yet."""
+    unknown = deployment(desired_version=None, active_version="1", reason=Reason.NO_SNAPSHOT)
+    assert [version for _, version, _ in tags_due([unknown], v2="degraded: x" + SEEN)] == [1]
+
+
+def test_a_version_that_no_host_can_deploy_says_what_to_do() -> None:
+    """The status cannot name it: MLflow takes names that would have to be quoted everywhere."""
+    refused = {Place("my.model", 3): "the name has a dot; rename it"}
+    version = Version("my.model", 3)
+    words = "not-deployable: the name has a dot; rename it" + SEEN
+    assert [tag.value for tag in due(status_of(), [version], OWN, NOW, refused)] == [words]
+    told = replace(version, tags={KEY: words})
+    assert list(due(status_of(), [told], OWN, NOW, refused)) == []
+    assert [tag.value for tag in due(status_of(), [told], OWN, NOW)] == [REMOVED]
 
 
 def test_a_tag_says_seldom_that_it_is_still_true() -> None:
     """Once an hour, both of what is wanted and of what serves meanwhile; what was removed is not touched again."""
     rejected = deployment(state=State.DEGRADED, desired_version="2", active_version="1")
-    tags = {"v1": "serving x" + SEEN, "v2": value_of(rejected) + SEEN}
+    first, second = (value for _, _, value in tags_due([rejected]))
+    tags = {"v1": first, "v2": second}
     assert tags_due([rejected], NOW + timedelta(minutes=58), **tags) == []
     later = " (seen 2026-01-02T04:04Z, host 1a2b3c4d)"
     assert tags_due([rejected], NOW + timedelta(hours=1), **tags) == [
-        ("demo", 1, "serving x" + later),
-        ("demo", 2, value_of(rejected) + later),
+        ("demo", 1, first.replace(SEEN, later)),
+        ("demo", 2, second.replace(SEEN, later)),
     ]
     assert tags_due([], NOW + timedelta(days=9), v1=REMOVED) == []
 
@@ -169,6 +242,7 @@ class Noting:
 
     def __init__(self, *bearing: Version, refuses: bool = False) -> None:
         self.bearing, self.refuses = {(one.name, one.version): one for one in bearing}, refuses
+        self.told: dict[str, str] = {}
         self.asked = self.searched = 0
 
     def read(self, selectors: Sequence[str], choose: Choose) -> RegistryReading:  # noqa: ARG002 - the port's signature
@@ -187,6 +261,20 @@ class Noting:
             raise RegistryError("the credentials do not permit it (HTTP 403)")
         found = self.bearing[name, version]
         self.bearing[name, version] = replace(found, tags={**found.tags, key: value})
+
+    def experiment_tags(self, name: str) -> dict[str, str]:
+        """Return what was told."""
+        assert name == EXPERIMENT
+        self.searched += 1
+        return self.told
+
+    def tag_experiment(self, name: str, key: str, value: str) -> None:
+        """Refuse, or set it."""
+        assert name == EXPERIMENT
+        self.asked += 1
+        if self.refuses:
+            raise RegistryError("the credentials do not permit it (HTTP 403)")
+        self.told[key] = value
 
 
 def write_status(path: Path, *deployments: DeploymentStatus) -> Path:
@@ -210,6 +298,39 @@ def test_a_refused_report_is_tried_again_after_longer_and_longer_pauses(tmp_path
         reporter.report(RegistryReading((Model("demo"),), (Version("demo", 1),)), refusing)
         asked_at += [second] if refusing.asked > before else []
     assert asked_at == [0, 60, 180, 420, 900, 1860, 3780, 7380]
+
+
+def test_the_alias_of_an_impossible_name_gets_its_tag_once(tmp_path: Path) -> None:
+    """The reading has no such version: whether it has a tag is known only when all tags are looked for."""
+    path = write_status(tmp_path / "status.json")
+    registry, reporter = Noting(Version("my.model", 2)), Reporter(path)
+    for _ in range(3):
+        reporter.report(RegistryReading((Model("my.model"),)), registry, {Place("my.model", 2): "rename it"})
+    assert (registry.asked, registry.searched) == (1, 1)
+    assert registry.bearing["my.model", 2].tags[tag_key("host")].startswith("not-deployable: rename it (seen ")
+    reporter.report(RegistryReading((Model("my.model"),)), registry)
+    assert registry.bearing["my.model", 2].tags[tag_key("host")].startswith("removed ")
+
+
+def test_the_tag_of_a_version_that_is_not_read_changes_with_its_words(tmp_path: Path) -> None:
+    """The active version of a roll-back is the same one, and what is to be said of it is not."""
+    path = write_status(tmp_path / "status.json")
+    registry, reporter = Noting(Version("demo", 1), Version("demo", 2)), Reporter(path)
+    key, reading = tag_key("host"), RegistryReading((Model("demo"),), (Version("demo", 2),))
+    registry.bearing["demo", 1] = Version("demo", 1, tags={key: "serving x"})
+
+    def tag_after(**fields: Any) -> str:
+        write_status(path, deployment(desired_version="2", **fields))
+        reporter.report(reading, registry)
+        return registry.bearing["demo", 1].tags[key].partition(" ")[0]
+
+    assert tag_after(state=State.ROLLING_OUT, active_version="1") == "serving:"
+    assert tag_after(state=State.ROLLING_OUT, active_version="2", standby_version="1") == "standby:"
+    assert tag_after(state=State.DEGRADED, active_version="1") == "serving:"
+    before = registry.searched
+    assert tag_after(state=State.DEGRADED, active_version="1", message="other words of version 2") == "serving:"
+    assert registry.searched == before
+    assert tag_after(active_version="2") == "removed"
 
 
 def test_tags_that_are_not_selected_any_more_are_looked_for_when_something_changed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.registry.reading import READY, Model, RegistryReading, Version
-from reconciler.core.registry.selection import InconsistentReadingError, select
+from reconciler.core.registry.selection import RENAME, InconsistentReadingError, refusals, select
 from reconciler.core.registry.selection_changes import changes
 from reconciler.core.state.snapshot import Choose, Snapshot, Source
 
@@ -89,12 +89,22 @@ def test_a_name_outside_the_rule_is_reported_in_a_form_that_can_be_shown(name: s
     assert [(one.name, bool(one.why)) for one in reading.not_deployable] == [(shown, True)]
 
 
+def test_the_version_that_is_meant_of_an_impossible_name_is_found_though_it_was_not_read() -> None:
+    """Its tag says what to do; a model that no selector means is nobody's business."""
+    named = Model("my.model", aliases={"champion": 4, "other": 5})
+    reading = RegistryReading((named, Model("a.b"), Model("fine")), (version(2, "Production", "a.b"),))
+    by_alias = Source(registry="r", selectors=("alias:champion", "stage:Production"))
+    assert [(one.name, one.version) for one in refusals(reading, by_alias)] == [("my.model", 4), ("a.b", 2)]
+    assert all(one.why.endswith(RENAME) for one in refusals(reading, by_alias))
+    assert refusals(reading, Source(registry="r", selectors=("alias:none",))) == ()
+
+
 @pytest.mark.parametrize("source", ["", "x" * 5000, "s3://a\nb"])
 def test_a_source_that_cannot_be_downloaded_is_reported(source: str) -> None:
     """The other models go on."""
     reading = snapshot(version(1, "Production", source=source))
     assert reading.models == ()
-    assert reading.not_deployable[0].why == "version 1 has no source that can be downloaded"
+    assert reading.not_deployable[0].why == "version 1 has no source that can be downloaded; register a new version"
 
 
 def test_settings_come_from_tags_and_the_version_overrides_the_model() -> None:

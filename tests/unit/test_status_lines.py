@@ -1,11 +1,15 @@
 """The lines that pass between programs: each reader understands its writer, and takes nothing else for a report."""
 
 import argparse
+import sys
+from pathlib import Path
 
 import pytest
 
 from modelserver import cli
 from modelserver.errors import CannotServeError
+from modelserver.model.blame import Stage
+from modelserver.model.error_log import ModelErrorLog
 from modelserver.systemd.counters import Counters
 from modelserver.systemd.notify import Notifier
 from modelserver.systemd.standby import Standby
@@ -73,6 +77,27 @@ def test_what_a_server_says_of_itself_is_read_back() -> None:
     assert status_lines.read_counters(answering) == (0, 0)
     assert status_lines.read_counters(standing_by) == (2, 1)
     assert status_lines.read_counters("answering; requests=many errors=0") == (0, 0)
+    assert status_lines.read_last_error(standing_by) == ""
+
+
+def test_the_last_error_of_a_server_is_read_back_without_what_the_model_said() -> None:
+    """Its type and place; the message of an exception may quote a patient's data, and stays in the journal."""
+    notifier, log = Told(), ModelErrorLog()
+    status_line = StatusLine(
+        notifier, Counters(3, 1), "demo@3.0123abcd", "loaded", soak=120, last_error=lambda: log.last
+    )
+    try:
+        raise ZeroDivisionError("Maria Silva; requests=9 errors=9")
+    except ZeroDivisionError as error:
+        log.release_failed("/predict", Stage.PREDICTING, error)
+        line = error.__traceback__.tb_lineno if error.__traceback__ else 0
+    status_line.ready(0.0, standing_by=False)
+    place = f"({Path(__file__).name} line {line}, in {sys._getframe().f_code.co_name})"
+    assert status_lines.read_last_error(notifier.lines[-1]) == f"ZeroDivisionError {place}"
+    assert status_lines.read_counters(notifier.lines[-1]) == (3, 1)
+    log.answer_refused("/predict", ValueError("Maria Silva"))
+    status_line.set_standby(1.0, standing_by=True)
+    assert status_lines.read_last_error(notifier.lines[-1]) == "an answer that breaks the contract of /predict"
 
 
 def test_what_the_host_did_to_a_server_is_told_from_what_it_did_itself(monkeypatch: pytest.MonkeyPatch) -> None:

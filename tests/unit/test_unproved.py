@@ -8,7 +8,7 @@ import structlog
 
 from reconciler.core.operators.requests import Request
 from reconciler.core.operators.verbs import Verb
-from reconciler.core.registry.host_tags import value_of
+from reconciler.core.registry.tag_words import value_of
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import State
 from reconciler.core.units import names
@@ -158,7 +158,7 @@ def test_a_host_that_requires_an_example_refuses_a_version_without(world: World,
         f"cannot deploy version 2 of demo: it has {missing}, and this host requires one (policy.require_example); "
         "log it with input_example=… or with pipeline.py, and register a new version"
     )
-    assert value_of(world.status()["demo"]) == f"degraded: {message}"
+    assert value_of(world.status()["demo"]) == f"degraded: version 1 serves; {message}"
     assert not [unit for unit in world.systemd.units() if names.parse_build(unit) == f"{2:032x}"]
     assert servers(world) == {"1.1": "serves"}
     use(world, deploy())

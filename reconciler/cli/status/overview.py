@@ -80,7 +80,7 @@ def _row(one: DeploymentStatus, now: datetime, *, tries: bool, url: bool, whole:
         one.active_version or "-",
         age(one.since, now),
         *failed,
-        *([one.url or "-"] if url else []),
+        *([one.public_url or one.url or "-"] if url else []),
         one_line(message, MAX_SHOWN),
     )
 

@@ -53,7 +53,7 @@ def _entries(page: DeploymentPage, now: datetime) -> Iterator[tuple[str, str]]:
     yield "serving", _serving(page, now)
     for label, run in zip(("before", "", ""), page.before or (), strict=False):
         yield label, _run(run)
-    yield "address", ", ".join(filter(None, (one.url, one.socket)))
+    yield "address", ", ".join(filter(None, (one.public_url, one.url, one.socket)))
     yield "NATS", one.nats
     yield "example", _example(one)
     if page.opened is not None:

@@ -7,13 +7,16 @@ from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.flooding import WHY
 from reconciler.core.planner.target import Target
 from reconciler.core.state.reason import Reason
-from reconciler.core.units import names
+from reconciler.core.text.quote import one_line
+from reconciler.core.units import names, status_lines
 from reconciler.core.units.failures import is_the_hosts_fault, why_failed
 from reconciler.core.units.names import ReleaseId
 from reconciler.core.units.observed import Unit
 
 ENOUGH_ANSWERS = 20
 """Fewer say nothing about the share of errors."""
+MAX_ERROR = 200
+"""Characters of an error that are shown."""
 
 
 class Fault(NamedTuple):
@@ -149,9 +152,10 @@ def _why_too_many_errors(units: Sequence[Unit], max_error_rate: int) -> Fault | 
         return None
     # Over the limit there are errors, and so there is a server that has some. Its journal shows what was raised.
     worst = max(units, key=lambda unit: unit.counters.errors)
+    last = one_line(status_lines.read_last_error(worst.status_text), MAX_ERROR)
     why = (
         f"cannot keep {_release(worst)}: {errors} of its first {requests} answers were errors of its own, "
-        f"more than {max_error_rate} %; see journalctl -u {worst.name}"
+        f"more than {max_error_rate} %{f', the last one {last}' if last else ''}; see the journal of {worst.name}"
     )
     return Fault(Reason.ERRORS_IN_SOAK, why)
 

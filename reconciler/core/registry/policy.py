@@ -63,7 +63,7 @@ def desired_release(
     if not is_allowed:
         why = (
             f"cannot deploy {selected.name}: this host's policy does not allow it; "
-            "add the name to policy.names in config.toml"
+            "ask the host's operators to add the name to policy.names"
         )
         return Refused(selected.name, selected.version, why, Reason.NOT_ALLOWED)
     try:
@@ -122,7 +122,7 @@ def _check(release: Release, by_tag: frozenset[str], policy: Policy) -> None:
     for excess in _excesses(release, by_tag, policy):
         raise TagError(
             f"cannot run it with {excess.asked}: this host's policy allows {excess.allowed}; "
-            f"change deploy.{excess.key}, or ask for more"
+            f"change deploy.{excess.key}, or ask the host's operators for more"
         )
 
 
@@ -187,7 +187,7 @@ def limit_deployments(
     for name in in_order[most:]:
         why = (
             f"cannot deploy {name}: this host's policy allows {most} deployments and they are taken; "
-            "take another model out, or raise policy.max_deployments"
+            "take another model out, or ask the host's operators to raise policy.max_deployments"
         )
         desired[name] = Refused(name, desired[name].version, why, Reason.NOT_ALLOWED)
     return desired

@@ -5,8 +5,9 @@ hosts keep to the one before.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from reconciler.core.registry.reading import READY, Model, RegistryReading, Version
 from reconciler.core.state.snapshot import (
@@ -24,6 +25,7 @@ from reconciler.core.units.names import MAX_VERSION, why_not_deployable
 BELOW_UNREADY = 1000
 """Numbers below the latest of a stage among which one that is READY is looked for, when the latest is not."""
 MAX_SELECTED = 10_000
+RENAME = "register the model under another name, of letters, digits, '_' and '-'"
 MAX_SOURCE = 4096
 MAX_SETTINGS = 100
 MAX_SETTING = 200
@@ -46,6 +48,16 @@ class _Pick:
     """The other versions that the selector matches, the highest first."""
 
 
+class Refusal(NamedTuple):
+    """A selected version that no host can deploy."""
+
+    name: str
+    """As the registry has it; it may be any text."""
+    version: int
+    why: str
+    """A sentence with what to do."""
+
+
 def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snapshot:
     """Pick one version per model: the first selector that matches wins, or the newest version that any matches.
 
@@ -62,8 +74,8 @@ def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snaps
         match _choose(model, versions[model.name], source):
             case SelectedVersion() as selected:
                 models.append(selected)
-            case NotDeployable() as not_deployable:
-                refused.append(not_deployable)
+            case Refusal() as refusal:
+                refused.append(_not_deployable(refusal))
             case None if not why_not_deployable(model.name):
                 known.append(model.name)
     if len(models) > MAX_SELECTED or len(refused) > MAX_SELECTED:
@@ -78,21 +90,28 @@ def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snaps
     )
 
 
-def _choose(model: Model, versions: Mapping[int, Version], source: Source) -> SelectedVersion | NotDeployable | None:
+def refusals(reading: RegistryReading, source: Source) -> tuple[Refusal, ...]:
+    """Find the selected versions that no host can deploy; raises InconsistentReadingError as `select` does."""
+    versions = _index(reading)
+    chosen = (_choose(model, versions[model.name], source) for model in reading.models)
+    return tuple(choice for choice in chosen if isinstance(choice, Refusal))
+
+
+def _choose(model: Model, versions: Mapping[int, Version], source: Source) -> SelectedVersion | Refusal | None:
     """Pick a model's version, or say why it cannot be deployed; None when no selector matches.
 
     A model that no selector means is not reported, however wrong its name is: it is nobody's business here.
     """
     wrong_name = why_not_deployable(model.name)
     if wrong_name:
-        is_meant = _is_meant(model, versions, source.selectors)
-        return _not_deployable(model, wrong_name) if is_meant else None
+        meant = _meant(model, versions, source.selectors)
+        return Refusal(model.name, meant, f"{wrong_name}; {RENAME}") if meant else None
     pick = _pick(model, versions, source.selectors, source.choose)
     if pick is None:
         return None
     wrong_version = _why_not(pick.version)
     if wrong_version:
-        return _not_deployable(model, wrong_version)
+        return Refusal(model.name, pick.version.version, f"{wrong_version}; register a new version")
     return _selected(model, pick)
 
 
@@ -178,23 +197,28 @@ def _refuse_too_many_unready(model: Model, of_stage: Sequence[Version]) -> None:
         raise InconsistentReadingError(f"too many versions of {_shown(model.name)} are not READY to tell which one is")
 
 
-def _is_meant(model: Model, versions: Mapping[int, Version], selectors: Sequence[str]) -> bool:
-    """Tell whether a selector matches a model whose name is refused anyway.
+def _meant(model: Model, versions: Mapping[int, Version], selectors: Sequence[str]) -> int | None:
+    """Find the version that a selector means of a model whose name is refused anyway; None when none does.
 
     The agent asks for no version of such a model, so that its aliases match without theirs.
     """
-    aliases = {f"alias:{alias}" for alias in model.aliases}
-    if not aliases.isdisjoint(selectors):
-        return True
-    without_aliases = replace(model, aliases={})
-    return _pick(without_aliases, versions, selectors, "first") is not None
+    for selector in selectors:
+        kind, _, wanted = selector.partition(":")
+        if kind == "alias":
+            number = model.aliases.get(wanted)
+        else:
+            pick = _matched(model, versions, selector)
+            number = pick.version.version if pick else None
+        if number:
+            return number
+    return None
 
 
-def _not_deployable(model: Model, why: str) -> NotDeployable:
-    """Report a model that no host can deploy; `why` is the reason in words."""
+def _not_deployable(refusal: Refusal) -> NotDeployable:
+    """Report a model that no host can deploy."""
     # The name may be anything, so it is shown as a Python literal without its quotes.
-    shown = one_line(repr(model.name)[1:-1], _MAX_NAME_SHOWN)
-    return NotDeployable(name=shown, why=why)
+    shown = one_line(repr(refusal.name)[1:-1], _MAX_NAME_SHOWN)
+    return NotDeployable(name=shown, why=refusal.why)
 
 
 def _why_not(version: Version) -> str | None:

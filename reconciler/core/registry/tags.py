@@ -43,7 +43,10 @@ def _read_tag(key: str, text: str, allowed: frozenset[str]) -> object:
         known = ", ".join(f"{TAG_PREFIX}{other}" for other in sorted(SETTABLE & allowed))
         raise TagError(f"cannot use the tag {tag!r}: no such setting; this host knows {known or 'none'}")
     if key not in allowed:
-        raise TagError(f"cannot use the tag {tag}: this host's policy does not allow it; remove the tag or ask for it")
+        raise TagError(
+            f"cannot use the tag {tag}: this host's policy does not allow it; "
+            "remove the tag, or ask the host's operators to list it in policy.tags"
+        )
     kind = _DECLARED[key].kind
     value: object = kind.read_tag(text)
     if value is None:

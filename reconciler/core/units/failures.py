@@ -74,7 +74,7 @@ def why_failed(unit: Unit) -> str:
     if speaks_for_itself:
         return said
     what = _subject(unit)
-    look = f"see journalctl -u {unit.name}"
+    look = f"see the journal of {unit.name}"
     if unit.active == "reloading":
         return f"cannot {what}: it told systemd that it reloads, which a server never does; {look}"
     # A step that did its work and is asked about here is one whose report is missing.

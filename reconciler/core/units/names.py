@@ -144,7 +144,7 @@ def why_not_deployable(name: str) -> str | None:
         return None
     # The first reason that fits is told; a name may have several.
     if len(name) > MAX_NAME:
-        return f"the name has {len(name)} characters; at most {MAX_NAME} can be deployed"
+        return f"the name has {len(name)} characters, and at most {MAX_NAME} can be deployed"
     if name.startswith("-"):
         # It would be an option of the programs that get it as an argument.
         return "the name starts with '-'"

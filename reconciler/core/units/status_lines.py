@@ -36,6 +36,7 @@ _BRIDGE_ANSWERS = (CONNECTED, BESIDE)
 
 # Each pattern is bound to the end of the line and takes no more than it needs: before it there may be words of others.
 _COUNTERS = re.compile(r"; requests=([0-9]{1,15}) errors=([0-9]{1,15})\Z")
+_LAST_ERROR = re.compile(r"; last error: ([^;]{1,200}); requests=[0-9]{1,15} errors=[0-9]{1,15}\Z")
 _ENVIRONMENT = re.compile(rf"; environment=({ENVIRONMENT_PATTERN}|{HOST_ENVIRONMENT})\Z")
 _FILES = re.compile(r"; files=([0-9a-f]{64}); environment=[0-9a-z]+\Z")
 _EXAMPLE = re.compile(rf"; example=({'|'.join(LoggedExample)}); files=[0-9a-f]{{64}}; environment=[0-9a-z]+\Z")
@@ -110,6 +111,15 @@ def read_counters(line: str) -> Counters:
         return Counters()
     requests, errors = match.groups()
     return Counters(int(requests), int(errors))
+
+
+def read_last_error(line: str) -> str:
+    """Read the last error of its release that a server tells, its type and place; "" when its line has none.
+
+    The model's process writes it: it is shown to people, and nothing is decided by it.
+    """
+    match = _LAST_ERROR.search(line)
+    return match[1] if match else ""
 
 
 def bridge_trouble(line: str) -> str:
