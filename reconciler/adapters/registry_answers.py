@@ -4,6 +4,7 @@ A newer server may say more: unknown fields, states and stages are no reason to 
 product relies on must be there, in MLflow's form.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -60,6 +61,25 @@ class _Model(_Entry):
     tags: list[_Tag] = []
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment without its runs."""
+
+    id: str
+    is_deleted: bool
+    tags: Mapping[str, str]
+
+
+class _Experiment(_Entry):
+    experiment_id: _Name
+    lifecycle_stage: str = "active"
+    tags: list[_Tag] = []
+
+
+class _ExperimentAnswer(_Entry):
+    experiment: _Experiment
+
+
 class _Search(_Entry, extra="allow"):
     next_page_token: str | None = None
 
@@ -100,6 +120,16 @@ def versions_page(body: bytes) -> Page:
     except ValidationError:
         raise AnswerError(ODD) from None
     return Page(versions=tuple(map(_version, found.model_versions)), token=found.next_page_token or "")
+
+
+def experiment(body: bytes) -> Experiment:
+    """Read an answer to `experiments/get-by-name`; raises AnswerError."""
+    try:
+        found = _ExperimentAnswer.model_validate_json(_of_bounded_size(body)).experiment
+    except ValidationError:
+        raise AnswerError(ODD) from None
+    is_deleted = found.lifecycle_stage != "active"
+    return Experiment(found.experiment_id, is_deleted, {tag.key: tag.value for tag in found.tags})
 
 
 def _of_bounded_size(body: bytes) -> bytes:

@@ -12,7 +12,7 @@ from types import FrameType
 from reconciler.adapters.credentials import CredentialError, check_the_way, registry_login
 from reconciler.adapters.failure_words import causes, describe_failure
 from reconciler.adapters.proxies import ProxyError
-from reconciler.adapters.registry_answers import ODD, Page, models_page, versions_page
+from reconciler.adapters.registry_answers import ODD, Experiment, Page, experiment, models_page, versions_page
 from reconciler.adapters.registry_http import AnswerError, RegistryServer
 from reconciler.core.registry.reading import RegistryReading, Version
 from reconciler.core.registry.version_queries import MAX_ROWS, Question, agree, needs, questions
@@ -24,6 +24,9 @@ Place = tuple[str, int]
 MODELS = "/api/2.0/mlflow/registered-models/search"
 VERSIONS = "/api/2.0/mlflow/model-versions/search"
 SET_TAG = "/api/2.0/mlflow/model-versions/set-tag"
+EXPERIMENT = "/api/2.0/mlflow/experiments/get-by-name"
+CREATE_EXPERIMENT = "/api/2.0/mlflow/experiments/create"
+TAG_EXPERIMENT = "/api/2.0/mlflow/experiments/set-experiment-tag"
 SERVER_INFO = "/api/3.0/mlflow/server-info"
 MAX_PAGES = 1000
 MODELS_A_PAGE = 1000
@@ -98,6 +101,38 @@ class MlflowRegistry:
         """Set a tag on a model version; raises RegistryError."""
         with self._in_plain_words():
             self._server.post(SET_TAG, {"name": name, "version": str(version), "key": key, "value": value})
+
+    def experiment_tags(self, name: str) -> Mapping[str, str]:
+        """Return the tags of an experiment, none of one that does not exist; raises RegistryError."""
+        with self._in_plain_words():
+            found = self._experiment(name)
+            return found.tags if found else {}
+
+    def tag_experiment(self, name: str, key: str, value: str) -> None:
+        """Set a tag of an experiment, which is made if it does not exist; raises RegistryError."""
+        with self._in_plain_words():
+            found = self._experiment(name) or self._made_experiment(name)
+            if found.is_deleted:
+                raise AnswerError(f"the experiment {name} is deleted; restore it in MLflow, or delete it for good")
+            self._server.post(TAG_EXPERIMENT, {"experiment_id": found.id, "key": key, "value": value})
+
+    def _experiment(self, name: str) -> Experiment | None:
+        try:
+            return experiment(self._server.get(EXPERIMENT, {"experiment_name": name}).body)
+        except AnswerError as error:
+            # Without MLflow's own word for it, it is the page of another server.
+            if error.status == 404 and str(error).startswith("RESOURCE_DOES_NOT_EXIST"):
+                return None
+            raise
+
+    def _made_experiment(self, name: str) -> Experiment:
+        try:
+            self._server.post(CREATE_EXPERIMENT, {"name": name})
+        except AnswerError as error:
+            # Another host may have made it in between.
+            if not str(error).startswith("RESOURCE_ALREADY_EXISTS"):
+                raise
+        return experiment(self._server.get(EXPERIMENT, {"experiment_name": name}).body)
 
     def _read_once(self, selectors: Sequence[str], choose: Choose, **headers: str) -> tuple[RegistryReading, bool]:
         """Read once; return the reading, and whether an answer had several pages, so that it may be no snapshot."""

@@ -17,10 +17,12 @@ from pydantic import ValidationError
 
 from reconciler.adapters.journal import configure, notify
 from reconciler.adapters.registry_mlflow import MlflowRegistry
+from reconciler.agent.abilities import AbilitiesTeller
 from reconciler.agent.report import Reporter
 from reconciler.core.registry.reading import RegistryReading
-from reconciler.core.registry.selection import InconsistentReadingError, select
+from reconciler.core.registry.selection import InconsistentReadingError, refusals, select
 from reconciler.core.registry.selection_changes import changes
+from reconciler.core.registry.tag_words import Place
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import paths, status_lines
@@ -49,6 +51,7 @@ class Agent:
         self._file = registry_file
         self._reporter = reporter
         self._registry = registry
+        self._abilities = AbilitiesTeller()
         self._failures = 0
         self._content = _read_own(registry_file)
         self._written = self._announced = _parse(self._content)
@@ -69,7 +72,11 @@ class Agent:
             return
         self._note_success(reading, snapshot)
         if settings.report:
-            self._reporter.report(reading, self._registry)
+            refused = refusals(reading, snapshot.source) if snapshot.not_deployable else ()
+            why = {Place(refusal.name, refusal.version): refusal.why for refusal in refused}
+            self._reporter.report(reading, self._registry, why)
+            if self._reporter.host is not None:
+                self._abilities.tell(self._settings, self._reporter.host, self._registry)
 
     def _write(self, snapshot: Snapshot) -> None:
         """Write the file if it says something else, or only confirm it with a new time stamp."""

@@ -1,8 +1,6 @@
 """Looks over the Pythons that environments can be made from: the host's own, and those that uv may download."""
 
 import json
-import os
-import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -10,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.check.host import Finding
+from reconciler.core.text.python_versions import number
 from reconciler.core.units import paths
+from reconciler.files.installed_pythons import PLACES, installed_pythons
 from reconciler.settings.model import BuildSettings, Settings
-from reconciler.steps.python_list import DOWNLOADS, PythonSettings, can_serve, number, offered, query, why_no_list
-
-PLACES = ("/usr/local/bin", "/usr/bin")
-_PROGRAM = re.compile(r"python(3\.[0-9]{1,2})")
+from reconciler.steps.python_list import DOWNLOADS, PythonSettings, offered, query, why_no_list
 
 
 @dataclass(frozen=True)
@@ -28,10 +25,9 @@ class Pythons:
 
 def pythons(settings: Settings) -> Pythons:
     """List the versions, without running any of them; those that the model server does not run on are left out."""
-    names = (name for place in PLACES for name in _programs(place))
-    here = {match[1] for match in map(_PROGRAM.fullmatch, names) if match and can_serve(match[1])}
-    downloads = {*_downloads(settings.build)} - here
-    return Pythons(tuple(sorted(here, key=number)), tuple(sorted(downloads, key=number)))
+    here = installed_pythons(PLACES)
+    downloads = {*_downloads(settings.build)} - {*here}
+    return Pythons(here, tuple(sorted(downloads, key=number)))
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
@@ -49,13 +45,6 @@ def findings(settings: Settings) -> Iterator[Finding]:
     is_directory = build.python_mirror.startswith("/")
     if is_directory and not Path(build.python_mirror).is_dir():
         yield Finding(f"there is no directory {build.python_mirror}", "correct build.python_mirror")
-
-
-def _programs(place: str) -> Iterator[str]:
-    try:
-        yield from (entry.name for entry in os.scandir(place) if os.access(entry.path, os.X_OK))
-    except OSError:
-        return
 
 
 def _downloads(build: BuildSettings) -> list[str]:

@@ -1,6 +1,6 @@
 """What the agent needs of a model registry."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from reconciler.core.registry.reading import RegistryReading, Version
@@ -24,4 +24,12 @@ class Registry(Protocol):
 
     def report(self, name: str, version: int, key: str, value: str) -> None:
         """Set a tag on a model version; raises RegistryError."""
+        ...
+
+    def experiment_tags(self, name: str) -> Mapping[str, str]:
+        """Return the tags of an experiment, none of one that does not exist; raises RegistryError."""
+        ...
+
+    def tag_experiment(self, name: str, key: str, value: str) -> None:
+        """Set a tag of an experiment, which is made if it does not exist; raises RegistryError."""
         ...

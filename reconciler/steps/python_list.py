@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.core.text.python_versions import can_serve, number
 from reconciler.core.text.quote import one_line
 from reconciler.steps.root_owned import others_can_change
 
-LEAST = "3.10"
-"""The oldest minor version of Python that the model server runs on (modelserver/__init__.py)."""
 DOWNLOADS = {"UV_PYTHON_DOWNLOADS": "manual", "UV_PYTHON_PREFERENCE": "managed"}
 """The environment in which uv lists and downloads interpreters, if it is told to; by itself it never does."""
 MAX_LIST_BYTES = 64 * 1024 * 1024
@@ -29,16 +28,6 @@ class PythonSettings:
     list: str = ""
     """A file with a list of interpreters in place of uv's own; "" for none."""
     offline: bool = False
-
-
-def can_serve(minor: str) -> bool:
-    """Tell whether the model server runs on this minor version."""
-    return number(minor) >= number(LEAST)
-
-
-def number(minor: str) -> tuple[int, ...]:
-    """Return a minor version as numbers, to sort by."""
-    return tuple(map(int, minor.split(".")))
 
 
 def query(settings: PythonSettings) -> list[str]:

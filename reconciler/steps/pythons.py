@@ -6,14 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.core.text.python_versions import LEAST, can_serve, number
 from reconciler.steps import uv
 from reconciler.steps.python_list import (
     DOWNLOADS,
-    LEAST,
     PythonSettings,
-    can_serve,
     list_argument,
-    number,
     offered,
     query,
     why_no_list,

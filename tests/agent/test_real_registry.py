@@ -16,10 +16,12 @@ from pydantic import ValidationError
 
 from reconciler.adapters.registry_http import RegistryServer
 from reconciler.adapters.registry_mlflow import MlflowRegistry
+from reconciler.core.registry.host_abilities import EXPERIMENT
 from reconciler.core.registry.host_tags import REFRESHED, host_id, told_by
-from reconciler.core.registry.selection import select
+from reconciler.core.registry.selection import RENAME, select
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
 from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
+from reconciler.ports.registry import RegistryError
 from tests.agent.process import AgentProcess
 from tests.mlflow_server import mlflow_server, wait_until
 
@@ -105,9 +107,20 @@ def test_names_that_mlflow_accepts_and_this_host_does_not_are_reported(client: A
     agent.wait_for_selection(fine_1=1)
     wait_until(lambda: len(agent.snapshot().not_deployable) == 6, "all six are reported")
     assert all(one.name.isprintable() and one.why for one in agent.snapshot().not_deployable)
+    if os.geteuid() == 0:  # only a status that root has written is believed
+        publish(agent)
+        for name in ("a\nb", "has space"):
+            told = partial(_told, client, name)
+            words = wait_until(told, f"{name!r} has its tag")
+            assert words.startswith("not-deployable: the name has characters other than letters")
+            assert words.endswith(RENAME)
     for name in ("fine_1", "has space", "a\nb", "%i", "$(id)", "-dash", "x" * 65):
         client.delete_registered_model(name)
     agent.wait_for_selection()
+
+
+def _told(client: Any, name: str) -> str:
+    return told_by(client.get_model_version(name, "1").tags.get(TAG, "")).words
 
 
 def damage_of_the_snapshot() -> dict[str, Callable[[Path], object]]:
@@ -188,15 +201,22 @@ def test_the_data_scientist_sees_the_result_in_the_registry(client: Any, agent: 
     select_version(1)
     publish(agent, {**one, "state": "serving"})
     told = told_by(wait_for_tag(1, "serving"))
-    assert told.words == "serving 2026-01-02T03:04:05Z http://127.0.0.1:20001"
+    assert told.words == "serving 2026-01-02T03:04:05Z http://127.0.0.1:20001 (an address of the host itself)"
     assert told.is_current(datetime.now(UTC), REFRESHED)
     assert told.host == host_id(Path("/etc/machine-id").read_bytes())
     select_version(2)
     publish(agent, {**one, "state": "rolling-out", "desired_version": "2"})
     wait_for_tag(2, "rolling-out")
-    assert tag(1).startswith("serving")
+    wait_for_tag(1, "serving http://127.0.0.1:20001 (an address of the host itself): version 2 is wanted and is on its")
     publish(agent, {**one, "state": "degraded", "desired_version": "2", "message": "cannot load it:\nno tiny"})
-    assert told_by(wait_for_tag(2, "degraded: ")).words == "degraded: cannot load it: no tiny"
+    words = told_by(wait_for_tag(2, "degraded: ")).words
+    assert words == "degraded: version 1 serves; cannot load it: no tiny"
+    soaking = {"desired_version": "2", "active_version": "2", "standby_version": "1"}
+    publish(agent, {**one, **soaking, "state": "rolling-out", "message": "version 2 is watched"})
+    wait_for_tag(1, "standby: version 2 serves")
+    # What is rolled back in its soak: the version that serves again was never removed.
+    publish(agent, {**one, "state": "degraded", "desired_version": "2", "message": "it crashed"})
+    wait_for_tag(1, "serving ")
     select_version(3)
     publish(agent, {**one, "state": "serving", "desired_version": "3", "active_version": "3"})
     wait_for_tag(3, "serving")
@@ -215,6 +235,34 @@ def test_the_data_scientist_sees_the_result_in_the_registry(client: Any, agent: 
     wait_for_tag(3, "removed ")
     client.delete_registered_model("told")
     assert not any("Traceback" in line for line in agent.lines)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a status that root has written is believed")
+def test_the_data_scientist_sees_what_the_host_can_do(client: Any, agent: AgentProcess, uri: str) -> None:
+    """In an experiment of its own, which is made by the first host; a change of the settings is told at once."""
+
+    def told() -> dict[str, Any]:
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        document = experiment.tags.get(f"host.{socket.gethostname()}", "{}") if experiment else "{}"
+        return dict(json.loads(document))
+
+    publish(agent)
+    wait_until(lambda: told().get("names") == [], "the host says what it can do")
+    assert told()["selectors"] == ["alias:champion", "stage:Production"]
+    settings = agent.config.read_text()
+    agent.config.write_text(f'{settings}[policy]\nnames = ["pauses"]\n')
+    wait_until(lambda: told()["names"] == ["pauses"], "the host says what has changed")
+    agent.config.write_text(settings)
+    wait_until(lambda: told()["names"] == [], "the host says that it is as before")
+    registry = MlflowRegistry(uri, 30)
+    assert registry.experiment_tags("no such experiment") == {}
+    registry.tag_experiment("made", "host.x", "1")
+    registry.tag_experiment("made", "host.y", "2")
+    tags = registry.experiment_tags("made")
+    assert (tags["host.x"], tags["host.y"]) == ("1", "2")
+    client.delete_experiment(client.get_experiment_by_name("made").experiment_id)
+    with pytest.raises(RegistryError, match="the experiment made is deleted; restore it in MLflow, or delete it for"):
+        registry.tag_experiment("made", "host.x", "3")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only a status that root has written is believed")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.core.text.python_versions import LEAST
 from reconciler.steps import environment_record
 from reconciler.steps.check_files import listing
 from reconciler.steps.own_python import PYTHON
-from reconciler.steps.python_list import LEAST
 from reconciler.steps.sole_access import why_not_alone
 from tests.steps import standalone, wheels
 from tests.steps.hostile_wheels import library_of
