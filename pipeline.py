@@ -15,6 +15,7 @@ The file reads from top to bottom in the order of its steps:
     the run     main and run_pipeline: all steps in order, and what a failure prints
     check       the account, the name, the model's class, code and artifacts; nothing of it runs
     connect     the settings, MLflow's client, what the registry has of the name
+    hosts       what the hosts have said that they can do, and how this model compares
     try         saves a copy of the model, loads it back and asks it, as the host does
     log         sends the model to MLflow
     register    makes a version of it and waits until MLflow says READY
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import calendar
 import getpass
 import importlib.metadata
 import importlib.util
@@ -35,18 +37,21 @@ import math
 import numbers
 import os
 import re
+import shlex
 import shutil
 import signal
 import struct
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import warnings
 import wave
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TextIO, TypeVar
@@ -150,6 +155,8 @@ class ExampleRequest:
 
     metadata: dict[str, Any]
     parts: dict[str, ExampleRecording]
+    sources: dict[str, Path] = field(default_factory=dict)
+    """The user's own files, absolute, by part; generated recordings have none."""
 
     def model_input(self) -> list[Any]:
         """Return a new copy of what predict gets: a model may change what it is given."""
@@ -386,13 +393,16 @@ def run_pipeline(options: argparse.Namespace, progress: RegistrationProgress) ->
         # Resolved, because the files of a traceback are compared with it as text.
         folder = Path(temporary).resolve()
         saving = try_as_served(inputs, folder)
+        hosts = compare_with_hosts(client, address, name, size_of(folder / "model"))
         if options.dry_run:
             condition = "" if is_new_name else " with --update"
-            print_line(f"Dry run: {name} could be registered{condition}. Nothing was logged, nothing was registered.")
+            nothing = "Nothing was logged, nothing was registered."
+            print_line(f"Dry run: {name} could be registered{condition}. {nothing}")
             return
         print_line(f"[3/5] sending {describe_upload(folder / 'model')}")
         experiment = options.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
-        logged = log_model(experiment, address, saving, progress)
+        with progress_lines(large_files(folder / "model"), own={folder, *inputs.source.artifacts.values()}):
+            logged = log_model(experiment, address, saving, progress)
         register_version(client, logged, is_new_name, address, progress)
     print_line(f"[5/5] registered {name} version {progress.version}")
     try:
@@ -400,15 +410,20 @@ def run_pipeline(options: argparse.Namespace, progress: RegistrationProgress) ->
             announce(api, name)
     finally:
         # What is registered can be promoted, whatever the API said.
-        print_line(next_steps(name, progress.version, page_of(address, name, progress.version)))
+        page = page_of(address, name, progress.version)
+        print_line(next_steps(name, progress.version, page, hosts, inputs.example))
 
 
 def describe_upload(saved: Path) -> str:
     """Return how many files, and of what size, a saved model has."""
     files = [path for path in saved.rglob("*") if path.is_file()]
-    size = sum(path.stat().st_size for path in files)
     # The answer was written after the model was saved: the logged model has that file more.
-    return f"{len(files) + 1} files, {human_size(size)}"
+    return f"{len(files) + 1} files, {human_size(size_of(saved))}"
+
+
+def size_of(saved: Path) -> int:
+    """Return the bytes of all files of a saved model."""
+    return sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
 
 
 # -------------------------------------------------------------------------------------------- check
@@ -519,9 +534,11 @@ def parse_model_option(given: str | None) -> tuple[Path, str]:
     if not file_name or not class_name.isidentifier():
         raise WrongUsageError(what, "it is not FILE:CLASS", "write it like cough.py:Cough")
     file = Path(file_name)
+    if not file.exists():
+        raise WrongUsageError(what, f"there is no file {file}", "check the path")
     is_python_file = file.is_file() and file.suffix == ".py"
     if not is_python_file:
-        raise WrongUsageError(what, f"{file} is not a Python file", "check the path")
+        raise WrongUsageError(what, f"{file} is not a Python file", "give a file that ends with .py")
     return file.resolve(), class_name
 
 
@@ -670,7 +687,8 @@ def parse_example(request: Any, folder: Path) -> ExampleRequest:
         json.dumps(metadata, allow_nan=False)
     except ValueError as error:
         raise ValueError("its metadata has NaN or Infinity, which is not JSON") from error
-    return ExampleRequest(metadata, parts)
+    sources = {part: (folder / entry["file"]).resolve() for part, entry in listed.items()}
+    return ExampleRequest(metadata, parts, sources)
 
 
 def read_recording(part: str, entry: Any, folder: Path) -> ExampleRecording:
@@ -732,7 +750,20 @@ def read_requirements(path: Path) -> list[str]:
             remedy = "write one NAME or NAME==VERSION a line: indexes and addresses are the host's settings"
             raise WrongUsageError(f"use {path.name}", why, remedy)
         requirements.append(text)
+    warn_of_unpinned(path, requirements)
     return requirements
+
+
+def warn_of_unpinned(path: Path, requirements: Iterable[str]) -> None:
+    """Say which packages may be other ones on the host than here."""
+    from packaging.requirements import Requirement
+
+    unpinned = [line for line in requirements if not Requirement(line).specifier]
+    if unpinned:
+        print_warning(
+            f"{path.name} names no version of {printable_line(', '.join(unpinned), 100)}: the host installs the"
+            " newest that it finds when it builds the environment. Write NAME==VERSION for what matters."
+        )
 
 
 def is_plain_requirement(text: str) -> bool:
@@ -823,6 +854,10 @@ def tracking_address(flag: str | None, env_file: Mapping[str, str]) -> str:
 
 def check_address(address: str) -> None:
     """Refuse what is not the address of a server: nobody else would see a model in a local file."""
+    if re.match(r"[\w.-]+(:[0-9]+)?(/|\Z)", address):
+        why = "it has no http:// or https:// in front"
+        remedy = f"write http://{printable_line(address)}, or https:// if the server speaks TLS"
+        raise WrongUsageError(f"use {printable_line(address)}", why, remedy)
     if not re.match(r"https?://[^/]", address):
         why = "it is not the address of an MLflow server"
         remedy = "give one like http://mlflow.example:5000 with --tracking-uri or MLFLOW_TRACKING_URI"
@@ -1142,6 +1177,11 @@ def lacks_boto3(failure: RegistryFailure) -> bool:
     return any(name.partition(".")[0] in ("boto3", "botocore") for name in missing)
 
 
+def distrusts_certificate(failure: RegistryFailure) -> bool:
+    """Tell whether TLS worked so far that a certificate came, and it was not accepted."""
+    return any("certificate" in str(cause).lower() for cause in failure.causes)
+
+
 def sends_no_json(failure: RegistryFailure) -> bool:
     """Tell whether the answer is not JSON, as MLflow's answers are."""
     says_so = "not in a valid JSON format" in failure.text
@@ -1154,6 +1194,7 @@ def registry_advice() -> Iterable[Advice[RegistryFailure]]:
     from urllib3 import exceptions as of_urllib3
 
     set_login = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, best in .env"
+    of_tls = caused_by(of_requests.SSLError, of_urllib3.SSLError)
     no_mlflow = "another program than MLflow answers there"
     bucket = "its artifacts are in a bucket that you write to yourself"
     set_keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, best in .env"
@@ -1231,9 +1272,14 @@ def registry_advice() -> Iterable[Advice[RegistryFailure]]:
             "{check_address}",
         ),
         Advice(
-            caused_by(of_requests.SSLError, of_urllib3.SSLError),
+            lambda failure: of_tls(failure) and distrusts_certificate(failure),
             "this machine does not trust its certificate",
             "set MLFLOW_TRACKING_SERVER_CERT_PATH, or {check_address}",
+        ),
+        Advice(
+            of_tls,
+            "it does not speak TLS as https:// expects",
+            "write http:// if the server has no TLS: {check_address}",
         ),
         Advice(
             caused_by(ConnectionRefusedError),
@@ -1276,6 +1322,130 @@ def explain_registry_failure(failure: RegistryFailure) -> tuple[str, str]:
         "check_address": f"check the address ({failure.address}) in {places}",
     }
     return first_advice(registry_advice(), failure, words)
+
+
+# -------------------------------------------------------------------------------------------- hosts
+
+
+HOSTS_EXPERIMENT, HOST_PREFIX = "mlflow-systemd", "host."
+"""The experiment at whose tags each host says what it can do."""
+HOST_MAX, HOSTS_MAX = 20_000, 200
+"""Characters of what one host says, and hosts; anybody may write there."""
+SILENT_HOURS = 3
+"""A host that has said nothing for so long is off, gone, or does not reach the server."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a host has said of itself. `names` is None where it does not tell which models it deploys."""
+
+    name: str
+    silent: str
+    pythons: list[str]
+    downloads_pythons: bool
+    selectors: list[str]
+    names: list[str] | None
+    require_hashes: bool
+    max_size: int
+    memory_max: int
+    start_timeout: int
+    public_url: str
+
+    def problems(self, name: str, size: int) -> list[str]:
+        """Return why it would not deploy a model of this name and size in bytes that was made here, and what to do."""
+        found = []
+        if own_python() not in self.pythons and not self.downloads_pythons:
+            found.append(
+                f"this model needs Python {own_python()}, and it has {', '.join(self.pythons) or 'none'}:"
+                " log the model with one of these, or ask the host's operators to install yours"
+            )
+        if self.names is not None and not any(fnmatchcase(name, pattern) for pattern in self.names):
+            found.append(f"its policy does not allow the name {name}: ask its operators to add it to policy.names")
+        if 0 < self.max_size < size:
+            largest = human_size(self.max_size)
+            found.append(f"this model has {human_size(size)}, and it takes {largest}: ship less, or ask its operators")
+        if self.require_hashes:
+            found.append("it installs only packages whose hashes it knows: ask its operators for a list of them")
+        return found
+
+    def conditions(self) -> str:
+        """Return how it runs a model, for people."""
+        follows = " or ".join(self.selectors) or "nothing"
+        memory = f"{human_size(self.memory_max)} of memory" if self.memory_max else "memory without a limit"
+        return f"it follows {follows}; {memory}, {self.start_timeout} s to load"
+
+
+def compare_with_hosts(client: Any, address: str, name: str, size: int) -> list[Host]:
+    """Print which hosts could deploy this model, and return those that could, or might.
+
+    Nothing is refused for it: what hosts say can change before somebody promotes the version.
+    """
+    try:
+        with registry_request(f"ask {address} what its hosts can do", address, METADATA_SECONDS):
+            experiment = client.get_experiment_by_name(HOSTS_EXPERIMENT)
+    except PipelineError as error:
+        print_warning(str(error))
+        return []
+    hosts = read_hosts(experiment.tags if experiment is not None else {}, time.time())
+    if not hosts:
+        print_line("      no host has said what it can do, so this is not compared")
+    able = []
+    for host in hosts:
+        problems = host.problems(name, size)
+        silent = f" (it was last heard of {host.silent})" if host.silent else ""
+        if problems:
+            print_line(f"      {host.name} cannot deploy it{silent}: {'; '.join(problems)}")
+        else:
+            able.append(host)
+            print_line(f"      {host.name} can deploy it{silent}: {host.conditions()}")
+    if hosts and not able:
+        print_warning(f"no host can deploy {name} as it is; the lines above say why.")
+    return able
+
+
+def read_hosts(tags: Mapping[str, str], now: float) -> list[Host]:
+    """Return what the hosts have said, sorted by name; what no host can have written is passed over.
+
+    `now`: seconds since 1970.
+    """
+    told = sorted((key, text) for key, text in tags.items() if key.startswith(HOST_PREFIX))
+    read = (read_host(key.removeprefix(HOST_PREFIX), text, now) for key, text in told[:HOSTS_MAX])
+    return [host for host in read if host is not None]
+
+
+def read_host(name: str, text: str, now: float) -> Host | None:
+    """Return what one host says; None for what is not of its form. Anybody may have written it."""
+    try:
+        told = json.loads(text[:HOST_MAX])
+        seen = calendar.timegm(time.strptime(told["seen"], "%Y-%m-%dT%H:%MZ"))
+        is_silent = now - seen > SILENT_HOURS * 3600
+        return Host(
+            name=printable_line(name, 60),
+            silent=printable_line(told["seen"], 20) if is_silent else "",
+            pythons=short_texts(told["pythons"]),
+            downloads_pythons=told["downloads_pythons"] is True,
+            selectors=short_texts(told["selectors"]),
+            names=None if told["names"] is None else short_texts(told["names"]),
+            require_hashes=told["require_hashes"] is True,
+            max_size=int(told["max_size"]),
+            memory_max=int(told["memory_max"]),
+            start_timeout=int(told["start_timeout"]),
+            public_url=printable_line(told["public_url"], 200),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return None
+
+
+def short_texts(value: Any) -> list[str]:
+    """Return a list of texts that may be printed; raise TypeError for anything else."""
+    if not isinstance(value, list):
+        raise TypeError("it is no list")
+    return [printable_line(text, 80) for text in value]
+
+
+def own_python() -> str:
+    """Return the minor version of this Python, such as 3.12: the host builds the environment with the same."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 # ---------------------------------------------------------------------------------------------- try
@@ -1354,7 +1524,7 @@ def try_as_served(inputs: PipelineInputs, folder: Path) -> dict[str, Any]:
         requirements = served_requirements(staged, inputs.requirements)
     inputs.example.write(staged.example, answer)
     print_line(f"      it answers {printable_line(answer, 100)}")
-    print_line(f"      it needs {', '.join(requirements)}")
+    print_line(f"      it needs Python {own_python()} and {', '.join(requirements)}")
     return saving | {"pip_requirements": requirements}
 
 
@@ -1722,6 +1892,65 @@ def log_model(
     return logged
 
 
+LARGE = 8 * 1024 * 1024
+"""Bytes of a file whose upload is worth a line; MLflow says nothing while it sends one."""
+PROGRESS_SECONDS = 10.0
+
+
+def large_files(saved: Path) -> dict[str, int]:
+    """Return the sizes of a model's large files by their names."""
+    sizes = {path.name: path.stat().st_size for path in saved.rglob("*") if path.is_file()}
+    return {name: size for name, size in sizes.items() if size >= LARGE}
+
+
+@contextmanager
+def progress_lines(large: Mapping[str, int], own: Iterable[Path], seconds: float = PROGRESS_SECONDS) -> Iterator[None]:
+    """Print now and then how far the upload of large files is; `own` are paths that MLflow only copies from."""
+    ended = threading.Event()
+    begun = time.monotonic()
+
+    def tell() -> None:
+        sent: dict[str, int] = {}
+        while not ended.wait(seconds):
+            for name, position in positions_read(large, own).items():
+                sent[name] = max(position, sent.get(name, 0))
+            amount = f"{human_size(sum(sent.values()))} of {human_size(sum(large.values()))}"
+            elapsed = f"{time.monotonic() - begun:.0f} s"
+            print_line(f"      sent {amount} after {elapsed}" if sent else f"      still sending after {elapsed}")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+
+
+def positions_read(large: Mapping[str, int], own: Iterable[Path]) -> dict[str, int]:
+    """Return how far this process has read the large files that it sends, by their names; {} where no /proc says it.
+
+    MLflow has no call that tells it, whatever it sends a file with.
+    """
+    found: dict[str, int] = {}
+    try:
+        opened = list(Path("/proc/self/fd").iterdir())
+    except OSError:
+        return {}
+    for descriptor in opened:
+        try:
+            file = descriptor.readlink()
+            info = Path("/proc/self/fdinfo", descriptor.name).read_text(encoding="ascii")
+        except OSError:  # closed in between
+            continue
+        fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+        is_read_only = int(fields["flags"], 8) & os.O_ACCMODE == os.O_RDONLY
+        is_own = any(file == path or path in file.parents for path in own)
+        if file.name in large and is_read_only and not is_own:
+            found[file.name] = max(int(fields["pos"]), found.get(file.name, 0))
+    return found
+
+
 # ----------------------------------------------------------------------------------------- register
 
 
@@ -1807,8 +2036,8 @@ def page_of(address: str, name: str, version: str = "") -> str:
     return redact(f"{address}/#{place}" + (f"?workspace={workspace}" if workspace else ""))
 
 
-def next_steps(name: str, version: str, page: str) -> str:
-    """Return what a person does now."""
+def next_steps(name: str, version: str, page: str, hosts: Sequence[Host], example: ExampleRequest) -> str:
+    """Return what a person does now; `hosts` are those that could deploy it, none where they are not known."""
     workspace = active_workspace()
     where = ""
     if workspace:
@@ -1819,15 +2048,59 @@ def next_steps(name: str, version: str, page: str) -> str:
   {page}
 
 What to do next:
-  1. Open that page. Switch "New model registry UI" off (top right, then Disable): with it on, the
-     stage is read-only.
-  2. Click the stage beside "Stage" and choose "Transition to -> Production". Tick the box that moves
-     the version that is in Production now to Archived, and click OK.
-     If the host follows an alias instead, leave the switch on and give that alias to version {version}.
+  1. Open that page. Do not click "Promote model": that copies the version to another model.
+{how_to_promote(version, hosts)}
   3. Reload that page after a while. The tag deployed.<host> says what the host does with this version,
      or why it does nothing, and when that was last true. The host renews it every hour: an older tag
      is of a host that is off, gone or renamed.{where}
+  4. When the tag says "serving", ask it:
+
+{how_to_ask(name, hosts, example)}
 """
+
+
+def how_to_promote(version: str, hosts: Sequence[Host]) -> str:
+    """Return step 2: by an alias first where a host follows one, else by the stage."""
+    selectors = {selector: [host.name for host in hosts if selector in host.selectors] for selector in followed(hosts)}
+    aliases = {kind[6:]: names for kind, names in selectors.items() if kind.startswith("alias:")}
+    stages = {kind[6:]: names for kind, names in selectors.items() if kind.startswith("stage:")}
+    ways = [
+        f'Add the alias {alias} to it, beside "Aliases": {", ".join(names)} follows that.'
+        for alias, names in sorted(aliases.items())
+    ]
+    by_stage = [
+        f'Switch "New model registry UI" off (top right, then Disable): with it on, the stage is read-only.\n'
+        f'     Click the stage beside "Stage" and choose "Transition to -> {stage}". Tick the box that moves the\n'
+        f"     version that is in {stage} now to Archived, and click OK."
+        + (f" {', '.join(names)} follows it." if names else "")
+        for stage, names in sorted(stages.items() or {"Production": []}.items())
+        if stages or not aliases
+    ]
+    if not hosts:
+        by_stage.append(f"If the host follows an alias instead, leave the switch on and give it to version {version}.")
+    return "  2. " + "\n     ".join([*ways, *by_stage])
+
+
+def followed(hosts: Iterable[Host]) -> list[str]:
+    """Return every selector that a host follows, once."""
+    return sorted({selector for host in hosts for selector in host.selectors})
+
+
+def how_to_ask(name: str, hosts: Sequence[Host], example: ExampleRequest) -> str:
+    """Return the request that the model was tried with, for curl."""
+    addresses = [host.public_url.replace("{name}", name) for host in hosts if host.public_url]
+    # Which port it will have is not known before it serves.
+    known = [address for address in addresses if "{" not in address]
+    metadata = json.dumps(example.metadata, ensure_ascii=False).replace("'", "'\\''")
+    # A generated recording is no file; a client has others.
+    files = {part: example.sources.get(part, f"{part}.wav") for part in example.parts}
+    parts = [f"-F {shlex.quote(f'{part}=@{file}')}" for part, file in files.items()]
+    lines = [f"curl {(known or ['ADDRESS'])[0]}/predict", f"-F 'metadata={metadata}'", *parts]
+    request = " \\\n       ".join(lines)
+    notes = [] if known else ["ADDRESS is the address in the tag, if clients reach it; else ask the host's operators."]
+    if example.parts.keys() - example.sources.keys():
+        notes.append("The .wav files are recordings of your own, and every part but the metadata may be left out.")
+    return "\n     ".join([f"     {request}", *notes]) if notes else f"     {request}"
 
 
 # ----------------------------------------------------------------------------------------- announce

@@ -183,7 +183,7 @@ def test_a_dry_run_checks_everything_and_writes_nothing(scientist: Account, name
     assert result.code == 0, result.err
     assert "Dry run" in result.out
     assert "Nothing was logged, nothing was registered" in result.out
-    assert "it needs mlflow-skinny==" in result.out
+    assert f"it needs Python {sys.version_info.major}.{sys.version_info.minor} and mlflow-skinny==" in result.out
     assert "dotenv" not in result.out
     assert not is_registered(scientist.registry, name)
     assert len(client.search_experiments()) == before
@@ -335,7 +335,11 @@ def test_a_version_that_does_not_become_ready_is_reported_by_number(
         (("--name", "a b", "--model", PAUSES), "cannot use the name 'a b': only letters"),
         (("--name=-a", "--model", PAUSES), "cannot use the name '-a': it starts with -; choose another"),
         (("--model", PAUSES), "cannot ask for the model's name: there is nobody to answer; give --name NAME"),
-        (("--name", "a", "--model", "nowhere.py:Model"), "nowhere.py is not a Python file"),
+        (("--name", "a", "--model", "nowhere.py:Model"), "there is no file nowhere.py; check the path"),
+        (
+            ("--name", "a", "--model", f"{ROOT}/README.md:Model"),
+            "README.md is not a Python file; give a file",
+        ),
         (
             ("--name", "a", "--model", PAUSES.replace(":Pauses", ":Rests")),
             "pauses.py has no class Rests, only Pauses; check the CLASS",
@@ -346,6 +350,10 @@ def test_a_version_that_does_not_become_ready_is_reported_by_number(
         ),
         (("--name", "a", "--model", PAUSES, "--example", "nowhere.json"), "cannot use the example nowhere.json"),
         (("--name", "a", "--model", PAUSES, "--tracking-uri", "sqlite:///x"), "not the address of an MLflow server"),
+        (
+            ("--name", "a", "--model", PAUSES, "--tracking-uri", "127.0.0.1:5000"),
+            "cannot use 127.0.0.1:5000: it has no http:// or https:// in front; write http://127.0.0.1:5000, or",
+        ),
         (("--nmae", "a"), "unrecognized arguments"),
     ],
 )
@@ -424,6 +432,28 @@ def test_root_is_refused() -> None:
     assert result.returncode == 2
     assert "cannot run as root" in result.stderr
     assert "--allow-root" in result.stderr
+
+
+def test_the_iris_example_does_not_write_into_a_local_file(scientist: Account, name: str) -> None:
+    """MLflow would do so without a word, and say that the version is registered; the .env of step 1 counts."""
+    script = ROOT / "examples/iris/iris.py"
+    refused = scientist.run(name, script=script, MLFLOW_TRACKING_URI="")
+    assert refused.code == 1
+    assert "MLFLOW_TRACKING_URI does not name an MLflow server; set it in the environment or in .env" in refused.err
+    assert list(scientist.home.iterdir()) == []
+    scientist.write(".env", "MLFLOW_TRACKING_URI=http://127.0.0.1:9\n")
+    assert "Connection refused" in scientist.run(name, script=script, MLFLOW_TRACKING_URI="").err
+
+
+def test_the_recording_of_the_example_is_made_by_the_lines_beside_it(tmp_path: Path) -> None:
+    """Nobody's voice is in the repository, and everybody can see so."""
+    folder = ROOT / "examples/pauses"
+    script = tmp_path / "make_recording.py"
+    script.write_text((folder / "make_recording.py").read_text())
+    subprocess.run([sys.executable, str(script)], check=True)
+    made = (tmp_path / "recording.wav").read_bytes()
+    assert made == (folder / "recording.wav").read_bytes()
+    assert len(made) < 20_000
 
 
 def test_the_iris_example_registers_a_model_that_answers_its_own_example(
