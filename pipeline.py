@@ -854,7 +854,8 @@ def tracking_address(flag: str | None, env_file: Mapping[str, str]) -> str:
 
 def check_address(address: str) -> None:
     """Refuse what is not the address of a server: nobody else would see a model in a local file."""
-    if re.match(r"[\w.-]+(:[0-9]+)?(/|\Z)", address):
+    # A name with a dot or a port; MLflow has places of other kinds, such as databricks.
+    if re.match(r"([\w-]+(\.[\w-]+)+|[\w-]+(?=:[0-9]))(:[0-9]+)?(/|\Z)", address):
         why = "it has no http:// or https:// in front"
         remedy = f"write http://{printable_line(address)}, or https:// if the server speaks TLS"
         raise WrongUsageError(f"use {printable_line(address)}", why, remedy)
@@ -2091,7 +2092,7 @@ def how_to_ask(name: str, hosts: Sequence[Host], example: ExampleRequest) -> str
     addresses = [host.public_url.replace("{name}", name) for host in hosts if host.public_url]
     # Which port it will have is not known before it serves.
     known = [address for address in addresses if "{" not in address]
-    metadata = json.dumps(example.metadata, ensure_ascii=False).replace("'", "'\\''")
+    metadata = json_in_lines(example.metadata).replace("'", "'\\''")
     # A generated recording is no file; a client has others.
     files = {part: example.sources.get(part, f"{part}.wav") for part in example.parts}
     parts = [f"-F {shlex.quote(f'{part}=@{file}')}" for part, file in files.items()]
@@ -2101,6 +2102,18 @@ def how_to_ask(name: str, hosts: Sequence[Host], example: ExampleRequest) -> str
     if example.parts.keys() - example.sources.keys():
         notes.append("The .wav files are recordings of your own, and every part but the metadata may be left out.")
     return "\n     ".join([f"     {request}", *notes]) if notes else f"     {request}"
+
+
+def json_in_lines(metadata: Mapping[str, Any], width: int = 88) -> str:
+    """Return a JSON object, in several lines where it is long; they are broken between its members only."""
+    members = [json.dumps({key: value}, ensure_ascii=False)[1:-1] for key, value in metadata.items()]
+    lines = [""]
+    for number, member in enumerate(members, 1):
+        piece = member if number == len(members) else f"{member}, "
+        if lines[-1] and len(lines[-1]) + len(piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "{" + "\n         ".join(line.rstrip() for line in lines) + "}"
 
 
 # ----------------------------------------------------------------------------------------- announce

@@ -129,11 +129,19 @@ def test_credentials_of_the_file_reach_mlflow_unchanged(pipeline: ModuleType, tm
     assert os.environ["AWS_REGION"] == "mine"
 
 
-@pytest.mark.parametrize("address", ["sqlite:///x.db", "file:/tmp/x", "mlflow.example", "http://", "databricks"])
+@pytest.mark.parametrize("address", ["sqlite:///x.db", "file:/tmp/x", "http://", "databricks"])
 @pytest.mark.usefixtures("clean_environment")
 def test_an_address_that_no_host_could_read_is_refused(pipeline: ModuleType, address: str) -> None:
     """A model registered in a local file would be seen by nobody else."""
     with pytest.raises(pipeline.PipelineError, match="not the address of an MLflow server"):
+        pipeline.apply_settings(address, {})
+
+
+@pytest.mark.parametrize("address", ["mlflow.example", "127.0.0.1:5000", "localhost:5000", "mlflow.example:5000/path"])
+@pytest.mark.usefixtures("clean_environment")
+def test_an_address_that_lacks_its_beginning_is_told_as_that(pipeline: ModuleType, address: str) -> None:
+    """People copy them without it."""
+    with pytest.raises(pipeline.PipelineError, match=f"no http:// or https:// in front; write http://{address}, or"):
         pipeline.apply_settings(address, {})
 
 

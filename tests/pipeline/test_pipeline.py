@@ -18,6 +18,7 @@ from reconciler.core.units.logged_example import LoggedExample
 from reconciler.steps.logged_example import find_example
 from tests.pipeline.conftest import DEADLINE, ROOT, Account, Relay
 from tests.s3 import buckets
+from tests.tls import Authority, TlsFront
 
 PAUSES = f"{ROOT}/examples/pauses/pauses.py:Pauses"
 LIGHT = ("--requirements", str(ROOT / "examples/pauses/requirements.txt"))  # spares the search for requirements
@@ -254,6 +255,38 @@ def test_a_server_that_is_down_is_one_sentence_without_the_password(scientist: A
     assert f"cannot reach http://{place}: it refused the connection; start the MLflow server" in result.err
     assert "hunter22" not in result.out + result.err
     assert "Traceback" not in result.err
+
+
+def test_https_to_a_server_without_tls_is_told_as_that(scientist: Account, name: str) -> None:
+    """No certificate came, so that nobody is sent to look for its authority."""
+    address = scientist.registry.replace("http://", "https://")
+    result = scientist.run("--name", name, "--model", PAUSES, MLFLOW_TRACKING_URI=address)
+    assert result.code == 1
+    assert f"cannot reach {address}: it does not speak TLS as https:// expects; write http:// if the" in result.err
+    assert "certificate" not in result.err
+
+
+def test_a_certificate_of_an_unknown_authority_is_told_as_that(scientist: Account, name: str, tmp_path: Path) -> None:
+    """TLS works, and the way out is another one."""
+    with TlsFront(scientist.registry, Authority(tmp_path).issue("server")) as front:
+        result = scientist.run("--name", name, "--model", PAUSES, MLFLOW_TRACKING_URI=front.uri)
+    assert result.code == 1
+    assert f"cannot reach {front.uri}: this machine does not trust its certificate; set MLFLOW_TRACKING" in result.err
+
+
+def test_packages_without_a_version_are_warned_of(scientist: Account, name: str) -> None:
+    """The host takes the newest, which nobody has tried the model with."""
+    scientist.write("requirements.txt", "mlflow-skinny>=3\nnumpy\npandas[test]\n")
+    result = scientist.run(
+        "--name",
+        name,
+        "--model",
+        PAUSES,
+        "--requirements",
+        "requirements.txt",
+        MLFLOW_TRACKING_URI="http://127.0.0.1:9",
+    )
+    assert "warning: requirements.txt names no version of numpy, pandas[test]: the host installs" in result.err
 
 
 def test_a_server_that_never_answers_is_given_up(scientist: Account, name: str) -> None:
