@@ -70,8 +70,8 @@ install_product() {
     local changed=no unit target
     for unit in "$checkout"/systemd/*.{service,slice}; do
         target=$units/${unit##*/}
-        cmp -s "$unit" "$target" || changed=yes
-        install -D -m 0644 "$unit" "$target"
+        cmp -s <(unit_for_this_systemd "$unit") "$target" || changed=yes
+        unit_for_this_systemd "$unit" | install -D -m 0644 /dev/stdin "$target"
     done
     install -D -m 0644 "$checkout/systemd/mlflow-reconciler.catalog" "$catalog"
     journalctl --update-catalog
@@ -210,6 +210,18 @@ install_program() {
     mv -T "$prefix/current.new" "$prefix/current"
     install -d /usr/local/bin
     ln -sfn "$prefix/bin/reconciler" /usr/local/bin/reconciler
+}
+
+# unit_for_this_systemd UNIT: its text. From 254 on, systemd has a way to take credentials that may be missing which tells
+# nothing of those that are; templates/credential.j2 is the same for the units that the reconciler writes.
+unit_for_this_systemd() {
+    local version
+    version=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+    if ((version >= 254)); then
+        sed 's/^LoadCredential\(Encrypted\)\?=/ImportCredential=/' "$1"
+    else
+        cat "$1"
+    fi
 }
 
 # Readable by all, writable by root, on the disk, and only then complete.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # a host that renders nothing does not carry jinja2: it is a 
 
 SECTION = "[X-Mlflow-Reconciler]"
 _SERVICE_OF_SOCKET = re.compile(r"^Service=([^/\s]+)$", re.MULTILINE)
+OLDEST_SYSTEMD = 252
+"""The oldest version that units are made for, of Debian 12; templates ask for `systemd` before they use newer keys."""
 VERIFY_TIMEOUT = 30
 """Seconds; systemd-analyze takes 0.1 to 0.3 of them."""
 
@@ -37,9 +39,10 @@ class Verifier(Protocol):
 class Renderer:
     """Renders units. A template of the host's own replaces the product's template of the same name."""
 
-    def __init__(self, directories: Sequence[Path], verify: Verifier) -> None:
-        """Look templates up in `directories`, first match wins."""
+    def __init__(self, directories: Sequence[Path], verify: Verifier, systemd: int = OLDEST_SYSTEMD) -> None:
+        """Look templates up in `directories`, first match wins. `systemd` is the version that reads the units."""
         self._verify = verify
+        self._systemd = systemd
         self._directories = tuple(directories)
         self._own = directories[:-1]
         self._seen: frozenset[Path] = frozenset()
@@ -58,6 +61,7 @@ class Renderer:
             lstrip_blocks=True,
         )
         templates.filters.update(quote=quote, argument=quote_argument, sentence=quote_sentence)
+        templates.globals["systemd"] = self._systemd
         return templates
 
     def render(self, action: Render) -> str:

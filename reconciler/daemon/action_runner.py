@@ -105,7 +105,8 @@ class ActionRunner:
         else:
             turns.worked.add(turn)
         self.done += 1
-        self.publisher.log_action(action)
+        if settings.reconcile.log_steps:
+            self.publisher.log_action(action)
         self.after_action(self.done, action)
 
     def _was_killed_lately(self, unit: str) -> bool:

@@ -8,6 +8,7 @@ REMOVED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e02"
 ACTION_FAILED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e03"
 SNAPSHOT_REFUSED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e04"
 SETTINGS_REFUSED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e05"
+REPAIRED = "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e06"
 # The ids are those of systemd/mlflow-reconciler.catalog. A line keeps its id for ever: people search for it.
 _STATES = {
     State.PREPARING: "2a6f0cf0b6b24f0d8e3a5a4f6c1d9e11",

@@ -85,7 +85,10 @@ class Reconciler:
         self.deadline = decided.deadline
         acted = self.runner.run(decided.actions, self.settings)
         # A repair that failed did not take place; its deployment is paused already.
-        self.notes.note_mended(decided.mended - self.runner.failed, self.settings.reconcile)
+        repairs = {name: done for name, done in decided.repairs.items() if name not in self.runner.failed}
+        self.notes.note_mended(repairs, self.settings.reconcile)
+        for name, done in repairs.items():
+            self.publisher.log_repair(name, done)
         self._publish(decided, reading, seen)
         return acted
 

@@ -114,14 +114,21 @@ class StatusPublisher:
             log.info(f"the suspension of {name} is over", MODEL=name)
 
     def log_action(self, action: Action) -> None:
-        """Log an action that worked, in the log of its deployment, its version and its unit."""
+        """Log an action that worked, in the log of its deployment, its version and its unit.
+
+        It is for who looks for a fault of ours: what came of it is an event, and has a line of its own.
+        """
         server = names.parse_server(action.unit)
-        log.info(
+        log.debug(
             str(action),
             MODEL=action.deployment or None,
             MODEL_VERSION=server.release.version if server else None,
             OBJECT_SYSTEMD_UNIT=action.unit or None,
         )
+
+    def log_repair(self, name: str, repairs: Collection[str]) -> None:
+        """Log what was undone of a deployment that neither the registry nor a person asked for."""
+        log.info(f"{name} is repaired: {', '.join(repairs)}", MODEL=name, MESSAGE_ID=journal_messages.REPAIRED)
 
     def log_delay(self, action: Action, error: Exception) -> None:
         """Log that systemd still carries an action out; `error` says what it does."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reconciler.adapters.systemd_dbus import SystemdOverDbus
 from reconciler.apply.execute import Executor
-from reconciler.apply.render import Renderer, verify_with_systemd
+from reconciler.apply.render import OLDEST_SYSTEMD, Renderer, verify_with_systemd
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.units import paths
 from reconciler.daemon.action_runner import ActionRunner, AfterAction, ignore_action
@@ -43,9 +43,9 @@ def unit_files() -> UnitFiles:
     )
 
 
-def renderer() -> Renderer:
-    """The templates of this host, its own before the shipped ones."""
-    return Renderer([Path(paths.OWN_TEMPLATES), Path(paths.SHIPPED_TEMPLATES)], verify_with_systemd)
+def renderer(systemd: int = OLDEST_SYSTEMD) -> Renderer:
+    """The templates of this host, its own before the shipped ones; `systemd` is the version that reads the units."""
+    return Renderer([Path(paths.OWN_TEMPLATES), Path(paths.SHIPPED_TEMPLATES)], verify_with_systemd, systemd)
 
 
 def reconciler(settings: Settings, after_action: AfterAction = ignore_action) -> Reconciler:
@@ -71,6 +71,6 @@ def reconciler(settings: Settings, after_action: AfterAction = ignore_action) ->
         desk=OperatorDesk(RequestInbox(), HistoryFile()),
         publisher=publisher,
         notes=notes,
-        runner=ActionRunner(Executor(systemd, files, renderer(), ledger), publisher, notes, after_action),
+        runner=ActionRunner(Executor(systemd, files, renderer(systemd.version()), ledger), publisher, notes, after_action),
         settings=settings,
     )

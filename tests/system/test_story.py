@@ -80,7 +80,7 @@ def test_the_journal_tells_the_whole_story_in_order(site: Site) -> None:
         ("fetch", r"fetched \d+ files"),
         ("build", r"built environment"),
         ("verify", r"verified \d+ files"),
-        ("reconciler", r"start model-pauses@1\."),
+        ("reconciler", r"pauses is rolling-out: version 1 is loading"),
         ("model-pauses", r"answering as pauses@1\."),
         ("reconciler", r"version 1 of pauses is serving at http"),
         ("registry-agent", r"version 2 of pauses is now selected"),

@@ -99,18 +99,24 @@ def test_what_looks_like_loopback_and_is_not_is_read_on_the_way(host: str) -> No
     assert is_readable_on_the_way(f"http://{host}:5000/")
 
 
-RENDERER = Renderer([Path(__file__).parents[2] / "templates"], lambda _unit, _text: None)
+SHIPPED = [Path(__file__).parents[2] / "templates"]
+RENDERER = Renderer(SHIPPED, lambda _unit, _text: None)
 
 
-def loaded(template: str, *, allow_source: bool = False) -> set[str]:
+def loaded(
+    template: str,
+    renderer: Renderer = RENDERER,
+    *,
+    allow_source: bool = False,
+    key: str = "LoadCredential(?:Encrypted)?",
+) -> set[str]:
     """Which credentials a release's unit asks systemd for."""
     release = Release("example", 1, "models:/example/1", Parameters())
     steps = step_settings(Settings(build=BuildSettings(allow_source=allow_source)))
     render = {"fetch": unit_values.fetch(release, steps), "build": unit_values.build(release, "0" * 32, steps)}.get(
         template, unit_values.server(release, "0" * 32, Listening(), None)
     )
-    text = RENDERER.render(render)
-    return set(re.findall(r"^LoadCredential(?:Encrypted)?=(\S+)$", text, re.MULTILINE))
+    return set(re.findall(rf"^{key}=(\S+)$", renderer.render(render), re.MULTILINE))
 
 
 def test_each_unit_asks_for_what_its_own_step_needs() -> None:
@@ -122,6 +128,14 @@ def test_each_unit_asks_for_what_its_own_step_needs() -> None:
     assert build == {f"index.{name}{end}" for name in ("username", "password") for end in ("", ".encrypted")}
     assert loaded("build", allow_source=True) == set()
     assert loaded("server") == set()
+
+
+@pytest.mark.parametrize("template", ["fetch", "build"])
+def test_a_systemd_that_can_import_credentials_says_nothing_of_missing_ones(template: str) -> None:
+    """The same names, by the key that 252 does not know."""
+    newer = Renderer(SHIPPED, lambda _unit, _text: None, systemd=254)
+    assert loaded(template, newer) == set()
+    assert loaded(template, newer, key="ImportCredential") == loaded(template)
 
 
 def test_the_fetch_is_told_the_server_of_buckets_and_its_release_stays_the_same() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from reconciler.apply.unit_files import UnitFiles
 from reconciler.core.state.status import State
@@ -28,6 +29,18 @@ def test_a_drop_in_is_drift(world: World) -> None:
         (world.etc / f"{unit}.d" / "override.conf").write_text("[Unit]\n")
     world.converge()
     assert sorted(path.name for path in world.etc.glob("*.d")) == ["model-demo.slice.d"]
+
+
+def test_a_repair_is_an_event(world: World) -> None:
+    """One line says what was undone of which unit; nothing else happened to the deployment."""
+    rolled_out(world, 1)
+    unit = active(world)
+    (world.etc / unit).write_text("[Service]\n")
+    with capture_logs() as told:
+        world.converge()
+    assert [(line["event"], line["log_level"], line["MODEL"]) for line in told] == [
+        (f"demo is repaired: restored {unit}", "info", "demo")
+    ]
 
 
 def test_what_is_undone_again_and_again_is_left_to_a_person(world: World) -> None:

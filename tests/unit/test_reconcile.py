@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from reconciler.core.state.release import Parameters, Release
 from reconciler.core.state.status import State, Status
@@ -13,7 +14,7 @@ from reconciler.core.units.addresses import choose_port
 from reconciler.core.units.observed import Unit
 from reconciler.daemon.desired import defaults
 from reconciler.ports.systemd import SystemdBusyError, SystemdError
-from reconciler.settings.model import DeploySettings, Settings
+from reconciler.settings.model import DeploySettings, ReconcileSettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import OPEN, World
 from tests.unit.rollouts import BROKEN, enabled
@@ -438,6 +439,23 @@ def test_each_change_is_told_once(world: World, monkeypatch: pytest.MonkeyPatch)
         "demo is removing: the registry no longer selects it",
         "demo is removed",
     ]
+
+
+def test_actions_are_told_to_who_wants_them(world: World) -> None:
+    """Twenty lines for one deployment would hide the five that people look for."""
+    with capture_logs() as usual:
+        world.select(demo=1)
+        world.converge()
+    assert "debug" not in {line["log_level"] for line in usual}
+    assert all("MESSAGE_ID" in line for line in usual if "MODEL" in line)
+    steps_too = {"reconcile": ReconcileSettings(log_steps=True)}
+    world.reconciler.settings = world.settings.model_copy(update=steps_too)
+    with capture_logs() as all_of_it:
+        world.select(demo=2)
+        world.converge()
+    steps = [line for line in all_of_it if line["log_level"] == "debug"]
+    assert (steps[0]["event"], steps[0]["MODEL"]) == ("write mlflow-fetch@demo.2.service", "demo")
+    assert len(steps) > len(all_of_it) / 2
 
 
 def _keep(lines: list[str]) -> structlog.typing.Processor:

@@ -30,8 +30,8 @@ class Plan:
 
     actions: tuple[Action, ...]
     outlooks: tuple[Outlook, ...]
-    mended: frozenset[str] = frozenset()
-    """Deployments of which drift is repaired."""
+    repairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By deployment of which drift is repaired, what is done to which unit, in the past tense."""
     deadline: float | None = None
     """When, on the monotonic clock, to plan again although nothing happened."""
     serving: Mapping[str, ReleaseId | None] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class _Collected:
     after: list[Action] = field(default_factory=list)
     shared: dict[str, act.Render] = field(default_factory=dict)
     outlooks: list[Outlook] = field(default_factory=list)
-    mended: set[str] = field(default_factory=set)
+    repairs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     deadlines: list[float] = field(default_factory=list)
     serving: dict[str, ReleaseId | None] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class _Collected:
         self.before += deployment.before
         self.after += deployment.after
         if deployment.repairs:
-            self.mended.add(deployment.name)
+            self.repairs[deployment.name] = tuple(deployment.repairs)
 
 
 def plan(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> Plan:
@@ -96,8 +96,9 @@ def plan(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> Pla
     actions = _in_order(collected.signals, before, after, reload_due=inputs.reload_due)
     deadline = min(collected.deadlines, default=None)
     # What is not started yet is not repaired yet.
-    mended = frozenset(collected.mended - set(late_servers.values()))
-    return Plan(actions, tuple(outlooks), mended, deadline, collected.serving)
+    waiting = set(late_servers.values())
+    repairs = {name: done for name, done in collected.repairs.items() if name not in waiting}
+    return Plan(actions, tuple(outlooks), repairs, deadline, collected.serving)
 
 
 def without_snapshot(seen: Observed, inputs: PlannerInputs) -> Plan:
