@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.compatibility import samples
-from tests.host.demo import SERVING_SECONDS, SETTINGS, Timeline, indent, installed_site, show, stay
+from tests.host.demo import SERVING_SECONDS, SETTINGS, Timeline, indent, installed_site, show, show_story, stay
 from tests.host.host import CHECKOUT_INSIDE
 from tests.system.site import SCIENTIST, Site
 
@@ -30,7 +30,7 @@ def audio_demo(*, keep: bool, recording: Path | None) -> None:
         restart(site, timeline)
         ask(site, timeline, recording.name if recording else "a made recording", content)
         show(site.host, ["reconciler", "status"])
-        show(site.host, ["journalctl", f"MODEL={NAME}", "--no-pager", "--no-hostname", "--output=short-precise"])
+        show_story(site.host, NAME)
         timeline.show()
         if keep:
             stay(site, NAME)

@@ -92,7 +92,7 @@ def demo(*, keep: bool) -> None:
         if not keep:
             remove(site, timeline, before)
             show(host, ["reconciler", "status"])
-        show(host, ["journalctl", f"MODEL={NAME}", "--no-pager", "--no-hostname", "--output=short-precise"])
+        show_story(host, NAME)
         timeline.show()
         if keep:
             stay(site, NAME)
@@ -202,6 +202,12 @@ def show(host: Host, command: list[str]) -> None:
     """Print a command and what it prints on the host."""
     print(f"\n$ {shlex.join(command)}")
     indent(host.output(command))
+
+
+def show_story(host: Host, name: str) -> None:
+    """Show what a model's journal says to people, without what its servers, uv and tracebacks say to its makers."""
+    told = ("--identifier=registry-agent", "--identifier=reconciler")
+    show(host, ["journalctl", f"MODEL={name}", *told, "--no-pager", "--no-hostname", "--output=short"])
 
 
 def indent(text: str) -> None:
