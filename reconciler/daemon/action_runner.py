@@ -105,8 +105,9 @@ class ActionRunner:
         else:
             turns.worked.add(turn)
         self.done += 1
-        if settings.reconcile.log_steps:
-            self.publisher.log_action(action)
+        is_event = isinstance(action, act.Kill)  # nothing else tells people why a server was ended
+        if is_event or settings.reconcile.log_steps:
+            self.publisher.log_action(action, is_event=is_event)
         self.after_action(self.done, action)
 
     def _was_killed_lately(self, unit: str) -> bool:

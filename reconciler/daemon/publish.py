@@ -62,8 +62,8 @@ class StatusPublisher:
         registry: RegistryStatus,
         trouble: str = "",
         tries: Mapping[str, tuple[int, datetime | None]] | None = None,
-    ) -> None:
-        """Publish where the deployments stand, and log what changed.
+    ) -> Status:
+        """Publish where the deployments stand, log what changed, and return what was published.
 
         `trouble` is what the reconciler itself cannot do; `tries`: by deployment, failures in a row and the next try.
         What cannot be published is tried again at the next call.
@@ -90,6 +90,7 @@ class StatusPublisher:
         if status != self._last or self._unpublished:
             self._write(status)
         self._last = status
+        return status
 
     def _write(self, status: Status) -> None:
         try:
@@ -113,13 +114,14 @@ class StatusPublisher:
         for name in deployments:
             log.info(f"the suspension of {name} is over", MODEL=name)
 
-    def log_action(self, action: Action) -> None:
+    def log_action(self, action: Action, *, is_event: bool) -> None:
         """Log an action that worked, in the log of its deployment, its version and its unit.
 
-        It is for who looks for a fault of ours: what came of it is an event, and has a line of its own.
+        Most are for who looks for a fault of ours: what comes of them is an event, and has a line of its own.
         """
         server = names.parse_server(action.unit)
-        log.debug(
+        write = log.info if is_event else log.debug
+        write(
             str(action),
             MODEL=action.deployment or None,
             MODEL_VERSION=server.release.version if server else None,
