@@ -85,7 +85,7 @@ def bucket_keys(whose: str = "artifacts") -> BucketKeys:
         raise CredentialError(f"the credential '{name}' is missing")
     parser = RawConfigParser()
     try:
-        parser.read_string(_read(path, name))
+        parser.read_string(read_text(path, name))
     except NotAnIniFileError:
         # Its message would quote the line.
         raise CredentialError(f"the credential '{name}' is not an AWS credentials file") from None
@@ -113,7 +113,8 @@ def file_of(name: str) -> Path | None:
     return found[0] if found else None
 
 
-def _read(path: Path, name: str) -> str:
+def read_text(path: Path, name: str) -> str:
+    """Read a file that `file_of` found for a name. Raises CredentialError."""
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
@@ -133,7 +134,7 @@ def read_line(name: str) -> str | None:
     if path is None:
         return None
     # Editors and `echo` end a file with a line break.
-    text = _read(path, name).removesuffix("\n").removesuffix("\r")
+    text = read_text(path, name).removesuffix("\n").removesuffix("\r")
     if not text:
         raise CredentialError(f"the credential '{name}' is empty")
     if not text.isprintable():
@@ -153,7 +154,7 @@ def authorities(name: str) -> Path | None:
     path = file_of(name)
     if path is not None:
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=_read(path, name))
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=read_text(path, name))
         except (ssl.SSLError, ValueError):
             raise CredentialError(f"the credential '{name}' is not a certificate in PEM form") from None
     return path
@@ -163,7 +164,7 @@ def certificate(name: str) -> Path | None:
     """Find a file with a key and its certificate, and check that they belong together."""
     path = file_of(name)
     if path is not None:
-        _read(path, name)
+        read_text(path, name)
         try:
             # A password of its own, because OpenSSL would ask for that of an encrypted key on the terminal.
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, password=lambda: "none")

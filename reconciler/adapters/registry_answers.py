@@ -6,6 +6,7 @@ product relies on must be there, in MLflow's form.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,6 +17,7 @@ from reconciler.core.registry.reading import Model, Version
 ODD = "its answer is not MLflow's"
 MAX_PARTS = 500_000
 """Brackets and commas of an answer; 2,000 versions with 100 tags each have not as many. More would fill the memory."""
+_YEAR_9999 = 253_370_764_800_000
 _Name = Annotated[str, Field(min_length=1)]
 
 
@@ -51,6 +53,10 @@ class _Version(_Entry):
     status: _Name
     current_stage: str | None = None
     source: str | None = None
+    # Only told to auditors: a form that is not MLflow's own is no reason to refuse the answer.
+    user_id: object = None
+    creation_timestamp: object = None
+    last_updated_timestamp: object = None
     tags: list[_Tag] = []
 
 
@@ -154,8 +160,18 @@ def _version(found: _Version) -> Version:
         stage=found.current_stage or "",
         status=found.status,
         source=found.source or "",
+        registered_by=found.user_id if isinstance(found.user_id, str) else "",
+        registered_at=_moment(found.creation_timestamp),
+        changed_at=_moment(found.last_updated_timestamp),
         tags={tag.key: tag.value for tag in found.tags},
     )
+
+
+def _moment(milliseconds: object) -> datetime | None:
+    """Read milliseconds since the epoch; None when they are none, or of no year that people write."""
+    if not isinstance(milliseconds, int) or not 0 < milliseconds < _YEAR_9999:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _number(text: str) -> int:

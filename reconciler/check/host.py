@@ -31,7 +31,7 @@ CREDENTIALS = (
     *("registry.username", "registry.password", "registry.token", "registry.client-certificate"),
     *("artifacts.aws", "artifacts.gcs", "index.username", "index.password"),
     *("nats.username", "nats.password", "nats.token", "nats.nkey", "nats.creds", "nats.client-certificate"),
-    "recordings.aws",
+    *("recordings.aws", "audit.key"),
 )
 NOBODY = "nobody"
 INSTALL_AGAIN = "run ./dev install again"

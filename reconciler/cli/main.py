@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli import adopt, looking_back, operator_commands
+from reconciler.cli import adopt, history, logs, operator_commands
 from reconciler.cli.exit import need_root, refuse
 from reconciler.cli.operator_commands import Json
 from reconciler.cli.overview_of_commands import DAEMONS, InOrder, version
@@ -29,8 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(status.app)
-app.add_typer(looking_back.app)
+app.add_typer(logs.app)
 app.add_typer(operator_commands.app)
+app.add_typer(history.app)
 app.add_typer(adopt.app)
 
 Config = Annotated[

@@ -1,4 +1,4 @@
-"""The commands of operators that send a request to the reconciler; looking_back.py has those that show what happened.
+"""The commands of operators that send a request to the reconciler; history.py and logs.py show what happened.
 
 Each imports what it needs when it is called: `reconciler status` should not wait for what other commands import.
 """

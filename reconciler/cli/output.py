@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reconciler.cli.table import folded_table
+from reconciler.cli.table import folded_table, table
 from reconciler.cli.terminal import width
 from reconciler.cli.times import local_time
 from reconciler.core.state.status import DeploymentStatus
@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # programs ask for `status` often: it does not wait for what 
     from reconciler.check.host import Finding
     from reconciler.check.pythons import Pythons
     from reconciler.core.planner.plan import Plan
+    from reconciler.core.state.audited_runs import AuditedRun
     from reconciler.core.state.history import Run
 
 MAX_SHOWN = 2000
@@ -54,6 +55,18 @@ def history(name: str, runs: "Sequence[Run]", as_json: bool) -> None:
         lines.append((str(run.version), run.release, began, ended, one_line(run.why)))
     headings = ("VERSION", "RELEASE", "BEGAN", "ENDED", "WHY")
     sys.stdout.writelines(f"{line}\n" for line in folded_table(headings, lines, width()))
+
+
+def moment(runs: "Sequence[AuditedRun]") -> None:
+    """Print the releases that served at one moment, with what tells their files from others."""
+    lines = []
+    for run in runs:
+        began, origin = run.began, run.began.origin
+        ended = local_time(run.ended) if run.ended else "serves"
+        files = origin.files[:12] if origin and origin.files else "-"
+        lines.append((began.name or "", str(began.version), str(began.release), local_time(began.at), ended, files))
+    headings = ("NAME", "VERSION", "RELEASE", "BEGAN", "ENDED", "FILES")
+    sys.stdout.writelines(f"{line}\n" for line in table(headings, lines, None))
 
 
 def held_deployments(deployments: Sequence[DeploymentStatus], as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """Moments and spans of time, as people type and read them: `2h`, `1h30m`, `2026-11-30`, `2026-11-30T18:00+01:00`."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _PART = re.compile(r"\s*([0-9]{1,6})\s*(s|min|m|h|d|w)")
@@ -32,6 +32,19 @@ def moment_before(span: str, now: datetime) -> datetime:
         return now - (moment_after(span, now) - now)
     except OverflowError:
         raise MomentError(f"{span[:40]!r} is longer than anything has lasted") from None
+
+
+def past_moment(text: str, now: datetime) -> datetime:
+    """Read a moment of the past; a time without a date is the latest such time before `now`, in its time zone.
+
+    Raises MomentError.
+    """
+    try:
+        clock = time.fromisoformat(text.strip())
+    except ValueError:
+        return parse_moment(text)
+    today = datetime.combine(now.date(), clock, tzinfo=clock.tzinfo or now.tzinfo)
+    return today if today <= now else today - timedelta(days=1)
 
 
 def parse_moment(text: str) -> datetime:

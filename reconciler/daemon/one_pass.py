@@ -33,6 +33,7 @@ from reconciler.daemon.desired import (
 from reconciler.daemon.freshness import registry_status
 from reconciler.daemon.notes import Notes
 from reconciler.daemon.operators import OperatorDesk
+from reconciler.daemon.origins import origins
 from reconciler.daemon.publish import StatusPublisher
 from reconciler.daemon.selection import Selection
 from reconciler.files.ledger_file import LedgerFile
@@ -180,11 +181,13 @@ class Reconciler:
         outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
         clock = self.notes.clock
         registry = registry_status(reading, self.settings.registry, clock.wall(), self.publisher.agent_says)
-        trouble = "; ".join(filter(None, (self.settings_trouble, self.ledger.problem)))
+        problems = (self.settings_trouble, self.ledger.problem, self.desk.history.problem)
+        trouble = "; ".join(filter(None, problems))
         self.publisher.publish(outlooks, registry, trouble, self._tries(outlooks, seen))
         deployable = {outlook.name for outlook in outlooks if outlook.state is not State.NOT_DEPLOYABLE}
         running = {name: release for name, release in decided.serving.items() if name in deployable}
-        self.desk.record_history(running, outlooks, self.ledger.ledger, clock.moment())
+        origin_of = origins(seen, self.ledger.ledger, reading.snapshot)
+        self.desk.record_history(running, outlooks, self.ledger.ledger, origin_of, clock.moment())
 
     def _tries(self, outlooks: tuple[Outlook, ...], seen: Observed) -> dict[str, tuple[int, datetime | None]]:
         """Return, by deployment, how often it was tried in vain, and when it is tried next, on the wall clock."""

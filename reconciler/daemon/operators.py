@@ -7,14 +7,17 @@ from datetime import datetime
 from reconciler.core.operators.context import RequestContext
 from reconciler.core.operators.suspension import expire
 from reconciler.core.operators.verbs import Verb
+from reconciler.core.state.audit import Asked, Event, Happened
+from reconciler.core.state.audit_entries import OriginOf, noted, what_happened
 from reconciler.core.state.history import Sighting, observed
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.status import Outlook, State
+from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import ReleaseId
 from reconciler.daemon.publish import StatusPublisher
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
-from reconciler.files.request_inbox import RequestInbox
+from reconciler.files.request_inbox import MAX_ANSWER, AnsweredRequest, RequestInbox
 
 _ASKS_FOR_A_RETRY = (Verb.RETRY, Verb.REPLACE)
 
@@ -38,17 +41,24 @@ class OperatorDesk:
         if resumed:
             ledger.write(expired)
             publisher.log_resumed(resumed)
-        retried = []
+        retried, asked = [], []
         for answered in self.requests.serve(ledger, context, now):
             request = answered.request
             publisher.log_request(request.name, answered.message)
+            asked.append(_asked(answered, now))
             # A request that was refused changes nothing, not even when something is tried next.
             if answered.ok and request.verb in _ASKS_FOR_A_RETRY and request.name:
                 retried.append(request.name)
+        self.history.write(noted(self.history.history, asked, self.history.host))
         return retried
 
     def record_history(
-        self, serving: Mapping[str, ReleaseId | None], outlooks: Collection[Outlook], ledger: Ledger, now: datetime
+        self,
+        serving: Mapping[str, ReleaseId | None],
+        outlooks: Collection[Outlook],
+        ledger: Ledger,
+        origin_of: OriginOf,
+        now: datetime,
     ) -> None:
         """Record in the history what runs now and what was rejected. `serving`: by deployment, None where nothing.
 
@@ -59,4 +69,22 @@ class OperatorDesk:
         for name in (*ledger.records, *serving, *removals):
             rejected = {rejection.release: rejection.message for rejection in ledger.record(name).rejected}
             sightings[name] = Sighting(serving.get(name), removals.get(name, ""), rejected)
-        self.history.write(observed(self.history.history, sightings, now))
+        before = self.history.history
+        after = observed(before, sightings, now)
+        happened = what_happened(before, after, origin_of, now)
+        self.history.write(noted(after, happened, self.history.host))
+
+
+def _asked(answered: AnsweredRequest, now: datetime) -> Happened:
+    """Make an entry of what a person asked."""
+    request = answered.request
+    asked = Asked(
+        verb=request.verb,
+        by=request.by,
+        why=request.why,
+        version=request.version,
+        until=request.until,
+        done=answered.ok,
+        answer=one_line(answered.message, MAX_ANSWER),
+    )
+    return Happened(now, Event.ASKED, {"name": request.name, "asked": asked})

@@ -4,10 +4,14 @@ import random
 import time
 from pathlib import Path
 
+import structlog
+
+from reconciler.adapters.audit_key import AuditKeyError, audit_signer
 from reconciler.adapters.systemd_dbus import SystemdOverDbus
 from reconciler.apply.execute import Executor
 from reconciler.apply.render import OLDEST_SYSTEMD, Renderer, verify_with_systemd
 from reconciler.apply.unit_files import UnitFiles
+from reconciler.core.state.audit import Signer
 from reconciler.core.units import paths
 from reconciler.daemon.action_runner import ActionRunner, AfterAction, ignore_action
 from reconciler.daemon.clock import Clock
@@ -15,13 +19,16 @@ from reconciler.daemon.notes import Notes
 from reconciler.daemon.one_pass import Reconciler
 from reconciler.daemon.operators import OperatorDesk
 from reconciler.daemon.publish import StatusPublisher
-from reconciler.files.history_file import HistoryFile
+from reconciler.files.audit_file import AUDIT_DIRECTORY, AuditFile
+from reconciler.files.history_file import HISTORY_FILE, HistoryFile
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_inbox import RequestInbox
 from reconciler.files.snapshot_file import Snapshots, agent_user
 from reconciler.files.status_file import STATUS_FILE
 from reconciler.ports.systemd import SystemdError
 from reconciler.settings.model import Settings
+
+log = structlog.get_logger()
 
 AGENT_UNIT = "mlflow-registry-agent.service"
 
@@ -48,6 +55,15 @@ def renderer(systemd: int = OLDEST_SYSTEMD) -> Renderer:
     return Renderer([Path(paths.OWN_TEMPLATES), Path(paths.SHIPPED_TEMPLATES)], verify_with_systemd, systemd)
 
 
+def _signer() -> Signer | None:
+    """The key of the audit log. One that cannot be used is no reason not to serve: then lines have no signature."""
+    try:
+        return audit_signer()
+    except AuditKeyError as error:
+        log.error(f"cannot sign the audit log: {error}; its lines have no signature until it is mended")  # noqa: TRY400 - the sentence says all
+        return None
+
+
 def reconciler(settings: Settings, after_action: AfterAction = ignore_action) -> Reconciler:
     """Make the reconciler of this host; `after_action` is for fault tests. Raises SystemdError without systemd."""
     # First: nothing else makes sense without it, and its error is the command's answer.
@@ -62,15 +78,16 @@ def reconciler(settings: Settings, after_action: AfterAction = ignore_action) ->
 
     publisher = StatusPublisher(STATUS_FILE, time.time, agent_says)
     notes = Notes(Clock(time.monotonic, random.random))
+    executor = Executor(systemd, files, renderer(systemd.version()), ledger)
 
     return Reconciler(
         systemd=systemd,
         files=files,
         snapshots=snapshots(),
         ledger=ledger,
-        desk=OperatorDesk(RequestInbox(), HistoryFile()),
+        desk=OperatorDesk(RequestInbox(), HistoryFile(HISTORY_FILE, AuditFile(AUDIT_DIRECTORY, _signer()))),
         publisher=publisher,
         notes=notes,
-        runner=ActionRunner(Executor(systemd, files, renderer(systemd.version()), ledger), publisher, notes, after_action),
+        runner=ActionRunner(executor, publisher, notes, after_action),
         settings=settings,
     )

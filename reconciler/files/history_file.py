@@ -1,13 +1,16 @@
-"""The history on disk: one file of root's, replaced as a whole."""
+"""The history on disk: one file of root's, replaced as a whole, and the audit log, which is only added to."""
 
+import socket
 from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
 
+from reconciler.core.state.audit_entries import caught_up
 from reconciler.core.state.history import History
 from reconciler.core.units import paths
 from reconciler.files.atomic import in_words, put_aside, replace_file
+from reconciler.files.audit_file import AuditFile
 from reconciler.files.untrusted import MissingFileError, UnacceptableFileError, read_own_file
 
 log = structlog.get_logger()
@@ -33,35 +36,58 @@ def read_history(path: Path = HISTORY_FILE) -> History:
 
 
 class HistoryFile:
-    """What ran here. Nothing depends on it, so a failure to read or write it never ends a pass."""
+    """What ran here. Nothing depends on it, so a failure to read or write it never ends a pass.
 
-    def __init__(self, path: Path = HISTORY_FILE) -> None:
+    Invariant: an entry is in the history on disk before it is in the log, and leaves the history after. So a crash in
+    between neither loses one nor has it in the log twice.
+    """
+
+    def __init__(self, path: Path, audit: AuditFile) -> None:
         """Go on from what `path` holds. An unusable file is put aside for people, and the history begins anew."""
         self._path = path
-        self._complaint = ""
+        self._audit = audit
+        self._host = socket.gethostname()
+        self.problem = ""
+        """Why the history or the log is not on disk, in a sentence; "" when both are."""
         try:
-            self.history = read_history(path)
+            self._on_disk = read_history(path)
         except UnusableHistoryError as error:
-            self.history = History(schema=1)
+            self._on_disk = History(schema=1)
             try:
                 aside = put_aside(path)
             except OSError:
                 aside = path  # it stays where it is until the next write replaces it
             log.warning(f"cannot use the history: {error}; it begins anew. See {aside}")
-        self._on_disk = self.history
+        self.history = caught_up(self._on_disk, audit.last_number, self._host)
+
+    @property
+    def host(self) -> str:
+        """The name of this host, for entries of the log."""
+        return self._host
 
     def write(self, history: History) -> None:
-        """Replace the history; if that fails, the next call tries again."""
+        """Replace the history, and add what is new to the log; if that fails, the next call tries again."""
         self.history = history
-        if history is self._on_disk:  # most passes change nothing
-            return
+        problem = self._try_to_write()
+        if problem and problem != self.problem:  # a full disk stays full for many passes
+            log.error(f"{problem}; it is tried again")
+        self.problem = problem
+
+    def _try_to_write(self) -> str:
+        """Write what is not on disk yet, and return why that failed; "" when it did not. Most passes change nothing."""
         try:
-            replace_file(self._path, history.model_dump_json(by_alias=True).encode() + b"\n", 0o600)
+            if self.history is not self._on_disk:
+                content = self.history.model_dump_json(by_alias=True).encode() + b"\n"
+                replace_file(self._path, content, 0o600)
+                self._on_disk = self.history
         except OSError as error:
-            complaint = f"cannot keep the history: {in_words(error)}; it is tried again"
-            if complaint != self._complaint:  # a full disk stays full for many passes
-                log.warning(complaint)
-            self._complaint = complaint
-            return
-        self._on_disk = history
-        self._complaint = ""
+            return f"cannot keep the history: {in_words(error)}"
+        if not self.history.unaudited:
+            return ""
+        try:
+            self._audit.append(self.history.unaudited)
+        except OSError as error:
+            return f"cannot write the audit log: {in_words(error)}"
+        # On the disk they go with the next change. Until then their numbers tell that they are in the log.
+        self.history = self._on_disk = self.history.model_copy(update={"unaudited": ()})
+        return ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -50,6 +51,16 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield uri
 
 
+def version_of(one: Any) -> Version:
+    """What MLflow's client says of a version."""
+    registered_at, changed_at = (
+        datetime.fromtimestamp(moment / 1000, UTC) for moment in (one.creation_timestamp, one.last_updated_timestamp)
+    )
+    number, tags = int(one.version), dict(one.tags)
+    told = one.user_id or "", registered_at, changed_at
+    return Version(one.name, number, one.current_stage, one.status, one.source, tags, *told)
+
+
 def by_mlflows_client(uri: str, a_page: int) -> tuple[list[Model], list[Version]]:
     """Read all models and their latest versions as MLflow's own client does."""
     from mlflow import MlflowClient
@@ -64,10 +75,7 @@ def by_mlflows_client(uri: str, a_page: int) -> tuple[list[Model], list[Version]
             latest = [int(one.version) for one in found.latest_versions]
             aliases = {alias: int(version) for alias, version in found.aliases.items()}
             models.append(Model(found.name, dict(found.tags), aliases, tuple(latest)))
-            versions += [
-                Version(one.name, int(one.version), one.current_stage, one.status, one.source, dict(one.tags))
-                for one in found.latest_versions
-            ]
+            versions += map(version_of, found.latest_versions)
         token = page.token
         if not token:
             return models, versions

@@ -22,6 +22,7 @@ from reconciler.daemon.notes import Notes
 from reconciler.daemon.one_pass import Reconciler
 from reconciler.daemon.operators import OperatorDesk
 from reconciler.daemon.publish import StatusPublisher
+from reconciler.files.audit_file import AuditFile
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_inbox import RequestInbox
@@ -86,7 +87,7 @@ class World:
             files=files,
             snapshots=snapshots,
             ledger=ledger,
-            desk=OperatorDesk(requests, HistoryFile(self.state / "history.json")),
+            desk=OperatorDesk(requests, HistoryFile(self.state / "history.json", AuditFile(self.state / "audit"))),
             publisher=publisher,
             notes=notes,
             runner=ActionRunner(Executor(self.systemd, files, RENDERER, ledger), publisher, notes),

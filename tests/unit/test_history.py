@@ -19,6 +19,7 @@ from reconciler.core.state.history import (
 )
 from reconciler.core.units.names import ReleaseId
 from reconciler.files import history_file as history_file
+from reconciler.files.audit_file import AuditFile
 from reconciler.files.history_file import HistoryFile, UnusableHistoryError, read_history
 
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -201,16 +202,18 @@ def test_the_history_outlives_the_process(tmp_path: Path) -> None:
     """As it was; only root may read it."""
     path = tmp_path / "history.json"
     assert read_history(path) == EMPTY
-    file = HistoryFile(path)
+    file = HistoryFile(path, AuditFile(path.with_name("audit")))
     file.write(observed(file.history, {"x": Sighting(R3, rejected={R4: "no"})}, START))
     assert path.stat().st_mode & 0o777 == 0o600
-    assert HistoryFile(path).history == file.history == read_history(path)
+    again = HistoryFile(path, AuditFile(path.with_name("audit"))).history
+    assert (again.runs, again.rejected) == (file.history.runs, file.history.rejected)
+    assert file.history == read_history(path)
 
 
 def test_a_history_without_news_is_not_written(tmp_path: Path) -> None:
     """A disk is spared."""
     path = tmp_path / "history.json"
-    file = HistoryFile(path)
+    file = HistoryFile(path, AuditFile(path.with_name("audit")))
     file.write(observed(file.history, {}, START))
     assert not path.exists()
 
@@ -225,7 +228,7 @@ def test_an_unusable_history_begins_anew_and_is_kept_aside(tmp_path: Path, conte
     with pytest.raises(UnusableHistoryError, match=r"history\.json"):
         read_history(path)
     with capture_logs() as lines:
-        file = HistoryFile(path)
+        file = HistoryFile(path, AuditFile(path.with_name("audit")))
     assert file.history == EMPTY
     assert [line["log_level"] for line in lines] == ["warning"]
     assert (tmp_path / "history.json.unusable").read_bytes() == content
@@ -235,7 +238,7 @@ def test_an_unusable_history_begins_anew_and_is_kept_aside(tmp_path: Path, conte
 
 def test_a_history_that_cannot_be_written_is_written_later(tmp_path: Path) -> None:
     """A full disk is told once and ends no pass."""
-    file = HistoryFile(tmp_path / "history.json")
+    file = HistoryFile(tmp_path / "history.json", AuditFile(tmp_path / "audit"))
     history = observed(file.history, serving("x"), START)
     with mock.patch.object(history_file, "replace_file", side_effect=OSError(28, "full")), capture_logs() as lines:
         for _ in range(3):

@@ -10,9 +10,11 @@ import pytest
 from reconciler.core.operators.requests import Request
 from reconciler.core.operators.verbs import Verb
 from reconciler.core.planner.actions import Action
+from reconciler.core.state.audit import Entry, breaks
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.files.atomic import replace_file
+from reconciler.files.audit_file import audit_entries, audit_lines
 from reconciler.settings.model import DeploySettings, ReconcileSettings, Settings
 from tests.unit.conftest import OPEN, World
 
@@ -150,6 +152,7 @@ def end(world: World) -> dict[str, Any]:
         "directories": world.systemd.state_directories,
         "ledger": world.reconciler.ledger.ledger,
         "history": [(run.name, run.release, run.began is None, run.ended is None) for run in history(world)],
+        "audit": [(one.number, one.event, one.name, one.release) for one in audited(world)],
         "status": status,
     }
 
@@ -157,6 +160,13 @@ def end(world: World) -> dict[str, Any]:
 def history(world: World) -> Iterator[Any]:
     """What ran."""
     yield from world.reconciler.desk.history.history.runs
+
+
+def audited(world: World) -> Iterator[Entry]:
+    """The audit log, in which nothing is missing or twice."""
+    lines = list(audit_lines(world.state / "audit"))
+    assert not list(breaks(lines))
+    yield from audit_entries(lines)
 
 
 @pytest.mark.parametrize("name", STORIES)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from reconciler.cli import looking_back
+from reconciler.cli import logs
 from reconciler.cli.main import app
 from reconciler.cli.times import MomentError, moment_after, parse_moment
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
@@ -22,6 +22,7 @@ from reconciler.core.state.snapshot import Source
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.core.units.names import ReleaseId
 from reconciler.files import history_file, request_client, status_file
+from reconciler.files.audit_file import AuditFile
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.request_client import RequestClient
@@ -276,7 +277,7 @@ def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     read = history_file.read_history
     monkeypatch.setattr(history_file, "read_history", lambda file=path: read(file))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    file = HistoryFile(path)
+    file = HistoryFile(path, AuditFile(path.with_name("audit")))
     file.write(observed(file.history, {"x": Sighting(R3), "y": Sighting(R3)}, NOW))
     gone = Sighting(removal="killed\x1b[31m", rejected={R4: "cannot load"})
     file.write(observed(file.history, {"x": gone, "y": Sighting(R3)}, NOW))
@@ -341,7 +342,7 @@ def test_logs_are_the_journals(
 def test_logs_begin_when_they_should(since: str, monkeypatch: pytest.MonkeyPatch, publish: Callable[..., None]) -> None:
     """A span before now, which journalctl would not take, or a moment."""
     publish(x=State.SERVING)
-    monkeypatch.setattr(looking_back, "datetime", SimpleNamespace(now=lambda _zone: NOW))
+    monkeypatch.setattr(logs, "datetime", SimpleNamespace(now=lambda _zone: NOW))
     called: list[Any] = []
     monkeypatch.setattr(os, "execvp", lambda *arguments: called.append(arguments))
     assert run("logs", "x", "--since", since).exit_code == 0

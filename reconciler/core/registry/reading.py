@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 READY = "READY"
 """The status of a version whose files are complete."""
@@ -28,6 +29,9 @@ class Version:
     status: str = READY
     source: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    registered_by: str = ""
+    registered_at: datetime | None = None
+    changed_at: datetime | None = None
 
 
 @dataclass(frozen=True)

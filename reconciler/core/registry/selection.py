@@ -30,6 +30,9 @@ MAX_SOURCE = 4096
 MAX_SETTINGS = 100
 MAX_SETTING = 200
 """Characters of a key or a value; no setting needs more, and a longer one is cut, marked, and thereby refused later."""
+PROMOTED_BY = "promoted_by"
+"""A tag of a version in which who promotes it may write a name: MLflow itself keeps none."""
+_MAX_PERSON = 200
 _MAX_NAME_SHOWN = 80
 _MAX_OTHERS = 1000
 
@@ -244,6 +247,10 @@ def _selected(model: Model, pick: _Pick) -> SelectedVersion:
         also_matching=pick.others,
         # A tag of the version wins over the same tag of the model.
         settings=_settings({**model.tags, **pick.version.tags}),
+        registered_by=one_line(pick.version.registered_by, _MAX_PERSON),
+        registered_at=pick.version.registered_at,
+        changed_at=pick.version.changed_at,
+        promoted_by=one_line(pick.version.tags.get(PROMOTED_BY, ""), _MAX_PERSON),
     )
 
 

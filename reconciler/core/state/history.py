@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
+from reconciler.core.state.audit import Entry
 from reconciler.core.state.ledger import Words
 from reconciler.core.text.quote import one_line
 from reconciler.core.text.strict import StrictModel
@@ -53,6 +54,11 @@ class History(StrictModel):
     # Not read off the runs: a run is forgotten one day, and its rejection must not be new again then.
     rejected: dict[DeployableName, tuple[StrictReleaseId, ...]] = Field(default_factory=dict)
     """Rejections that have been taken note of."""
+    audited: Annotated[int, Field(ge=0)] = 0
+    """The number of the latest entry for the audit log."""
+    # In this file, because it is replaced as a whole: what happened and its entry are on the disk, or neither is.
+    unaudited: tuple[Entry, ...] = ()
+    """Entries that may not be in the log yet."""
 
     def of(self, name: str) -> tuple[Run, ...]:
         """Return the runs of one deployment.
@@ -93,7 +99,7 @@ def observed(history: History, sightings: Mapping[str, Sighting], now: datetime)
         return history
     # In this order: a deployment that comes and goes must not cost the others what it loses itself.
     kept = _forget_surplus(_forget_surplus_of_each(runs))
-    return History(schema=1, runs=kept, rejected=rejected)
+    return history.model_copy(update={"runs": kept, "rejected": rejected})
 
 
 def _followed(run: Run, sighting: Sighting, now: datetime) -> Run:

@@ -31,6 +31,15 @@ class SelectedVersion(StrictModel):
     settings: dict[ShortText, Annotated[str, StringConstraints(max_length=5000)]] = Field(default={}, max_length=100)
     """Tags `deploy.<key>` without the prefix, the version's over the model's."""
 
+    # What an auditor asks about. Nothing is decided by it.
+    registered_by: ShortText = ""
+    """Who made the version, as MLflow says."""
+    registered_at: AwareDatetime | None = None
+    changed_at: AwareDatetime | None = None
+    """When it was changed last in the registry, at the reading that selected it."""
+    promoted_by: ShortText = ""
+    """What its tag `promoted_by` says."""
+
 
 class NotDeployable(StrictModel):
     """A selected model that cannot be deployed whatever the host does; its name is for display only."""
@@ -98,6 +107,7 @@ class Snapshot(StrictModel):
 
         One that differs only in `read_at` confirms this one: nothing has to be written anew.
         """
-        mine = self.model_dump(exclude={"read_at"})
-        others = other.model_dump(exclude={"read_at"})
+        # A version's time may change without what is selected, and is only taken along.
+        mine = self.model_dump(exclude={"read_at": True, "models": {"__all__": {"changed_at"}}})
+        others = other.model_dump(exclude={"read_at": True, "models": {"__all__": {"changed_at"}}})
         return mine == others

@@ -1,4 +1,4 @@
-"""The commands that show what happened to a deployment: `history` and `logs`, also of one that is gone."""
+"""`reconciler logs`: the journal of a deployment, also of one that is gone."""
 
 import os
 import subprocess
@@ -9,33 +9,14 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.exit import FAILED, MISUSED, need_root, refuse
+from reconciler.cli.exit import FAILED, MISUSED, refuse
 from reconciler.cli.known import published_names, refuse_unknown
-from reconciler.cli.operator_commands import Json, Name, check_name
+from reconciler.cli.operator_commands import Name, check_name
 from reconciler.cli.times import MomentError, moment_before, parse_moment
 
 app = typer.Typer()
 _SECONDS = 20
 """For which the journal may look for the names that it has lines of."""
-
-
-@app.command()
-def history(name: Name, as_json: Json = False) -> None:
-    """Show which releases of a deployment served, and why each ended; also for a removed deployment."""
-    from reconciler.cli import output
-    from reconciler.files.history_file import UnusableHistoryError, read_history
-
-    # Before the name is checked: without root the command never works.
-    need_root("show the history")
-    check_name("show the history of", name)
-    try:
-        past = read_history()
-    except UnusableHistoryError as error:
-        refuse(f"cannot show the history: {error}; it begins anew with the next start of the reconciler", FAILED)
-    known = {*published_names(), *(run.name for run in past.runs)}
-    if name not in known:
-        refuse_unknown("show the history of", name, known)
-    output.history(name, past.of(name), as_json)
 
 
 @app.command()
