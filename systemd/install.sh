@@ -18,6 +18,7 @@ units=/usr/local/lib/systemd/system
 catalog=/usr/local/lib/systemd/catalog/mlflow-reconciler.catalog
 sysusers=/etc/sysusers.d/mlflow-reconciler.conf
 tmpfiles=/etc/tmpfiles.d/mlflow-reconciler.conf
+metrics=/var/lib/prometheus/node-exporter/mlflow_reconciler.prom
 package_cache=/var/cache/mlflow-reconciler
 install_lock=/run/mlflow-reconciler.install.lock
 services=(mlflow-registry-agent.service mlflow-reconciler.service)
@@ -369,7 +370,7 @@ uninstall_product() {
         /run/mlflow-reconciler /run/mlflow-registry-agent /run/models /run/mlflow-temp /run/mlflow-compose \
         /var/cache/mlflow-models /var/cache/private/mlflow-models \
         /var/cache/mlflow-compiled /var/cache/private/mlflow-compiled
-    rm -f /usr/local/bin/reconciler "$catalog" "$tmpfiles" "$sysusers"
+    rm -f "$metrics" /usr/local/bin/reconciler "$catalog" "$tmpfiles" "$sysusers"
     remove_if_empty "$units" "${catalog%/*}" "${units%/*}" "${sysusers%/*}" "${tmpfiles%/*}"
     systemctl daemon-reload
     systemctl reset-failed "${services[@]}" 2>/dev/null || true

@@ -15,7 +15,7 @@ from reconciler.core.planner.plan import Plan, plan, without_snapshot
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.snapshot import Snapshot
-from reconciler.core.state.status import Outlook, State
+from reconciler.core.state.status import Outlook, State, Status
 from reconciler.core.state.tries import tries
 from reconciler.core.units import names
 from reconciler.core.units.observed import Observed
@@ -31,6 +31,7 @@ from reconciler.daemon.desired import (
     step_settings,
 )
 from reconciler.daemon.freshness import registry_status
+from reconciler.daemon.metrics import MetricsPublisher
 from reconciler.daemon.notes import Notes
 from reconciler.daemon.operators import OperatorDesk
 from reconciler.daemon.origins import origins
@@ -66,6 +67,7 @@ class Reconciler:
     selection: Selection = field(default_factory=Selection, init=False)
     settings_trouble: str = field(default="", init=False)
     """Why the settings on disk are not those in force; "" when they are."""
+    metrics: MetricsPublisher = field(default_factory=MetricsPublisher, init=False)
     deadline: float | None = field(default=None, init=False)
     """When, on the monotonic clock, the last plan is to be made again although nothing happened."""
 
@@ -75,6 +77,7 @@ class Reconciler:
         The order matters: failures and the selection are noted before anything is decided from them, requests are
         carried out before the plan that they change, and the status tells what the actions of this very pass came to.
         """
+        began = self.notes.clock.monotonic()
         reading = self.snapshots.read()
         self.ledger.keep()  # a full disk may have room again
         seen = self.observe()
@@ -90,7 +93,8 @@ class Reconciler:
         self.notes.note_mended(repairs, self.settings.reconcile)
         for name, done in repairs.items():
             self.publisher.log_repair(name, done)
-        self._publish(decided, reading, seen)
+        status = self._publish(decided, reading, seen)
+        self._measure(status, seen, began)
         return acted
 
     def observe(self) -> Observed:
@@ -175,7 +179,7 @@ class Reconciler:
         for name in self.desk.serve_requests(self.ledger, context, self.publisher, moment):
             self.notes.forgive(name, seen.builds_of(name))
 
-    def _publish(self, decided: Plan, reading: SnapshotReading, seen: Observed) -> None:
+    def _publish(self, decided: Plan, reading: SnapshotReading, seen: Observed) -> Status:
         """Publish the status, then record in the history what runs."""
         paused = self.notes.paused()
         outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
@@ -183,11 +187,18 @@ class Reconciler:
         registry = registry_status(reading, self.settings.registry, clock.wall(), self.publisher.agent_says)
         problems = (self.settings_trouble, self.ledger.problem, self.desk.history.problem)
         trouble = "; ".join(filter(None, problems))
-        self.publisher.publish(outlooks, registry, trouble, self._tries(outlooks, seen))
+        status = self.publisher.publish(outlooks, registry, trouble, self._tries(outlooks, seen))
         deployable = {outlook.name for outlook in outlooks if outlook.state is not State.NOT_DEPLOYABLE}
         running = {name: release for name, release in decided.serving.items() if name in deployable}
         origin_of = origins(seen, self.ledger.ledger, reading.snapshot)
         self.desk.record_history(running, outlooks, self.ledger.ledger, origin_of, clock.moment())
+        return status
+
+    def _measure(self, status: Status, seen: Observed, began: float) -> None:
+        """Publish metrics of a pass that began at a time of the monotonic clock."""
+        clock = self.notes.clock
+        seconds, path = clock.monotonic() - began, self.settings.metrics.textfile
+        self.metrics.publish(path, status, seen, self.notes.memory, clock.wall(), seconds, self.runner.done)
 
     def _tries(self, outlooks: tuple[Outlook, ...], seen: Observed) -> dict[str, tuple[int, datetime | None]]:
         """Return, by deployment, how often it was tried in vain, and when it is tried next, on the wall clock."""

@@ -33,6 +33,7 @@ from reconciler.settings.values import (
     Extension,
     Host,
     Image,
+    MetricsFile,
     Mode,
     NamePattern,
     NumericUser,
@@ -305,6 +306,13 @@ class ReconcileSettings(_Section, frozen=True):
         return self
 
 
+class MetricsSettings(_Section, frozen=True):
+    """What is measured, for a monitoring that this host has already."""
+
+    textfile: MetricsFile = ""
+    """A file in the directory of node_exporter's textfile collector; "" writes none."""
+
+
 class PolicySettings(_Section, frozen=True):
     """What whoever may write to the registry can have this host run; what is not listed is refused."""
 
@@ -353,6 +361,7 @@ class Settings(BaseSettings):
     nats: NatsSettings = NatsSettings()
     compose: ComposeSettings = ComposeSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+    metrics: MetricsSettings = MetricsSettings()
     policy: PolicySettings = PolicySettings()
 
     @classmethod

@@ -148,6 +148,10 @@ OptionalFile = Annotated[
     str, _matching(r"(/[^\x00-\x1f\x7f]+)?", 'should be the absolute path of a file, or "" for none')
 ]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
+MetricsFile = Annotated[
+    str,
+    _matching(r"(/[^\x00-\x1f\x7f]*[^/\x00-\x1f\x7f]\.prom)?", 'should be the absolute path of a file *.prom, or ""'),
+]
 OptionalServer = Annotated[str, AfterValidator(_optional_server)]
 Region = Annotated[
     str, _matching(r"([a-z0-9][a-z0-9-]{0,62})?", 'should be the name of a region such as "eu-central-1", or ""')

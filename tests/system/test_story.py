@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from tests.host.host import CHECKOUT_INSIDE
+from tests.host.host import CHECKOUT, CHECKOUT_INSIDE
+from tests.prometheus import parse
 from tests.system.site import PYTHON, SCIENTIST, Site
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -101,3 +102,36 @@ def test_what_is_needed_to_understand_a_line_is_in_the_catalog(site: Site) -> No
     assert len(ours) >= 5
     known = site.host.output(["journalctl", "--list-catalog", *sorted(ours)])
     assert all(one in known for one in ours)
+
+
+def test_the_audit_log_says_which_version_answered(site: Site) -> None:
+    """Also after the removal, and with what MLflow tells of each; an auditor checks it with plain tools."""
+    entries = [json.loads(line) for line in site.host.output("reconciler history --export pauses").splitlines()]
+    assert [(entry["event"], entry["version"]) for entry in entries] == [
+        ("began", 1),
+        ("ended", 1),
+        ("began", 2),
+        ("ended", 2),
+    ]
+    origin = entries[2]["origin"]
+    assert origin["selected_by"] == "stage:Production"
+    assert origin["registered_at"] < origin["changed_at"] < entries[2]["at"]
+    assert len(origin["files"]) == 64
+    at = json.loads(site.host.output(["reconciler", "history", "--at", entries[2]["at"], "pauses", "--json"]))
+    assert [run["release"] for run in at["runs"]] == [entries[2]["release"]]
+    page = (CHECKOUT / "docs" / "audit.md").read_text()
+    check = page.partition("```sh\n")[2].partition("```")[0]
+    told = site.host.output(["sh", "-euc", f"cd /root && reconciler history --export >audit.jsonl && {check}"])
+    assert told.startswith("the last line has the hash ")
+
+
+def test_metrics_are_where_node_exporter_reads_them(site: Site) -> None:
+    """The sandbox opens this directory, and anybody may read what is in it."""
+    directory = "/var/lib/prometheus/node-exporter"
+    site.host.run(f"install -d {directory} && systemctl restart mlflow-reconciler")
+    site.change_settings("70-metrics.toml", f"[metrics]\ntextfile = '{directory}/mlflow_reconciler.prom'\n")
+    file = f"{directory}/mlflow_reconciler.prom"
+    site.host.wait_for(lambda: not site.host.run(f"test -e {file}", check=False).returncode or None, 30, "the metrics")
+    samples = {one.metric: one.value for one in parse(site.host.run(["cat", file], user="nobody").stdout)}
+    assert samples["mlflow_reconciler_registry_fresh"] == 1
+    assert samples["mlflow_reconciler_last_pass_duration_seconds"] > 0
