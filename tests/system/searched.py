@@ -18,7 +18,7 @@ COMMANDS = {
     "properties of units": ["systemctl", "show", "--all", "--no-pager", "*"],
     "text of units": ["systemctl", "cat", "--no-pager", "model*", "mlflow*"],
     "status": ["reconciler", "status", "--json"],
-    "history": ["reconciler", "history", "--json"],
+    "audit log": ["reconciler", "history", "--export"],
 }
 
 

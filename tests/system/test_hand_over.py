@@ -21,6 +21,7 @@ tags = ["environment", "start_timeout", "soak", "strategy", "replicas", "idle_ti
 [reconcile]
 retry_min = 1
 retry_max = 5
+log_steps = true
 """
 VERSIONS = 3
 REPLAY = {
