@@ -16,6 +16,7 @@ from containerserver.container_watch import ContainerWatch
 from containerserver.door import Door, NoDoorError, Root
 from containerserver.engine import Container, Engine, EngineError
 from containerserver.forward import Forward, NoHttp
+from containerserver.metrics_first import ROUTES, MetricsFirst
 from containerserver.names import Project
 from containerserver.options import Options
 from containerserver.secrets import secrets
@@ -24,6 +25,8 @@ from modelserver.http import sockets, uvicorn_check
 from modelserver.http.connection import ConnectionSettings
 from modelserver.http.connection_limit import ConnectionLimit
 from modelserver.http.listener import raise_descriptor_limit
+from modelserver.http.measured import Measured
+from modelserver.http.metrics import Identity, Metrics
 from modelserver.http.release_header import ReleaseHeaderMiddleware
 from modelserver.server import Server, ServerParts
 from modelserver.systemd.counters import Counters
@@ -121,6 +124,9 @@ async def _run(
     watch = ContainerWatch(container, options.release, is_own=options.own is not None)
     ended = asyncio.create_task(watch.ended())
     counters, served = Counters(), options.served
+    about = {"runtime": "compose"}
+    identity = Identity(options.project.name, options.project.release, options.version, about)
+    metrics = Metrics(identity, counters, ROUTES)
     forward = None
     if options.http_socket:
         root = await _root_of(container, ended)
@@ -129,7 +135,9 @@ async def _run(
     proof = f"its container was ready after {time.monotonic() - began:.1f} s"
     server = Server(
         ServerParts(
-            application=ReleaseHeaderMiddleware(forward or NoHttp(), options.release),
+            application=ReleaseHeaderMiddleware(
+                Measured(MetricsFirst(forward or NoHttp(), metrics), metrics), options.release
+            ),
             sockets=listening,
             peers=served.peers,
             connections=ConnectionSettings(
@@ -138,6 +146,7 @@ async def _run(
                 send_timeout=served.request_timeout,
                 # Each takes another one, to the container.
                 limit=ConnectionLimit(raise_descriptor_limit(2 * served.max_connections) // 2),
+                on_refused=metrics.refused,
             ),
             standby=around.standby,
             status_line=StatusLine(around.notifier, counters, options.release, proof, served.soak),

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
+import platform
 import socket
 import sys
 import threading
@@ -18,12 +19,13 @@ from modelserver import options as command_line
 from modelserver.answer import HttpAnswer
 from modelserver.errors import CannotServeError, one_line
 from modelserver.garbage import keep_what_is_loaded
-from modelserver.http import sockets, uvicorn_check
+from modelserver.http import api_description, sockets, uvicorn_check
 from modelserver.http.app import ServedRelease, make_application
 from modelserver.http.body_memory import BodyMemory, Upload
 from modelserver.http.connection import ConnectionSettings
 from modelserver.http.connection_limit import ConnectionLimit
 from modelserver.http.listener import raise_descriptor_limit
+from modelserver.http.metrics import Identity, Metrics
 from modelserver.http.workers import Together, Workers
 from modelserver.model import joined
 from modelserver.model.compiled import CompileCache
@@ -97,8 +99,9 @@ def _serve(
         raise
     compiled.offer()
     counters = Counters()
+    metrics = Metrics(served.identity, counters, api_description.PATHS)
     parts = ServerParts(
-        application=make_application(served, counters),
+        application=make_application(served, counters, metrics),
         sockets=listening,
         peers=options.peers,
         connections=ConnectionSettings(
@@ -106,6 +109,7 @@ def _serve(
             header_timeout=options.header_timeout,
             send_timeout=options.request_timeout,
             limit=ConnectionLimit(_allowed_connections(options.max_connections)),
+            on_refused=metrics.refused,
         ),
         standby=standby,
         status_line=StatusLine(
@@ -159,9 +163,11 @@ def _load_and_prove(
     proved = threads.submit(replay, options.model_dir, scoring, diagnosis).result()
     journal.silence_mlflow()
     tracing.enforce()  # again: its first request may have set up what is set up once
+    mlflow_version = sys.modules["mlflow"].__version__
+    software = {"mlflow": mlflow_version, "python": platform.python_version()}
     served = ServedRelease(
-        release=release,
-        mlflow_version=sys.modules["mlflow"].__version__,
+        identity=Identity(options.name, options.release, options.version, software),
+        mlflow_version=mlflow_version,
         scoring=scoring,
         diagnosis=diagnosis,
         error_log=error_log,

@@ -69,11 +69,19 @@ ENDPOINTS = (
     Endpoint(
         "version", "GET", "/version", "MLflow's version", answers=((200, "application/json", "the version, bare"),)
     ),
+    Endpoint(
+        "metrics",
+        "GET",
+        "/metrics",
+        "Counts and times of this process, for Prometheus",
+        answers=((200, "text/plain", "the text format of Prometheus, version 0.0.4"),),
+    ),
     Endpoint("docs", "GET", "/docs", "This page", answers=((200, "text/html", "a page without scripts"),)),
     Endpoint(
         "openapi", "GET", "/openapi.json", "This page for programs", answers=((200, "application/json", "OpenAPI 3.1"),)
     ),
 )
+PATHS = tuple(endpoint.path for endpoint in ENDPOINTS)
 # Schemas of the bodies that this server itself defines; what /invocations takes depends on the model.
 _REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
     "multipart/form-data": {

@@ -1,7 +1,7 @@
 """The web application: routes requests to the model in worker threads and counts what becomes of them.
 
-A request passes, from outside in: ReleaseHeaderMiddleware, the routes, Endpoints. There `_answer` first has the
-request looked at in the event loop (`_scoring_of`, `_diagnosis_of`), which gives the work that is left for a thread.
+A request passes, from outside in: ReleaseHeaderMiddleware, Measured, the routes, Endpoints. There `_answer` first has
+the request looked at in the event loop (`_scoring_of`, `_diagnosis_of`), which gives the work that is left for a thread.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelserver.answer import JSON, HttpAnswer, error_answer
 from modelserver.errors import one_line
-from modelserver.http import api_description, form_data
+from modelserver.http import api_description, exposition, form_data
 from modelserver.http.body_memory import BodyMemory, BodyTooLargeError, BusyError, Upload
 from modelserver.http.connection import RETRY_AFTER
 from modelserver.http.interruption import Interruption
+from modelserver.http.measured import Measured
+from modelserver.http.metrics import CLIENT_LEFT, Identity, Metrics
 from modelserver.http.release_header import ReleaseHeaderMiddleware
 from modelserver.http.workers import Workers
 from modelserver.model import joined
@@ -53,7 +55,7 @@ _log = logging.getLogger("modelserver")
 class ServedRelease:
     """What one release serves, and within which limits: bytes of a body, seconds of a request."""
 
-    release: str
+    identity: Identity
     mlflow_version: str
     scoring: ScoringModel
     diagnosis: DiagnosisModel
@@ -62,6 +64,11 @@ class ServedRelease:
     body_memory: BodyMemory
     max_body: int
     timeout: float
+
+    @property
+    def release(self) -> str:
+        """As answers carry it."""
+        return f"{self.identity.deployment}@{self.identity.release}"
 
 
 class RefusedRequestError(Exception):
@@ -76,10 +83,11 @@ class RefusedRequestError(Exception):
 class Endpoints:
     """The endpoints of one release."""
 
-    def __init__(self, served: ServedRelease, counters: Counters) -> None:
+    def __init__(self, served: ServedRelease, counters: Counters, metrics: Metrics) -> None:
         """Endpoints of `served`; what becomes of requests to the model goes into `counters`."""
         self._served = served
         self._counters = counters
+        self._metrics = metrics
         # Requests that were given up because of the model, and whose threads may still be held by it.
         self._overdue: list[RequestProgress] = []
 
@@ -90,6 +98,10 @@ class Endpoints:
     async def version(self, _: Request) -> Response:
         """MLflow's version in the model's environment."""
         return Response(self._served.mlflow_version, media_type=JSON)
+
+    async def metrics(self, _: Request) -> Response:
+        """The figures of this process."""
+        return Response(self._metrics.text(), media_type=exposition.CONTENT_TYPE)
 
     async def docs(self, _: Request) -> Response:
         """The page for a client developer."""
@@ -158,7 +170,7 @@ class Endpoints:
             sentence = "cannot answer: this server ends before the answer is there; try again"
             answer = error_answer(503, "TEMPORARILY_UNAVAILABLE", sentence)
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody is there to read it; such a request was never finished
+            return Response(status_code=CLIENT_LEFT)  # nobody reads it; such a request was never finished
         except Exception as failure:
             blame = blame_for_error(progress.stage, failure, progress.refused)
             self._counters.count(release_failed=blame is Blame.RELEASE)
@@ -224,9 +236,9 @@ class Endpoints:
         return error_answer(504, "DEADLINE_EXCEEDED", "Request processing time exceeded limit", release_failed=True)
 
 
-def make_application(served: ServedRelease, counters: Counters) -> ReleaseHeaderMiddleware:
+def make_application(served: ServedRelease, counters: Counters, metrics: Metrics) -> ReleaseHeaderMiddleware:
     """The ASGI application of one release."""
-    endpoints = Endpoints(served, counters)
+    endpoints = Endpoints(served, counters, metrics)
     routes = [
         Route(endpoint.path, getattr(endpoints, endpoint.name), methods=[endpoint.method])
         for endpoint in api_description.ENDPOINTS
@@ -234,7 +246,7 @@ def make_application(served: ServedRelease, counters: Counters) -> ReleaseHeader
     handlers = {HTTPException: _answer_http_exception, Exception: _answer_server_error}
     starlette = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]  # handlers are narrower
     to_model = {("POST", "/invocations"): endpoints.invocations, ("POST", "/predict"): endpoints.predict}
-    return ReleaseHeaderMiddleware(_ModelFirst(to_model, starlette), served.release)
+    return ReleaseHeaderMiddleware(Measured(_ModelFirst(to_model, starlette), metrics), served.release)
 
 
 class _ModelFirst:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -49,6 +50,8 @@ class ConnectionSettings:
     header_timeout: float
     send_timeout: float
     limit: ConnectionLimit
+    on_refused: Callable[[int], None]
+    """Told the status of an answer that the application knows nothing of."""
 
 
 class Connection(H11Protocol):
@@ -206,6 +209,7 @@ class Connection(H11Protocol):
     def _write_answer(self, status: int, code: str, message: str) -> None:
         """Answers without the application; the last answer of this connection."""
         # Past h11: it may be in a state in which it sends nothing, and with what it refused it would send nothing else.
+        self._settings.on_refused(status)
         body = json.dumps({"error_code": code, "message": message}).encode()
         reason = HTTPStatus(status).phrase
         head = (
