@@ -23,6 +23,8 @@ OTHER_ROUTE = "other"
 """The route of whatever a client makes up: so that no client can make more series."""
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Seconds: from a small table's model to the time limits of a body and its prediction together."""
+_ALERTED = (200, 500, 503, 504)
+_ALERTED_REFUSALS = (403, 421, 503)
 # Imported before a model is loaded, a fraction of a second after the process began.
 _STARTED_AT = time.time()
 
@@ -63,8 +65,9 @@ class Metrics:
         self._identity = identity
         self._counters = counters
         self._routes = frozenset((*MODEL_ROUTES, *routes))
-        self._answers: Counter[tuple[str, int]] = Counter()
-        self._refused: Counter[int] = Counter()
+        # What is alerted on begins at 0: a rate does not see a series that begins with its first event.
+        self._answers = Counter({(route, status): 0 for route in MODEL_ROUTES for status in _ALERTED})
+        self._refused = Counter(dict.fromkeys(_ALERTED_REFUSALS, 0))
         self._durations = {route: _Durations() for route in MODEL_ROUTES}
         self.in_flight = dict.fromkeys(MODEL_ROUTES, 0)
         """Requests to the model whose heads have arrived and whose answers are not sent yet; Measured keeps it."""
