@@ -35,6 +35,8 @@ _quiet_log.setLevel(logging.ERROR)
 
 _REFUSALS = {
     400: "read the request: it is not valid HTTP/1.1",
+    403: "answer: a web page that is not of this server sent this request; use this server's own page, over TLS, or "
+    "under an address or a name without dots",
     421: "answer: the request is for another host; use an IP address, localhost or the name of this host",
     431: f"read the request: its head has more than {MAX_HEADERS} headers or {MAX_HEAD_BYTES} bytes",
     501: "read the request: its Transfer-Encoding is not known here; use chunked or Content-Length",

@@ -21,24 +21,24 @@ def is_foreign_name(host: bytes, address: Any) -> bool:
     # No browser reaches a unix socket. Elsewhere than on loopback, clients may use any name of this host.
     if not isinstance(address, tuple) or not _is_loopback(address[0]):
         return False
-    name, port = _split_port(host.decode("latin-1").strip().lower())
-    return port == address[1] and not _is_own_name(name)
+    name, port = split_port(host.decode("latin-1").strip().lower(), _HTTP_PORT)
+    return port == address[1] and not is_own_name(name)
 
 
-def _split_port(host: str) -> tuple[str, int | None]:
-    """The name and the port of a Host header; None for a port that is no number."""
+def split_port(host: str, usual: int) -> tuple[str, int | None]:
+    """The name and the port of a Host header, `usual` where it names none; None for a port that is no number."""
     # Colons within the brackets of an IPv6 address are none of the port's.
     has_colon = host.rfind(":") > host.rfind("]")
     if not has_colon:
-        return host, _HTTP_PORT
+        return host, usual
     name, _, port = host.rpartition(":")
     if not port:
-        return name, _HTTP_PORT
+        return name, usual
     is_number = port.isascii() and port.isdecimal() and len(port) <= _MAX_PORT_DIGITS
     return name, int(port) if is_number else None
 
 
-def _is_own_name(name: str) -> bool:
+def is_own_name(name: str) -> bool:
     """Whether nobody else can give `name` a meaning: an address, a name without dots, this host's own."""
     name = name.rstrip(".")
     last_label = name.rpartition(".")[2]

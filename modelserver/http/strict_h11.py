@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import h11
 
+from modelserver.http.foreign_page import is_from_foreign_page
+
 MAX_HEADERS = 100
 MAX_HEAD_BYTES = 32 << 10
 # A body in more pieces than this has to have a sensible size of piece: each costs as much as a whole small request.
@@ -95,6 +97,8 @@ class StrictH11(h11.Connection):
             _refuse("it says in two ways how long it is")
         if any(map(self._observer.is_for_other_host, _values(head, b"host"))):
             _refuse("it is for another server", 421)
+        if is_from_foreign_page(head.method, head.headers):
+            _refuse("a page from elsewhere sent it", 403)
         self._pieces = self._body_bytes = 0
         self._chunked_tail = rest if is_chunked else None
 
