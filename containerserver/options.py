@@ -156,6 +156,7 @@ def _add_serving(serve: argparse.ArgumentParser) -> None:
     add("--request-timeout", type=float, default=60.0, metavar="SECONDS")
     add("--header-timeout", type=float, default=10.0, metavar="SECONDS")
     add("--batch", action="store_true", help="with --base: answer tables that wait with one prediction")
+    add("--no-try-page", action="store_false", dest="try_page", help="with --base: no page to try the model")
     add("--soak", type=int, default=0, metavar="SECONDS")
     add("--idle-timeout", type=int, default=0, metavar="SECONDS")
     add("--drain-grace", type=float, default=1.0, metavar="SECONDS")

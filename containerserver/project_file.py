@@ -82,6 +82,7 @@ def own_command(options: Options) -> list[str]:
         *("--release", options.project.release, "--bind", f"unix:{OWN_SOCKET}"),
         *("--max-body", str(served.max_body), "--request-timeout", str(served.request_timeout)),
         *(("--batch",) if served.batch else ()),
+        *(() if served.try_page else ("--no-try-page",)),
         *(() if options.network == "none" else ("--network", "0.0.0.0/0", "--network", "::/0")),
     ]
 

@@ -26,6 +26,8 @@ from modelserver.http.connection import ConnectionSettings
 from modelserver.http.connection_limit import ConnectionLimit
 from modelserver.http.listener import raise_descriptor_limit
 from modelserver.http.metrics import Identity, Metrics
+from modelserver.http.web import pages
+from modelserver.http.web.pages import Pages
 from modelserver.http.workers import Together, Workers
 from modelserver.model import joined
 from modelserver.model.compiled import CompileCache
@@ -35,6 +37,7 @@ from modelserver.model.invocations import ScoringModel
 from modelserver.model.loading import load_model
 from modelserver.model.progress import RequestProgress
 from modelserver.model.replay import replay
+from modelserver.model.request_form import request_form
 from modelserver.model.tracing import Tracing
 from modelserver.server import Server, ServerParts
 from modelserver.systemd import journal, network_check
@@ -99,7 +102,7 @@ def _serve(
         raise
     compiled.offer()
     counters = Counters()
-    metrics = Metrics(served.identity, counters, api_description.PATHS)
+    metrics = Metrics(served.identity, counters, (*api_description.PATHS, *pages.PATHS))
     parts = ServerParts(
         application=make_application(served, counters, metrics),
         sockets=listening,
@@ -165,12 +168,15 @@ def _load_and_prove(
     tracing.enforce()  # again: its first request may have set up what is set up once
     mlflow_version = sys.modules["mlflow"].__version__
     software = {"mlflow": mlflow_version, "python": platform.python_version()}
+    identity = Identity(options.name, options.release, options.version, software)
+    form = request_form(options.model_dir, model.metadata, scoring.example_information, diagnosis.takes_files)
     served = ServedRelease(
-        identity=Identity(options.name, options.release, options.version, software),
+        identity=identity,
         mlflow_version=mlflow_version,
         scoring=scoring,
         diagnosis=diagnosis,
         error_log=error_log,
+        pages=Pages(identity, form, diagnosis.takes_files, options.max_body, is_tried=options.try_page),
         workers=Workers(threads, _THREADS, options.max_waiting, _together(scoring) if options.batch else None),
         body_memory=BodyMemory(max(options.max_buffered or 4 * options.max_body, options.max_body)),
         max_body=options.max_body,

@@ -20,6 +20,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     _add_release(serve)
     _add_sockets(serve)
     _add_limits(serve)
+    _add_pages(serve)
     _add_life_span(serve)
     _add_compile_cache(serve)
     return parser.parse_args(arguments)
@@ -107,6 +108,12 @@ def _add_limits(serve: argparse.ArgumentParser) -> None:
         action="store_true",
         help="answer tables that wait for the model with one prediction; only for models whose answer for a row does "
         "not depend on the rows beside it",
+    )
+
+
+def _add_pages(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument(
+        "--no-try-page", action="store_false", dest="try_page", help="no page at / on which people try the model"
     )
 
 

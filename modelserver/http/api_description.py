@@ -1,9 +1,11 @@
-"""Describes the endpoints once, as a table, from which the routes, `/docs` and `/openapi.json` are made."""
+"""Describes the endpoints once, as a table, from which the routes, `/docs` and `/openapi.json` are made.
+
+Sentences are Markdown, as OpenAPI has them: code is between backticks.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from modelserver.model.diagnosis import DIAGNOSES
@@ -23,12 +25,16 @@ class Endpoint:
 
 
 _ERRORS = (
-    (400, "application/json", "the request cannot be read: {error_code, message}"),
+    (400, "application/json", "the request cannot be read: `{error_code, message}`"),
     (408, "application/json", "the body did not arrive in time"),
     (413, "application/json", "the body is larger than this server allows"),
     (415, "application/json", "the media type is not one of those accepted"),
     (500, "application/json", "the model failed, or did not answer as agreed"),
-    (503, "application/json", "too much is under way, or the server ends: try again after the seconds of Retry-After"),
+    (
+        503,
+        "application/json",
+        "too much is under way, or the server ends: try again after the seconds of `Retry-After`",
+    ),
     (504, "application/json", "the model took too long"),
 )
 ENDPOINTS = (
@@ -39,12 +45,12 @@ ENDPOINTS = (
         "Diagnose: metadata and files in, numbers and a diagnosis out",
         ("multipart/form-data",),
         (
-            (200, "application/json", '{"output": [numbers], "diagnosis": "' + "|".join(DIAGNOSES) + '"}'),
+            (200, "application/json", '`{"output": [numbers], "diagnosis": "' + "|".join(DIAGNOSES) + '"}`'),
             *_ERRORS,
-            (501, "application/json", "this model is of another kind: use /invocations"),
+            (501, "application/json", "this model is of another kind: use `/invocations`"),
         ),
         "Part `metadata` is a JSON object; every other part is a file, under a name that the model knows "
-        "(aceite, sustentada, parlenda, frase, …). The bytes reach the model as they are.",
+        "(`aceite`, `sustentada`, `parlenda`, `frase`, …). The bytes reach the model as they are.",
     ),
     Endpoint(
         "invocations",
@@ -56,16 +62,16 @@ ENDPOINTS = (
             (
                 200,
                 "application/json",
-                '{"predictions": …}; of what came with messages, prompt or input, the bare answer',
+                '`{"predictions": …}`; of what came with `messages`, `prompt` or `input`, the bare answer',
             ),
             *_ERRORS,
         ),
-        "JSON is an object with exactly one of dataframe_split, dataframe_records, instances, inputs, and optionally "
-        "params. Models of language take an object with messages, prompt or input: all of it reaches the model, what "
-        "it declares as params as those. NaN and infinities come back as null.",
+        "JSON is an object with exactly one of `dataframe_split`, `dataframe_records`, `instances`, `inputs`, and "
+        "optionally `params`. Models of language take an object with `messages`, `prompt` or `input`: all of it "
+        "reaches the model, what it declares as params as those. NaN and infinities come back as `null`.",
     ),
     Endpoint("ping", "GET", "/ping", "Is the model loaded?", answers=((200, "application/json", "an empty line"),)),
-    Endpoint("ping", "GET", "/health", "The same as /ping", answers=((200, "application/json", "an empty line"),)),
+    Endpoint("ping", "GET", "/health", "The same as `/ping`", answers=((200, "application/json", "an empty line"),)),
     Endpoint(
         "version", "GET", "/version", "MLflow's version", answers=((200, "application/json", "the version, bare"),)
     ),
@@ -76,9 +82,9 @@ ENDPOINTS = (
         "Counts and times of this process, for Prometheus",
         answers=((200, "text/plain", "the text format of Prometheus, version 0.0.4"),),
     ),
-    Endpoint("docs", "GET", "/docs", "This page", answers=((200, "text/html", "a page without scripts"),)),
+    Endpoint("docs", "GET", "/docs", "This description", answers=((200, "text/html", "a page without scripts"),)),
     Endpoint(
-        "openapi", "GET", "/openapi.json", "This page for programs", answers=((200, "application/json", "OpenAPI 3.1"),)
+        "openapi", "GET", "/openapi.json", "The same for programs", answers=((200, "application/json", "OpenAPI 3.1"),)
     ),
 )
 PATHS = tuple(endpoint.path for endpoint in ENDPOINTS)
@@ -118,23 +124,9 @@ def openapi(release: str, max_body: int) -> dict[str, Any]:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
     return {
         "openapi": "3.1.0",
-        "info": {"title": release, "version": release.rpartition("@")[2], "description": _limits_sentence(max_body)},
+        "info": {"title": release, "version": release.rpartition("@")[2], "description": limits_sentence(max_body)},
         "paths": paths,
     }
-
-
-def html_page(release: str, max_body: int) -> str:
-    """The same as a page that needs nothing from any network."""
-    # No script, and no style sheet from elsewhere: the host may have no network, and what has no scripts runs none.
-    sections = "".join(_section(endpoint) for endpoint in ENDPOINTS)
-    title = escape(release)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>'
-        "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}"
-        "td{padding:.1em 1em .1em 0;vertical-align:top}code{background:#eee}</style></head><body>"
-        f"<h1>{title}</h1><p>{escape(_limits_sentence(max_body))}</p>{sections}"
-        '<p>For programs: <a href="openapi.json">openapi.json</a></p></body></html>'
-    )
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
@@ -160,26 +152,22 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     return operation
 
 
-def _section(endpoint: Endpoint) -> str:
-    accepts = f"<p>Takes {escape(', '.join(endpoint.accepts))}.</p>" if endpoint.accepts else ""
-    rows = "".join(
-        f"<tr><td>{status}</td><td>{escape(media_type)}</td><td>{escape(meaning)}</td></tr>"
-        for status, media_type, meaning in endpoint.answers
-    )
-    notes = f"<p>{escape(endpoint.notes)}</p>" if endpoint.notes else ""
-    return (
-        f"<h2><code>{endpoint.method} {escape(endpoint.path)}</code></h2><p>{escape(endpoint.summary)}.</p>"
-        f"{accepts}{notes}<table>{rows}</table>"
-    )
-
-
 def _answer_schema(endpoint: Endpoint, status: int) -> dict[str, Any]:
     # What /invocations answers depends on the model.
     return {"schema": _DIAGNOSIS_SCHEMA} if endpoint.path == "/predict" and status == 200 else {}
 
 
-def _limits_sentence(max_body: int) -> str:
+def limits_sentence(max_body: int) -> str:
+    """What holds for every request. `max_body` is in bytes."""
     return (
-        f"A request may have {max_body} bytes. Every answer carries Model-Release: <name>@<release>, "
+        f"A request may have {_size(max_body)}. Every answer carries `Model-Release: <name>@<release>`, "
         "the release that gave it."
     )
+
+
+def _size(number: int) -> str:
+    """Bytes in the largest unit in which they have at most one digit behind the point."""
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if number >= factor and (10 * number) % factor == 0:
+            return f"{number / factor:g} {unit}"
+    return f"{number} bytes"

@@ -1,7 +1,8 @@
 """The web application: routes requests to the model in worker threads and counts what becomes of them.
 
-A request passes, from outside in: ReleaseHeaderMiddleware, Measured, the routes, Endpoints. There `_answer` first has
-the request looked at in the event loop (`_scoring_of`, `_diagnosis_of`), which gives the work that is left for a thread.
+A request passes, from outside in: ReleaseHeaderMiddleware, Measured, the routes, Endpoints. There `_answer` first
+has the request looked at in the event loop (`_scoring_of`, `_diagnosis_of`), which gives the work that is left for a
+thread.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,6 +30,7 @@ from modelserver.http.interruption import Interruption
 from modelserver.http.measured import Measured
 from modelserver.http.metrics import CLIENT_LEFT, Identity, Metrics
 from modelserver.http.release_header import ReleaseHeaderMiddleware
+from modelserver.http.web.pages import Pages
 from modelserver.http.workers import Workers
 from modelserver.model import joined
 from modelserver.model.blame import Blame, Stage, blame_for_error, blame_for_timeout
@@ -60,6 +62,7 @@ class ServedRelease:
     scoring: ScoringModel
     diagnosis: DiagnosisModel
     error_log: ModelErrorLog
+    pages: Pages
     workers: Workers
     body_memory: BodyMemory
     max_body: int
@@ -103,9 +106,9 @@ class Endpoints:
         """The figures of this process."""
         return Response(self._metrics.text(), media_type=exposition.CONTENT_TYPE)
 
-    async def docs(self, _: Request) -> Response:
+    async def docs(self, request: Request) -> Response:
         """The page for a client developer."""
-        return HTMLResponse(api_description.html_page(self._served.release, self._served.max_body))
+        return self._served.pages.docs(request)
 
     async def openapi(self, _: Request) -> Response:
         """The same for a program."""
@@ -243,6 +246,7 @@ def make_application(served: ServedRelease, counters: Counters, metrics: Metrics
         Route(endpoint.path, getattr(endpoints, endpoint.name), methods=[endpoint.method])
         for endpoint in api_description.ENDPOINTS
     ]
+    routes += served.pages.routes()
     handlers = {HTTPException: _answer_http_exception, Exception: _answer_server_error}
     starlette = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]  # handlers are narrower
     to_model = {("POST", "/invocations"): endpoints.invocations, ("POST", "/predict"): endpoints.predict}

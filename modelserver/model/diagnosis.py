@@ -52,6 +52,11 @@ class DiagnosisModel:
         self._has_type_hints = has_type_hints(model.metadata)
         self._has_answered = False
 
+    @property
+    def takes_files(self) -> bool:
+        """Whether the model is of a kind that can take metadata and files."""
+        return self._why_unsuited is None
+
     def answer(self, metadata: bytes, files: Mapping[str, UploadedFile]) -> HttpAnswer:
         """The answer to one request. Blocks: call it in a worker thread. Lets through what the model raises."""
         try:

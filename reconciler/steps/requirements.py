@@ -18,6 +18,8 @@ from reconciler.steps.model_files import read_text
 from reconciler.steps.step_report import StepError
 
 SERVER_REQUIREMENTS = "requirements.txt"
+# Its code, and what its pages are made of.
+_SERVER_FILES = ("*.py", "*.js", "*.css", "*.svg")
 
 _MINOR = re.compile(r"(3\.[0-9]{1,2})(?:\.[0-9]{1,2})?(?:\.?[a-z]+[0-9]*)?")
 
@@ -87,8 +89,8 @@ def server_package() -> Path:
 
 def server_sources(package: Path) -> tuple[Path, ...]:
     """List the files that make the model server, as paths relative to its package."""
-    sources = [path for path in package.rglob("*.py") if path.is_file()] + [package / SERVER_REQUIREMENTS]
-    return tuple(sorted(path.relative_to(package) for path in sources))
+    sources = [path for pattern in _SERVER_FILES for path in package.rglob(pattern) if path.is_file()]
+    return tuple(sorted(path.relative_to(package) for path in (*sources, package / SERVER_REQUIREMENTS)))
 
 
 def server_digest(package: Path) -> str:

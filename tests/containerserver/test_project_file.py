@@ -102,6 +102,14 @@ def test_our_own_server_in_a_container_joins_requests_where_that_is_asked_for() 
         assert ("--batch" in service["command"]) is is_told
 
 
+def test_the_page_of_our_own_server_in_a_container_can_be_taken_away() -> None:
+    """As that of one outside of it."""
+    base = ("--base", IMAGE, "--model-dir", "/m", "--venv", "/v")
+    for more, is_told in (((), False), (("--no-try-page",), True)):
+        service = compose_reads(project_file.render(told(*base, *more), FOUND, ()))
+        assert ("--no-try-page" in service["command"]) is is_told
+
+
 def test_a_secret_is_named_and_not_written() -> None:
     """Compose takes its value out of its own environment."""
     text = project_file.render(told("--image", IMAGE, "--env", "plain=1"), FOUND, ["minio_secret_key"])

@@ -22,11 +22,13 @@ from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema, Tenso
 
 from modelserver.errors import CannotServeError
 from modelserver.http import api_description
+from modelserver.http.web import docs_page
 from modelserver.model import json_tables, table_limits
 from modelserver.model.diagnosis import DiagnosisModel
 from modelserver.model.error_log import ModelErrorLog
 from modelserver.model.invocations import ScoringModel
 from modelserver.model.replay import replay
+from modelserver.model.request_form import FormKind, RequestForm
 
 JSON = "application/json"
 PARQUET = "application/vnd.apache.parquet"
@@ -240,7 +242,8 @@ def test_what_is_not_wrapped_is_answered_bare_and_described(key: str, served: Se
     assert (answer.status, answer.body) == (200, "[2]")
     operation = api_description.openapi("x@1", 1)["paths"]["/invocations"]["post"]
     assert key in operation["requestBody"]["content"][JSON]["schema"]["properties"]
-    page = api_description.html_page("x@1", 1)
+    form = RequestForm(FormKind.JSON, body="{}")
+    page = docs_page.html_page("x@1", 1, form, takes_files=True, address="http://x", has_page=True)
     told = (operation["description"], operation["responses"]["200"]["description"], page)
     assert [re.search(rf"\b{key}\b", text) is None for text in told] == [False] * 3
     assert f"`{key}`" in (Path(__file__).parents[2] / "docs/serving.md").read_text()

@@ -67,6 +67,8 @@ def test_two_models_with_conflicting_pins_each_get_theirs(tmp_path: Path, house:
         assert environment_record.why_incomplete(state, made[1]) is None
         assert imported(state / "venv", "tiny.__version__") == version
         assert imported(state / "venv", "__import__('modelserver').__name__") == "modelserver"
+        (pages,) = (state / "venv").rglob("modelserver/http/web")
+        assert {"try.js", "recorder.js", "page.css", "icon.svg"} <= {path.name for path in pages.iterdir()}
         assert list((state / "venv").rglob("tiny/__pycache__/*.pyc"))
         assert sorted(path.name for path in state.iterdir()) == ["complete.json", "venv"]
         before = (state / "complete.json").stat().st_mtime_ns

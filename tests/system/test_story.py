@@ -3,6 +3,7 @@
 import json
 import re
 
+import httpx
 import pytest
 
 from tests.host.host import CHECKOUT, CHECKOUT_INSIDE
@@ -47,6 +48,12 @@ def test_a_promoted_model_is_served_updated_and_removed(site: Site) -> None:
     answer = site.predict("pauses", metadata, parts)
     assert answer.status_code == 200
     assert re.fullmatch(r"pauses@1\.[0-9a-f]{8}", answer.headers["Model-Release"])
+    # From within its sandbox and its own environment.
+    url = site.statuses()["pauses"]["url"]
+    pages = {path: httpx.get(url + path, trust_env=False) for path in ("/", "/try.js", "/page.css", "/metrics")}
+    assert {path: page.status_code for path, page in pages.items()} == dict.fromkeys(pages, 200)
+    assert '"parts": ["aceite"' in pages["/"].text
+    assert 'route="/predict",status="200"} 1\n' in pages["/metrics"].text
     asked = {"model": "models:/pauses/1", "metadata": metadata, "parts": {key: one.hex() for key, one in parts.items()}}
     in_process = site.host.run(
         [PYTHON, "-I", "-c", IN_PROCESS],

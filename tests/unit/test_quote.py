@@ -97,6 +97,21 @@ def test_requests_are_joined_only_where_that_is_asked_for(runtime: str) -> None:
         assert ("--batch" in command.split()) is batch
 
 
+@pytest.mark.parametrize("runtime", ["native", "compose"])
+@pytest.mark.parametrize("try_page", [True, False])
+def test_the_page_to_try_a_model_can_be_taken_away(runtime: str, try_page: bool) -> None:
+    """A release from before there was a page is the same release with it."""
+    compose = ComposeSettings(base=f"sha256:{'b' * 64}") if runtime == "compose" else None
+    parameters = Parameters(runtime=runtime, try_page=try_page)
+    render = unit_values.server(
+        Release("demo", 1, "models:/m-1", parameters), "0" * 32, Listening(), None, compose=compose
+    )
+    command = next(line for line in RENDERER.render(render).splitlines() if line.startswith("ExecStart="))
+    assert ("--no-try-page" in command.split()) is not try_page
+    before = Parameters(runtime=runtime).digest("models:/m-1")
+    assert (parameters.digest("models:/m-1") == before) is try_page
+
+
 @pytest.mark.parametrize("render", [*renders()], ids=lambda render: render.unit)
 def test_no_template_lets_a_hostile_value_through(render: Render) -> None:
     """Whichever value is hostile: it is quoted or the unit is refused, so that a unit keeps its lines."""

@@ -65,6 +65,8 @@ class Parameters:
     """Bytes of one request."""
     batch: bool = declare(FLAG, False)
     """Whether requests that wait for the model may be answered with one prediction."""
+    try_page: bool = declare(FLAG, True)
+    """Whether a server shows a page in the browser on which people try the model."""
     watchdog: int = declare(seconds(0), 60)
     """Seconds within which a server that serves must say that its event loop runs; 0 is no limit."""
     idle_timeout: int = declare(seconds(0), 0)
