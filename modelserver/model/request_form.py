@@ -16,7 +16,7 @@ from modelserver.model.logged_request import logged_request
 
 MAX_SHOWN_BYTES = 64 << 10
 """Of an example that is shown; a larger one would be no help to a person."""
-_MOST_COLUMNS, _MOST_ROWS = 100, 5
+_DEEPEST, _MOST_COLUMNS, _MOST_ROWS = 50, 100, 5
 _SCALARS = ("boolean", "integer", "long", "float", "double", "string", "datetime")
 
 
@@ -81,7 +81,7 @@ def request_form(model_dir: Path, metadata: Any, information: Mapping[str, Any],
     says_nothing = example is None and metadata.get_input_schema() is None
     if says_nothing and takes_files:
         return RequestForm(FormKind.RECORDINGS)
-    return RequestForm(FormKind.JSON, body=json.dumps({"inputs": []} if example is None else example, indent=2))
+    return RequestForm(FormKind.JSON, body=without_nan(json.dumps({"inputs": []} if example is None else example)))
 
 
 def _logged_recordings(file: Path) -> RequestForm | None:
@@ -107,9 +107,16 @@ def _shown_json(text: bytes) -> Any:
     if len(text) > MAX_SHOWN_BYTES:
         return None
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    # What Python reads it may not be able to write again.
+    return value if _is_shallow(value, _DEEPEST) else None
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return not inner or (levels > 0 and all(_is_shallow(one, levels - 1) for one in inner))
 
 
 def _columns(metadata: Any) -> tuple[Column, ...]:
@@ -118,7 +125,7 @@ def _columns(metadata: Any) -> tuple[Column, ...]:
     if schema is None or has_type_hints(metadata) or schema.is_tensor_spec() or not schema.has_input_names():
         return ()
     described = schema.to_dict()
-    # MLflow before 2.6 says `optional` in place of `required`.
+    # Older MLflows say `optional` in place of `required`.
     columns = tuple(
         Column(str(one["name"]), str(one["type"]), bool(one.get("required", not one.get("optional", False))))
         for one in described

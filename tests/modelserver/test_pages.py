@@ -105,6 +105,14 @@ def test_what_an_author_wrote_is_no_markup() -> None:
     assert "<script" not in described
 
 
+def test_halves_of_characters_do_not_break_the_description() -> None:
+    """JSON may have them, and a page may not."""
+    form = RequestForm(FormKind.RECORDINGS, metadata={"a": "\ud83d"}, parts=("b\udc00",))
+    described = docs_page.html_page("m@1.aa", 1, form, takes_files=True, address="http://x", has_page=True)
+    assert described.encode()
+    assert FORM.findall(try_page.html_page(Identity("m", "1.aa", "1", {}), form, 1))[0].isascii()
+
+
 def test_a_command_line_says_what_was_meant() -> None:
     """Quotes and the semicolons that curl looks for are the shell's and the server's, not theirs."""
     form = RequestForm(FormKind.RECORDINGS, metadata={"a": "it's;type=x"}, parts=("two words",))

@@ -47,7 +47,7 @@ def test_recordings_come_with_the_logged_metadata(models: Path) -> None:
 def test_a_table_comes_with_its_columns_its_first_rows_and_its_parameters(models: Path) -> None:
     """A real model of MLflow's."""
     about = mlflow.models.Model.load(models / "ridge")
-    found = request_form(models / "ridge", about, about.saved_input_example_info, takes_files=False)
+    found = request_form(models / "ridge", about, about.saved_input_example_info or {}, takes_files=False)
     assert (found.kind, found.path) == (FormKind.TABLE, "/invocations")
     assert found.columns == (Column("age", "double", True), Column("spo2", "double", True))
     assert found.rows[:2] == ((1.0, 0.5), (2.0, 1.0))
@@ -77,6 +77,7 @@ def test_rows_are_in_the_order_of_the_columns(tmp_path: Path) -> None:
         {"dataframe_split": {"columns": [], "data": []}},
         "not JSON",
         "[" * 100_000,
+        '{"dataframe_split": {"columns": ["a"], "data": [[' + "[" * 400 + "]" * 400 + "]]}}",
     ],
     ids=lambda example: str(example)[:60],
 )
@@ -136,3 +137,5 @@ def test_a_page_is_told_no_nan(tmp_path: Path) -> None:
     found = form(tmp_path, metadata(PLAIN), '{"dataframe_split": {"columns": ["a"], "data": [[NaN]]}}')
     assert math.isnan(found.rows[0][0])
     assert json.loads(found.as_json(), parse_constant=pytest.fail)["rows"] == [[None, None]]
+    written = form(tmp_path, metadata(hints=True), '{"inputs": [NaN, 1]}').body
+    assert json.loads(written, parse_constant=pytest.fail) == {"inputs": [None, 1]}

@@ -8,6 +8,7 @@ import shlex
 from html import escape
 
 from modelserver.http.api_description import ENDPOINTS, Endpoint, limits_sentence
+from modelserver.model.json_text import without_nan
 from modelserver.model.request_form import FormKind, RequestForm
 
 CONTENT_SECURITY_POLICY = (
@@ -29,7 +30,7 @@ def html_page(release: str, max_body: int, form: RequestForm, takes_files: bool,
     title = escape(release)
     try_it = '<p><a href="./">Try it in the browser</a></p>' if has_page else ""
     no_files = "" if takes_files else "<p>This model takes no recordings: <code>/predict</code> answers 501.</p>"
-    return (
+    page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{title}</title><link rel="icon" href="favicon.ico"><link rel="stylesheet" href="page.css"></head>'
@@ -37,6 +38,7 @@ def html_page(release: str, max_body: int, form: RequestForm, takes_files: bool,
         f'<main>{sections}</main><footer><p>For programs: <a href="openapi.json">openapi.json</a></p></footer>'
         "</body></html>"
     )
+    return page.encode(errors="replace").decode()  # JSON of an author's may have halves of characters
 
 
 def _section(endpoint: Endpoint, example: str) -> str:
@@ -62,7 +64,7 @@ def _example(endpoint: Endpoint, form: RequestForm, address: str) -> str:
     command = f"curl {address}{endpoint.path}"
     if endpoint.path == "/predict":
         # Not -F: that would look for ;type= in the text.
-        metadata = shlex.quote(f"metadata={json.dumps(form.metadata, ensure_ascii=False)}")
+        metadata = shlex.quote(f"metadata={without_nan(json.dumps(form.metadata, ensure_ascii=False))}")
         files = [f"-F {shlex.quote(f'{name}=@{name}.wav')}" for name in form.parts or ("audio",)]
         return " \\\n  ".join((command, f"--form-string {metadata}", *files))
     if endpoint.path == "/invocations" and form.kind is not FormKind.RECORDINGS:
@@ -79,7 +81,7 @@ def _short_body(form: RequestForm) -> str:
         text = json.dumps({**body, "params": form.params} if form.params else body, ensure_ascii=False)
     else:
         text = json.dumps(json.loads(form.body), ensure_ascii=False)
-    return text if len(text) <= _LONGEST_EXAMPLE else ""
+    return without_nan(text) if len(text) <= _LONGEST_EXAMPLE else ""
 
 
 def _marked_up(text: str) -> str:
