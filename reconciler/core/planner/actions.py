@@ -18,6 +18,7 @@ from reconciler.core.planner.ledger_updates import (
     Replaced,
     StallDeployment,
     WithdrawConfirmation,
+    WithdrawYes,
 )
 from reconciler.core.planner.unit_actions import (
     Action,
@@ -71,6 +72,7 @@ __all__ = [
     "Stop",
     "Value",
     "WithdrawConfirmation",
+    "WithdrawYes",
     "in_order",
 ]
 

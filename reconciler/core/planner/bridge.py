@@ -36,6 +36,14 @@ def plan_bridge(deployment: DeploymentPlan, release: Release) -> None:
         _keep_running(deployment, release)
 
 
+def keep_bridge(deployment: DeploymentPlan) -> None:
+    """Plan that the bridge goes on as it is, while a change of its deployment waits for an operator."""
+    # One that is not enabled is on its way out.
+    if deployment.bridge in deployment.seen.files and deployment.bridge in deployment.seen.enabled:
+        deployment.restore_files([deployment.bridge])
+        _keep_up(deployment)
+
+
 def remove_bridge(deployment: DeploymentPlan) -> bool:
     """Add the end of a deployment's bridge, and its removal when it is down. Return True when it is down.
 

@@ -153,8 +153,7 @@ def _hold(deployment: DeploymentPlan, desired: Release | Refused | None, wait: W
     if outlook is not None:
         return outlook
     version = desired.version if desired is not None else None
-    reason = Reason.HELD if wait.removal else Reason.ANOTHER_SOURCE
-    return deployment.outlook(State.HELD, version, reason, wait.why)
+    return deployment.outlook(State.HELD, version, wait.reason, wait.why)
 
 
 def _foreign_unit(deployment: DeploymentView, release: Release) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.state.ledger import Agreed, Ledger, Rules
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.snapshot import Source
 from reconciler.core.units import names
@@ -28,7 +29,16 @@ class Wait:
 
     why: str
     removal: bool
-    """Whether it would be removed; else it would be replaced."""
+    """Whether it would be removed; else it would be replaced, or begin."""
+    for_apply: bool = False
+    """Whether it waits only because every change of this host does."""
+
+    @property
+    def reason(self) -> Reason:
+        """The word for programs."""
+        if self.for_apply:
+            return Reason.NOT_CONFIRMED
+        return Reason.HELD if self.removal else Reason.ANOTHER_SOURCE
 
 
 def waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> dict[str, Wait]:

@@ -40,6 +40,8 @@ class PlannerInputs:
     rollout: Rollout = field(default_factory=Rollout)
     """How a release is brought up of which only the files are known."""
     retention: Retention = Retention()
+    confirm: bool = False
+    """Whether every change waits for an operator's yes."""
     verify_interval: float = 0.0
     """Seconds after which files are compared with their digests again; 0 is never."""
     require_example: bool = False

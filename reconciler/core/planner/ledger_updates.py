@@ -166,6 +166,18 @@ class WithdrawConfirmation(Note):
         return ledger.model_copy(update={"prune_confirmed": confirmed})
 
 
+@dataclass(frozen=True)
+class WithdrawYes(RecordNote):
+    """Take note that what an operator said yes to is not what the registry selects any more."""
+
+    def __str__(self) -> str:
+        return f"withdraw the yes to the former change of {self.deployment}"
+
+    def change_record(self, record: Record) -> Record:
+        """Another change needs another yes."""
+        return record.model_copy(update={"confirmed": None})
+
+
 # What the host goes by, and what it compares files with.
 
 

@@ -10,6 +10,7 @@ from reconciler.core.planner import actions as act
 from reconciler.core.planner import reused_version, start_limit, step_limit
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.bridge import tell_of_bridge
+from reconciler.core.planner.confirmation import unconfirmed, wait_for, withdrawn
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.environments import unused_environments
 from reconciler.core.planner.flooding import kills
@@ -125,6 +126,10 @@ def _collect(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) ->
     notes = _unpaused(_notes(desired, seen, inputs), inputs)
     collected = _Collected(signals=[*kills(seen, inputs.ledger)], before=notes)
     waits = waiting(desired, seen, inputs)
+    if inputs.confirm:
+        # The guard's reasons come first: each asks for a yes of its own.
+        for name, change in unconfirmed(desired, seen, inputs).items():
+            waits.setdefault(name, wait_for(change))
     for name in sorted({*seen.by_deployment, *desired}):
         # A copy: what this deployment plans counts for the next ones only if it is kept.
         deployment = DeploymentPlan(name, seen, inputs, dict(collected.shared))
@@ -150,6 +155,7 @@ def _notes(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> I
     yield from reused_version.out_of_date(desired, ledger)
     for name in sorted(ledger.prune_confirmed & set(desired)):
         yield act.WithdrawConfirmation(name, "")
+    yield from withdrawn(desired, seen, inputs)
     yield from _forget_what_is_gone(desired, seen, inputs)
 
 

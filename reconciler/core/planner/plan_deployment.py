@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from reconciler.core.planner import actions as act
-from reconciler.core.planner.bridge import plan_bridge, wait_for_bridge
+from reconciler.core.planner.bridge import keep_bridge, plan_bridge, wait_for_bridge
 from reconciler.core.planner.compose_unit import plan_compose_unit
 from reconciler.core.planner.decide import decide
 from reconciler.core.planner.deployment_plan import DeploymentPlan
@@ -13,6 +13,7 @@ from reconciler.core.planner.unproved import tell_unproved
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.status import Outlook, State
+from reconciler.core.units import names
 
 NAMED_ACTIONS = 3
 """How many of the actions that are left undone a status names."""
@@ -32,6 +33,9 @@ def plan_deployment(deployment: DeploymentPlan, desired: Release | Refused | Non
     if isinstance(desired, Release) and wait is None:
         plan_bridge(deployment, desired)
         plan_compose_unit(deployment)
+    elif wait is not None:
+        keep_bridge(deployment)
+        deployment.restore_files([names.compose_unit(deployment.name)])
     wait_for_bridge(deployment)
     end_what_is_overdue(deployment)
     why = _why_left_alone(deployment)

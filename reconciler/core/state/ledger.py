@@ -16,11 +16,14 @@ MAX_REJECTED = 20
 """Rejected releases that are remembered of one deployment, the latest ones."""
 MAX_KEPT = 100
 MAX_PINS = 1000
+REMOVAL: Literal["removal"] = "removal"
 
 EnvironmentId = Annotated[str, StringConstraints(pattern=rf"^{ENVIRONMENT_PATTERN}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Pinned = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}\.[0-9a-f]{16}$")]
 """A version and, digested, its source."""
+Confirmed = StrictReleaseId | Literal["removal"]
+"""What an operator said yes to: a release, or the end of the deployment."""
 Words = Annotated[str, StringConstraints(max_length=2000)]
 
 
@@ -97,6 +100,8 @@ class Record(ClosedModel):
     generation: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """How often a person asked for a rollout of what runs already; a part of the release's digest."""
 
+    confirmed: Confirmed | None = None
+    """What an operator said yes to, while changes wait for that; it may serve by now."""
     replacing: Replacement | None = None
     adopted: Adoption | None = None
 
@@ -188,7 +193,7 @@ class Record(ClosedModel):
         What a person said outlives it, too: a suspension, and the number of rollouts on purpose.
         """
         # The files go with the deployment: its versions are fetched for the first time again.
-        return self.model_copy(update={"good": None, "before": (), "stalled": None, "files": {}})
+        return self.model_copy(update={"good": None, "before": (), "stalled": None, "confirmed": None, "files": {}})
 
 
 class Rules(ClosedModel):

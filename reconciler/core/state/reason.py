@@ -51,6 +51,8 @@ class Reason(StrEnum):
     # What waits for a person, or was left alone by one.
     HELD = "held"
     ANOTHER_SOURCE = "another-source"
+    NOT_CONFIRMED = "not-confirmed"
+    """Every change of this host waits until an operator applies the plan."""
     SUSPENDED = "suspended"
     MENDED_TOO_OFTEN = "mended-too-often"
 
