@@ -107,7 +107,7 @@ def run(
     events.on_change(Path("/etc/mlflow-reconciler"), loop.settings_changed, recursive=True)
     events.on_change(Path(paths.SHIPPED_TEMPLATES), loop.wake, recursive=True)
     events.on_change(Path(paths.UNIT_DIRECTORY), loop.wake, recursive=True)
-    events.on_replacement(REQUESTS, loop.wake)
+    events.on_replacement(REQUESTS, loop.hurry)
     reconciler.systemd.watch(loop.wake, lost)
     # Without events the timer still runs a pass every reconcile.interval seconds.
     try:
@@ -123,29 +123,22 @@ def run(
 
 @app.command()
 def plan(config: Config = None, as_json: Json = False) -> None:
-    """Show the actions of the next pass and change nothing. Exits 2 if there are any, or if a unit is under way.
+    """Show what the reconciler does next, what follows, and what waits. Exits 2 if there are changes.
 
-    An action that failed and waits for its next try is shown as if the try were due.
+    A unit that is still being started, stopped or cleaned counts as a change. What is held, suspended or waits for its
+    next try does not.
     """
-    from reconciler.cli.lean import leave_out_rich
-
-    leave_out_rich()
-    from reconciler.cli import output
-    from reconciler.daemon import wiring
-    from reconciler.ports.systemd import SystemdError
+    from reconciler.cli.plan_reading import read_shown_plan
 
     need_root("plan")
-    settings = _settings(config)
-    try:
-        reconciler = wiring.reconciler(settings)
-        # Only the daemon knows whether systemd has read the unit files: otherwise each plan would begin with a reload.
-        reconciler.notes.memory = reconciler.notes.memory.without_reload()
-        seen = reconciler.observe()
-        decided = reconciler.decide(reconciler.snapshots.read(keep=False), seen)
-    except (SystemdError, OSError) as error:
-        refuse(f"cannot plan: {error}", 1)
-    output.plan(decided, seen.under_way, as_json)
-    raise typer.Exit(2 if decided.actions or seen.under_way else 0)
+    shown = read_shown_plan(config)
+    if as_json:
+        sys.stdout.write(shown.model_dump_json(by_alias=True, indent=1) + "\n")
+    else:
+        from reconciler.cli.plan_text import print_plan
+
+        print_plan(shown)
+    raise typer.Exit(2 if shown.has_changes else 0)
 
 
 @app.command()

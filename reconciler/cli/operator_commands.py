@@ -6,6 +6,7 @@ Each imports what it needs when it is called: `reconciler status` should not wai
 import json
 import os
 import pwd
+import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -100,6 +101,10 @@ def rollout(
 
 @app.command()
 def apply(
+    plan: Annotated[
+        str,
+        typer.Argument(metavar="PLAN", help="Carry out this plan, which reconciler plan named.", show_default=False),
+    ] = "",
     confirm_prune: Annotated[
         bool, typer.Option("--confirm-prune", help="Remove the deployments whose removal waits for confirmation.")
     ] = False,
@@ -111,8 +116,11 @@ def apply(
 ) -> None:
     """List the changes that wait for confirmation (exit 2 if any), or confirm them.
 
-    All other changes apply automatically.
+    All other changes apply automatically, unless reconcile.mode is "confirm": then they wait, too, and reconciler plan
+    shows them and names the PLAN.
     """
+    if plan:
+        _apply_plan(plan, as_json, has_others=confirm_prune or confirm_registry)
     # One after the other: which removals wait depends on the registry that is confirmed.
     if confirm_prune and confirm_registry:
         refuse("cannot confirm both at once: confirm the registry first, then list what still waits", MISUSED)
@@ -123,6 +131,19 @@ def apply(
         _ask(Request(verb=verb, by=who()), as_json)
     else:
         _list_held(as_json)
+
+
+def _apply_plan(plan: str, as_json: bool, *, has_others: bool) -> NoReturn:
+    """Ask for a plan that was shown to be carried out, and end the command."""
+    from reconciler.core.operators.requests import Request
+    from reconciler.core.state.plan_document import PLAN_ID_PATTERN
+
+    if has_others:
+        refuse("cannot confirm both at once: apply the plan without an option", MISUSED)
+    if re.fullmatch(PLAN_ID_PATTERN, plan) is None:
+        shown = one_line(plan, 80)
+        refuse(f"cannot apply {shown!r}: it is no plan's name; copy the one that reconciler plan shows", MISUSED)
+    _ask(Request(verb=Verb.APPLY, plan=plan, by=who()), as_json)
 
 
 def _list_held(as_json: bool) -> NoReturn:
@@ -174,7 +195,7 @@ def send(request: "Request") -> "RequestAnswer":
     return RequestAnswer(schema=1, ok=False, message=why)
 
 
-def _ask(request: "Request", as_json: bool) -> None:
+def _ask(request: "Request", as_json: bool) -> NoReturn:
     """Send a request, print the answer, and end with 0 if the reconciler did it, else 1."""
     answer = send(request)
     if as_json:

@@ -14,29 +14,11 @@ from reconciler.core.text.quote import one_line
 if TYPE_CHECKING:  # programs ask for `status` often: it does not wait for what checks and plans import
     from reconciler.check.host import Finding
     from reconciler.check.pythons import Pythons
-    from reconciler.core.planner.plan import Plan
     from reconciler.core.state.audited_runs import AuditedRun
     from reconciler.core.state.history import Run
 
 MAX_SHOWN = 2000
 """Characters of one sentence."""
-
-
-def plan(decided: "Plan", under_way: Sequence[str], as_json: bool) -> None:
-    """Print the actions in their order, and the units that are `under_way`, whose end decides what follows."""
-    if as_json:
-        actions = [
-            {"do": action.verb, "unit": action.unit, "deployment": action.deployment} for action in decided.actions
-        ]
-        document = {"schema": 1, "actions": actions, "under_way": list(under_way)}
-        sys.stdout.write(json.dumps(document, indent=1) + "\n")
-        return
-    for number, action in enumerate(decided.actions, 1):
-        sys.stdout.write(f"{number}. {one_line(str(action), MAX_SHOWN)}\n")
-    if under_way:
-        sys.stdout.write(f"under way: {', '.join(under_way)}\n")
-    elif not decided.actions:
-        sys.stdout.write("nothing to do\n")
 
 
 def history(name: str, runs: "Sequence[Run]", as_json: bool) -> None:
@@ -78,7 +60,7 @@ def held_deployments(deployments: Sequence[DeploymentStatus], as_json: bool) -> 
     for deployment in deployments:
         sys.stdout.write(f"{one_line(deployment.name)}: {one_line(deployment.message, MAX_SHOWN)}\n")
     if not deployments:
-        sys.stdout.write("nothing waits for confirmation; all changes apply automatically\n")
+        sys.stdout.write("nothing waits for confirmation\n")
 
 
 def findings(

@@ -58,7 +58,7 @@ class Loop:
         self._load_settings = load_settings
         # SimpleQueue, because its put() may be called from a signal handler that interrupts its get().
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._ends_of_rest: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
         self._tired = 0.0
         """Seconds to rest after the last pass."""
@@ -71,10 +71,16 @@ class Loop:
         if self._wakes.empty():  # one is enough, and thousands would be memory
             self._wakes.put(None)
 
+    def hurry(self) -> None:
+        """Ask for a pass at once, because a person waits for it; safe from any thread."""
+        if self._ends_of_rest.empty():
+            self._ends_of_rest.put(None)
+        self.wake()
+
     def stop(self) -> None:
         """Ask for the end of the loop; safe from any thread and from a signal handler."""
         self._stopping = True
-        self._stops.put(None)
+        self._ends_of_rest.put(None)
         self.wake()
 
     def settings_changed(self) -> None:
@@ -140,9 +146,9 @@ class Loop:
         notify(WATCHDOG="1", **extended)
 
     def _rest(self) -> None:
-        """Rest after a pass, so that passes take a part of the time only; a stop ends it."""
+        """Rest after a pass, so that passes take a part of the time only; a stop or a person's request ends it."""
         try:
-            self._stops.get(timeout=self._tired)
+            self._ends_of_rest.get(timeout=self._tired)
         except queue.Empty:
             return
 

@@ -5,14 +5,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from reconciler.apply.unit_files import UnitFiles
-from reconciler.core.operators.context import RequestContext
+from reconciler.core.operators.context import Proposal, RequestContext
 from reconciler.core.operators.suspension import next_expiry
 from reconciler.core.planner.evidence import heard
 from reconciler.core.planner.guard import DesiredReleases
 from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.planner.overview import request_context
 from reconciler.core.planner.plan import Plan, plan, without_snapshot
+from reconciler.core.planner.show import propose, show
+from reconciler.core.state.backoff import Backoff
 from reconciler.core.state.ledger import Ledger
+from reconciler.core.state.plan_document import ShownPlan
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.state.status import Outlook, State, Status
@@ -81,9 +84,7 @@ class Reconciler:
         reading = self.snapshots.read()
         self.ledger.keep()  # a full disk may have room again
         seen = self.observe()
-        self.notes.note_failures(seen, self.settings.reconcile)
-        if reading.snapshot is not None:
-            self.notes.note_selection(seen, reading.snapshot)
+        self.take_note(reading, seen)
         self._serve_operators(reading, seen)
         decided = self.decide(reading, seen)
         self.deadline = decided.deadline
@@ -110,6 +111,12 @@ class Reconciler:
         seen = Observed(units, on_disk.files, on_disk.enabled, foreign, self.ledger.lost_pins())
         return heard(seen, self.ledger.ledger)
 
+    def take_note(self, reading: SnapshotReading, seen: Observed) -> None:
+        """Take note of what failed and of what is selected, before anything is decided from that."""
+        self.notes.note_failures(seen, self.settings.reconcile)
+        if reading.snapshot is not None:
+            self.notes.note_selection(seen, reading.snapshot)
+
     def decide(self, reading: SnapshotReading, seen: Observed) -> Plan:
         """Plan from a reading and an observation. Without any snapshot the plan changes nothing."""
         ledger = self.ledger.ledger
@@ -119,6 +126,24 @@ class Reconciler:
         releases = self._desired(reading.snapshot, ledger, seen)
         decided = plan(releases, seen, inputs)
         return replace(decided, outlooks=(*decided.outlooks, *not_deployable(reading.snapshot, releases)))
+
+    def show(self, reading: SnapshotReading, seen: Observed) -> ShownPlan:
+        """Plan as `decide` does, and return the plan as people are shown it, with what waits for their yes."""
+        decided = self.decide(reading, seen)
+        inputs = self._inputs(reading.snapshot, self.ledger.ledger)
+        proposal = Proposal()
+        desired: DesiredReleases = {}
+        if reading.snapshot is not None:
+            desired = self._desired(reading.snapshot, self.ledger.ledger, seen)
+            proposal = propose(desired, seen, inputs)
+        paused = self.notes.paused()
+        outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
+        memory = self.notes.memory
+        retries = Backoff({**memory.backoff.retry_later, **memory.pauses.retry_later})
+        shown = show(
+            replace(decided, outlooks=outlooks), proposal, desired, seen, inputs, retries, self.notes.clock.moment()
+        )
+        return shown.model_copy(update={"registry_read": reading.snapshot is not None})
 
     def next_deadline(self) -> float | None:
         """Return when the next retry or the end of a wait is due, on the monotonic clock; None when none is."""
@@ -150,6 +175,7 @@ class Reconciler:
             rules=rules(self.settings),
             rollout=rollout_settings(self.settings),
             retention=retention(self.settings),
+            confirm=rhythm.mode == "confirm",
             verify_interval=self.settings.deploy.verify_interval,
             require_example=self.settings.policy.require_example,
             parallel_steps=rhythm.parallel_steps,
@@ -173,10 +199,14 @@ class Reconciler:
             if reading.snapshot is None:
                 return RequestContext(None, {})
             inputs = self._inputs(reading.snapshot, ledger)
-            return request_context(self._desired(reading.snapshot, ledger, seen), seen, inputs)
+            desired = self._desired(reading.snapshot, ledger, seen)
+            context = request_context(desired, seen, inputs)
+            return replace(context, confirms=inputs.confirm, proposal=lambda: propose(desired, seen, inputs))
 
         moment = self.notes.clock.moment()
-        for name in self.desk.serve_requests(self.ledger, context, self.publisher, moment):
+        for name in self.desk.serve_requests(
+            self.ledger, context, lambda: self.show(reading, seen), self.publisher, moment
+        ):
             self.notes.forgive(name, seen.builds_of(name))
 
     def _publish(self, decided: Plan, reading: SnapshotReading, seen: Observed) -> Status:

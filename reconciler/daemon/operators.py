@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from reconciler.core.operators.context import RequestContext
 from reconciler.core.operators.suspension import expire
@@ -11,12 +12,14 @@ from reconciler.core.state.audit import Asked, Event, Happened
 from reconciler.core.state.audit_entries import OriginOf, noted, what_happened
 from reconciler.core.state.history import Sighting, observed
 from reconciler.core.state.ledger import Ledger
+from reconciler.core.state.plan_document import ShownPlan
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import ReleaseId
 from reconciler.daemon.publish import StatusPublisher
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.ledger_file import LedgerFile
+from reconciler.files.plan_file import PLAN_FILE, write_plan
 from reconciler.files.request_inbox import MAX_ANSWER, AnsweredRequest, RequestInbox
 
 _ASKS_FOR_A_RETRY = (Verb.RETRY, Verb.REPLACE)
@@ -28,13 +31,20 @@ class OperatorDesk:
 
     requests: RequestInbox
     history: HistoryFile
+    plan_file: Path = PLAN_FILE
 
     def serve_requests(
-        self, ledger: LedgerFile, context: Callable[[Ledger], RequestContext], publisher: StatusPublisher, now: datetime
+        self,
+        ledger: LedgerFile,
+        context: Callable[[Ledger], RequestContext],
+        plan: Callable[[], ShownPlan],
+        publisher: StatusPublisher,
+        now: datetime,
     ) -> Collection[str]:
         """End suspensions whose time is over, then carry out what was asked, which changes `ledger`.
 
-        `context` tells what a request depends on, as of a ledger. Returns the deployments to try again at once.
+        `context` tells what a request depends on, as of a ledger; `plan` makes the plan that people asked to see.
+        Returns the deployments to try again at once.
         """
         # Before the requests: one of them may be about a deployment whose suspension has just ended.
         expired, resumed = expire(ledger.ledger, now)
@@ -42,7 +52,7 @@ class OperatorDesk:
             ledger.write(expired)
             publisher.log_resumed(resumed)
         retried, asked = [], []
-        for answered in self.requests.serve(ledger, context, now):
+        for answered in self.requests.serve(ledger, context, now, lambda: write_plan(plan(), self.plan_file)):
             request = answered.request
             publisher.log_request(request.name, answered.message)
             asked.append(_asked(answered, now))

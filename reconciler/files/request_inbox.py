@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from reconciler.core.operators.carry_out import carry_out
 from reconciler.core.operators.context import RequestContext
 from reconciler.core.operators.requests import RefusedRequestError, Request
+from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.text.quote import one_line
 from reconciler.core.text.strict import StrictModel
@@ -77,14 +78,23 @@ class RequestInbox:
             _remove(path)
 
     def serve(
-        self, ledger: LedgerFile, context: Callable[[Ledger], RequestContext], now: datetime
+        self,
+        ledger: LedgerFile,
+        context: Callable[[Ledger], RequestContext],
+        now: datetime,
+        show_plan: Callable[[], None],
     ) -> tuple[AnsweredRequest, ...]:
         """Carry out the requests one after the other, and answer each; return them with their answers.
 
         `context` is called anew for each request: the one before may have changed the ledger that it depends on.
+        `show_plan` writes the plan where its reader finds it, or raises an OSError; to ask for that changes nothing, so
+        it is not among what is returned.
         """
         answered: list[AnsweredRequest] = []
         for identity, request in self.pending(now.timestamp()):
+            if request.verb is Verb.PLAN:
+                self._answer_with_plan(identity, request, show_plan)
+                continue
             try:
                 changed, message = carry_out(ledger.ledger, request, context(ledger.ledger), now)
             except RefusedRequestError as error:
@@ -99,6 +109,14 @@ class RequestInbox:
             answered.append(answer)
         self.sweep(now.timestamp())
         return tuple(answered)
+
+    def _answer_with_plan(self, identity: str, request: Request, show_plan: Callable[[], None]) -> None:
+        try:
+            show_plan()
+        except OSError as error:
+            self.answer(identity, False, f"{request.cannot}: {in_words(error)}")
+        else:
+            self.answer(identity, True, "the plan is written")
 
     def pending(self, now: float) -> Iterator[tuple[str, Request]]:
         """Take the requests, the oldest first. A file that is no request, or an old one, is answered here.

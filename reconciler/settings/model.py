@@ -279,6 +279,8 @@ class ComposeSettings(_Section, frozen=True):
 class ReconcileSettings(_Section, frozen=True):
     """The rhythm of the reconciler."""
 
+    mode: Literal["automatic", "confirm"] = "automatic"
+    """Whether changes are made at once, or wait until an operator applies the plan that shows them."""
     interval: Seconds = 30
     retry_min: Seconds = 10
     retry_max: Seconds = 600

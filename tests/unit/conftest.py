@@ -87,7 +87,11 @@ class World:
             files=files,
             snapshots=snapshots,
             ledger=ledger,
-            desk=OperatorDesk(requests, HistoryFile(self.state / "history.json", AuditFile(self.state / "audit"))),
+            desk=OperatorDesk(
+                requests,
+                HistoryFile(self.state / "history.json", AuditFile(self.state / "audit")),
+                self.directory / "plan.json",
+            ),
             publisher=publisher,
             notes=notes,
             runner=ActionRunner(Executor(self.systemd, files, RENDERER, ledger), publisher, notes),

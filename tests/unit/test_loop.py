@@ -1,4 +1,4 @@
-"""The loop's own rhythm: it rests in proportion to what a pass took, and a stop ends the rest."""
+"""The loop's own rhythm: it rests in proportion to what a pass took, and a stop or a person ends the rest."""
 
 import threading
 import time
@@ -75,3 +75,15 @@ def test_a_stop_ends_its_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     loop._rest()
     assert time.monotonic() - began < 300  # it did not rest to the end
+
+
+def test_a_persons_request_ends_its_rest_and_starts_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody waits for the answer: on a host with many models the rest would be most of that time."""
+    loop = loop_over(Clock(monkeypatch), 600.0, [False])
+    monkeypatch.setattr(module, "LONGEST_REST", 600.0)
+    loop._pass_until_done()
+    threading.Timer(0.05, loop.hurry).start()
+    began = time.monotonic()
+    loop._rest()
+    loop._wait(600.0)
+    assert time.monotonic() - began < 300

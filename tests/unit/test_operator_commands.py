@@ -51,7 +51,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
     )
 
     def answer(_seconds: float) -> None:
-        requests.serve(ledger, lambda _ledger: facts, datetime.now(UTC))
+        requests.serve(ledger, lambda _ledger: facts, datetime.now(UTC), lambda: None)
 
     monkeypatch.setattr(
         request_client, "RequestClient", lambda: RequestClient(tmp_path / "requests", os.getuid(), pause=answer)
@@ -264,10 +264,28 @@ def test_apply_has_nothing_to_say_when_nothing_is_held(publish: Callable[..., No
     """All else is applied unasked."""
     publish(b=State.SERVING)
     done = run("apply")
-    assert (done.exit_code, done.stdout) == (
-        0,
-        "nothing waits for confirmation; all changes apply automatically\n",
-    )
+    assert (done.exit_code, done.stdout) == (0, "nothing waits for confirmation\n")
+
+
+@pytest.mark.usefixtures("ledger")
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (("0123456789ab",), 1, "cannot apply that plan: changes of this host need no yes"),
+        (
+            ("pl\x1ban",),
+            2,
+            "cannot apply 'pl an': it is no plan's name; copy the one that reconciler plan shows",
+        ),
+        (("0123456789ab", "--confirm-prune"), 2, "cannot confirm both at once: apply the plan without an option"),
+    ],
+    ids=["a plan of nothing", "mistyped", "with an option"],
+)
+def test_only_a_plan_that_was_named_can_be_applied(words: tuple[str, ...], code: int, why: str) -> None:
+    """The reconciler says whether it is that of now; a word that can be no plan's name is not sent."""
+    done = run("apply", *words)
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert done.stderr.startswith(why)
 
 
 @pytest.fixture

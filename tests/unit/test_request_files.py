@@ -55,7 +55,7 @@ class Site:
 
     def serve(self) -> tuple[AnsweredRequest, ...]:
         """What a pass of the reconciler does."""
-        return self.requests.serve(self.ledger, facts, datetime.now(UTC))
+        return self.requests.serve(self.ledger, facts, datetime.now(UTC), lambda: None)
 
     def put(self, name: str, content: bytes = ROLLOUT.model_dump_json(by_alias=True).encode()) -> Path:
         """Put a file there, as the command does."""
@@ -177,7 +177,7 @@ def test_what_is_no_request_is_answered_and_removed(site: Site, kind: str) -> No
 def test_a_request_of_another_user_is_not_carried_out(site: Site) -> None:
     """The directory is root's, but a file can be moved into it with its owner."""
     site.put("1-1.json")
-    RequestInbox(site.directory, os.getuid() + 1).serve(site.ledger, facts, datetime.now(UTC))
+    RequestInbox(site.directory, os.getuid() + 1).serve(site.ledger, facts, datetime.now(UTC), lambda: None)
     assert "owned by user" in site.answers()["1-1"].message
     assert site.ledger.ledger == Ledger(schema=1)
 

@@ -103,7 +103,7 @@ def test_only_the_suspended_can_be_resumed() -> None:
     assert why == "cannot resume x: nobody suspended it; if a unit of it is masked, systemctl unmask that"
 
 
-@pytest.mark.parametrize("verb", [verb for verb in Verb if verb not in (Verb.CONFIRM_PRUNE, Verb.CONFIRM_REGISTRY)])
+@pytest.mark.parametrize("verb", [verb for verb in Verb if not verb.is_about_host])
 def test_an_unknown_deployment_is_refused_with_what_may_be_meant(verb: Verb) -> None:
     """The nearest name that there is."""
     known = RequestContext(NEW, {"pauses": DeploymentSummary()})

@@ -222,14 +222,21 @@ class Walk:
 
     def _person(self) -> None:
         verb = self.random.choice(tuple(Verb))
-        self._ask(verb, None if verb in (Verb.CONFIRM_PRUNE, Verb.CONFIRM_REGISTRY) else self.random.choice(NAMES))
+        self._ask(verb, None if verb.is_about_host else self.random.choice(NAMES))
 
     def _ask(self, verb: Verb, name: str | None) -> None:
         self._asked += 1
         until = datetime.fromtimestamp(self.world.now + 300, UTC) if self.random.random() < 0.5 else None
         version = self.random.choice((None, 1, 2, 3, 4)) if verb is Verb.ROLLBACK else None
         request = Request(
-            schema=1, verb=verb, name=name, by="ana", until=until if verb is Verb.SUSPEND else None, version=version
+            schema=1,
+            verb=verb,
+            name=name,
+            by="ana",
+            until=until if verb is Verb.SUSPEND else None,
+            version=version,
+            # Of no such plan: these hosts make changes unasked.
+            plan="0" * 12 if verb is Verb.APPLY else None,
         )
         self.story.append(f"ana asks: {verb} {name or ''} {version or ''}".strip())
         directory = self.world.state / "requests"

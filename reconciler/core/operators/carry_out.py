@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from reconciler.core.operators.adoption import adopt, give_back, given_back
+from reconciler.core.operators.applying import apply_plan
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
 from reconciler.core.operators.requests import MAX_WHO, RefusedRequestError, Request
 from reconciler.core.operators.rollback import roll_back
@@ -29,6 +30,8 @@ def carry_out(ledger: Ledger, request: Request, context: RequestContext, now: da
         return _confirm_prune(ledger, request, context)
     if request.verb is Verb.CONFIRM_REGISTRY:
         return _confirm_registry(ledger, request, context)
+    if request.verb is Verb.APPLY:
+        return apply_plan(ledger, request, context)
     name = _known_name(ledger, request, context)
     record = ledger.record(name)
     summary = context.deployments.get(name, DeploymentSummary())
@@ -36,6 +39,8 @@ def carry_out(ledger: Ledger, request: Request, context: RequestContext, now: da
     # A suspended deployment stays as it is whatever is asked of it: people must not wait for what does not come.
     if record.suspended is not None and request.verb is not Verb.SUSPEND:
         said = f"{said}, but not before reconciler resume {name}: it is {record.suspended.sentence}"
+    elif context.confirms and request.verb is Verb.ROLLOUT:
+        said = f"{said} once that is confirmed: reconciler plan shows it"
     return ledger.with_record(name, record), said
 
 

@@ -1,9 +1,10 @@
 """What has to be known of the deployments when a person asks something of them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from reconciler.core.state.ledger import Agreed
+from reconciler.core.state.ledger import REMOVAL, Agreed, Confirmed
+from reconciler.core.state.plan_document import DeploymentChange
 from reconciler.core.units.names import ReleaseId
 
 
@@ -49,6 +50,28 @@ class DeploymentSummary:
 
 
 @dataclass(frozen=True)
+class Proposal:
+    """What waits for `reconciler apply`."""
+
+    id: str = ""
+    """Empty where nothing waits."""
+    changes: Mapping[str, Confirmed] = field(default_factory=dict)
+    """By deployment, what a yes is to."""
+    deployments: tuple[DeploymentChange, ...] = ()
+    """The same as it is shown, sorted by name."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What becomes of each deployment."""
+        said = []
+        for one in self.deployments:
+            place = f" in place of version {one.active_version}" if one.active_version else ""
+            is_removal = self.changes[one.name] == REMOVAL
+            said.append(f"{one.name} is removed" if is_removal else f"{one.name} gets {one.desired_version}{place}")
+        return tuple(said)
+
+
+@dataclass(frozen=True)
 class RequestContext:
     """What is seen and desired when requests are carried out.
 
@@ -59,6 +82,10 @@ class RequestContext:
     """The source of the snapshot and the rules of now; None without one."""
     deployments: Mapping[str, DeploymentSummary]
     """Every deployment that is seen or desired."""
+    confirms: bool = False
+    """Whether changes wait until an operator applies the plan that shows them."""
+    proposal: Callable[[], Proposal] = Proposal
+    """Tells what waits for that, which takes a plan to know."""
 
     def held(self) -> list[str]:
         """Return the deployments whose removal waits for a person.

@@ -20,6 +20,13 @@ class Verb(StrEnum):
     # Of the whole host.
     CONFIRM_PRUNE = "confirm-prune"
     CONFIRM_REGISTRY = "confirm-registry"
+    APPLY = "apply"
+    PLAN = "plan"
+
+    @property
+    def is_about_host(self) -> bool:
+        """Whether it names no deployment."""
+        return self in _OF_HOST
 
     @property
     def words(self) -> str:
@@ -30,6 +37,7 @@ class Verb(StrEnum):
         return _WORDS.get(self, self.value)
 
 
+_OF_HOST = (Verb.CONFIRM_PRUNE, Verb.CONFIRM_REGISTRY, Verb.APPLY, Verb.PLAN)
 # Those that read otherwise than the command calls them.
 _WORDS = {
     Verb.ROLLBACK: "roll back",

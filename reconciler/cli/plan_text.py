@@ -1,0 +1,112 @@
+"""Prints a plan for people: a diff of units and files by deployment, what follows it, and what waits."""
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+
+import click
+
+from reconciler.core.state.plan_document import DeploymentChange, ShownPlan, UnitChange, Waiting
+from reconciler.core.text.quote import one_line
+
+COLUMNS = 80
+"""Where nobody says how wide the terminal is."""
+MAX_SHOWN = 2000
+"""Characters of one sentence."""
+_COLOURS = {"+": "green", "~": "yellow", "-": "red"}
+_NEVER_READ = "nothing is planned: this host never read the registry; see reconciler check"
+
+
+def print_plan(plan: ShownPlan) -> None:
+    """Print a plan. Only words that are longer than a line make it wider than the terminal."""
+    width = shutil.get_terminal_size((COLUMNS, 24)).columns if sys.stdout.isatty() else COLUMNS
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    for line in _lines(plan, width, colours):
+        sys.stdout.write(f"{line}\n")
+
+
+def _lines(plan: ShownPlan, width: int, colours: bool) -> Iterator[str]:
+    if plan.by == "command":
+        yield from _wrap("the reconciler was not asked; this is what it would do after a start", "", width)
+    done_now = [one for one in plan.deployments if not one.waits_for_apply]
+    for deployment in done_now:
+        yield from _deployment(deployment, width, colours)
+    if plan.shared:
+        yield "shared by deployments, and the host"
+        for change in plan.shared:
+            yield from _change(change, width, colours)
+    if plan.waits:
+        yield "waits"
+        for waiting in plan.waits:
+            yield from _wrap(_why(waiting), "  ", width)
+            if waiting.then:
+                yield from _wrap(f"then: {one_line(', '.join(waiting.then), MAX_SHOWN)}", "    ", width)
+    for deployment in plan.deployments:
+        if deployment.waits_for_apply:
+            yield from _deployment(deployment, width, colours)
+    yield from _wrap(_end(plan), "", width)
+
+
+def _end(plan: ShownPlan) -> str:
+    """Return the last line, which tells what a person may do."""
+    if not plan.registry_read:
+        return _NEVER_READ
+    if plan.id:
+        return f"plan {plan.id} waits: reconciler apply {plan.id} carries it out"
+    counts = [len(one.changes) for one in plan.deployments]
+    changes = sum(counts) + len(plan.shared)
+    if changes:
+        return f"{changes} {'change' if changes == 1 else 'changes'}, which the reconciler makes by itself"
+    return "nothing to do before what is under way has ended" if plan.under_way else "nothing to do"
+
+
+def _deployment(deployment: DeploymentChange, width: int, colours: bool) -> Iterator[str]:
+    yield _heading(deployment)
+    for change in deployment.changes:
+        yield from _change(change, width, colours)
+    for unit in deployment.under_way:
+        yield from _wrap(f"under way: {one_line(unit)}", "  ", width)
+    if deployment.then:
+        yield from _wrap(f"then: {one_line(', '.join(deployment.then), MAX_SHOWN)}", "  ", width)
+
+
+def _heading(deployment: DeploymentChange) -> str:
+    active, desired = deployment.active_version, deployment.desired_version
+    if desired is None:
+        what = f"remove version {active}" if active else "remove"
+    elif active == desired:
+        what = f"version {active}"
+    else:
+        what = f"version {desired} in place of version {active}" if active else f"version {desired}, new"
+    waits = ", waits for reconciler apply" if deployment.waits_for_apply else ""
+    return f"{one_line(deployment.name)}: {what}{waits}"
+
+
+def _change(change: UnitChange, width: int, colours: bool) -> Iterator[str]:
+    about = f"{one_line(change.unit)}: " if change.unit else ""
+    models = ""
+    if change.models is not None:
+        models = f" (environment of {', '.join(change.models)})" if change.models else " (environment of no model)"
+    first, *others = _wrap(f"{about}{one_line(change.what, MAX_SHOWN)}{models}", f"  {change.sign} ", width)
+    sign = click.style(change.sign, fg=_COLOURS[change.sign]) if colours else change.sign
+    yield first.replace(change.sign, sign, 1)
+    yield from others
+
+
+def _why(waiting: Waiting) -> str:
+    due = (
+        f"; tried {waiting.tries} times, again at {waiting.retry_at.astimezone():%H:%M:%S}" if waiting.retry_at else ""
+    )
+    message = f": {one_line(waiting.message, MAX_SHOWN)}" if waiting.message else ""
+    return f"{one_line(waiting.name)}: {waiting.state}{message}{due}"
+
+
+def _wrap(text: str, begin: str, width: int) -> list[str]:
+    """Fold a sentence at blanks only: names and commands are copied."""
+    indent = " " * (len(begin) + 2) if begin.strip() else f"{begin}  "
+    wrapped = textwrap.wrap(
+        text, width, initial_indent=begin, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return wrapped or [begin]

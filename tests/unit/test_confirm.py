@@ -1,0 +1,280 @@
+"""With `mode = "confirm"` a change waits until an operator applies the plan that shows it; nothing else waits."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.operators.requests import Request
+from reconciler.core.operators.verbs import Verb
+from reconciler.core.state.ledger import REMOVAL
+from reconciler.core.state.plan_document import ShownPlan
+from reconciler.core.state.status import State
+from reconciler.files.plan_file import read_plan
+from reconciler.files.request_inbox import RequestAnswer
+from reconciler.settings.model import ReconcileSettings
+from tests.unit.conftest import World
+from tests.unit.rollouts import BROKEN, SOAK, active, deploy, servers, story
+
+CONFIRM = ReconcileSettings(mode="confirm")
+
+
+@dataclass
+class Site:
+    """A host whose changes wait, and an operator."""
+
+    world: World
+    asked: int = field(default=0)
+
+    def ask(self, verb: Verb, **more: object) -> RequestAnswer:
+        """Ask the reconciler, and read its answer."""
+        self.asked += 1
+        directory = self.world.state / "requests"
+        directory.mkdir(exist_ok=True)
+        request = Request.model_validate({"verb": verb, "by": "jane", **more})
+        (directory / f"{self.asked}.json").write_text(request.model_dump_json(by_alias=True))
+        (directory / f"{self.asked}.json").chmod(0o600)
+        self.world.reconciler.one_pass()
+        return RequestAnswer.model_validate_json((directory / f"{self.asked}.answer").read_bytes())
+
+    def plan(self) -> ShownPlan:
+        """See the plan."""
+        assert self.ask(Verb.PLAN).ok
+        return read_plan(self.world.directory / "plan.json")
+
+    def apply(self) -> None:
+        """Look at the plan, say yes to it, and let it happen."""
+        answer = self.ask(Verb.APPLY, plan=self.plan().id)
+        assert answer.ok, answer.message
+        self.world.converge()
+
+    def promote(self, **versions: int) -> None:
+        """Select versions, and let happen what may."""
+        self.world.select(**versions)
+        self.world.converge()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A host whose releases have a soak."""
+    settings = deploy().model_copy(update={"reconcile": CONFIRM})
+    return Site(World(tmp_path / "host", settings=settings))
+
+
+def serving(site: Site, version: int) -> None:
+    """Bring a version into service, through its soak."""
+    site.promote(demo=version)
+    site.apply()
+    site.world.now += SOAK + 1
+    site.world.converge()
+    assert story(site.world)[:3] == (State.SERVING, str(version), str(version))
+
+
+def test_a_first_version_waits_and_changes_nothing_on_the_host(site: Site) -> None:
+    """Not even a unit file is written; the status says what to do."""
+    before = site.world.listing()
+    site.promote(demo=1)
+    assert story(site.world) == (State.HELD, "1", None, "not-confirmed")
+    assert "reconciler apply" in site.world.status()["demo"].message
+    changed = {path for path in site.world.listing() - before if path.startswith("etc")}
+    assert changed == set()
+
+
+def test_a_plan_shows_what_waits_and_applying_it_carries_it_out(site: Site) -> None:
+    """Each step of the rollout follows without another yes, also after a restart of the reconciler."""
+    site.promote(demo=1)
+    plan = site.plan()
+    (shown,) = plan.deployments
+    assert (plan.mode, plan.actions, plan.has_changes, shown.waits_for_apply) == ("confirm", (), True, True)
+    assert [(change.sign, change.unit) for change in shown.changes] == [("+", "mlflow-fetch@demo.1.service")]
+    assert shown.then == ("build its environment unless it is here", "verify the files", "start version 1")
+    assert site.plan().id == plan.id
+    answer = site.ask(Verb.APPLY, plan=plan.id)
+    assert (answer.ok, answer.message) == (True, f"applying plan {plan.id}: demo gets 1")
+    site.world.new_reconciler()
+    site.world.converge()
+    assert story(site.world)[:3] == (State.SERVING, "1", "1")
+    assert site.plan().id == ""
+
+
+def test_a_plan_that_is_another_one_by_now_is_refused(site: Site) -> None:
+    """Also one that was carried out; the answer says what would be done now."""
+    serving(site, 1)
+    site.promote(demo=2)
+    former = site.plan().id
+    site.promote(demo=3)
+    answer = site.ask(Verb.APPLY, plan=former)
+    assert not answer.ok
+    assert "demo gets 3 in place of version 1" in answer.message
+    site.world.converge()
+    assert story(site.world)[:3] == (State.HELD, "3", "1")
+    now = site.plan().id
+    assert now != former
+    assert site.ask(Verb.APPLY, plan=now).ok
+    site.world.converge()
+    refused = site.ask(Verb.APPLY, plan=now)
+    assert (refused.ok, refused.message) == (
+        False,
+        "cannot apply that plan: nothing waits for it; see reconciler plan",
+    )
+
+
+def test_a_yes_is_to_all_of_a_plan_and_to_nothing_else(site: Site) -> None:
+    """What is promoted later waits."""
+    site.promote(a=1, b=1)
+    site.apply()
+    site.promote(a=2, b=1, c=1)
+    assert {name: one.state for name, one in site.world.status().items()} == {
+        "a": State.HELD,
+        "b": State.SERVING,
+        "c": State.HELD,
+    }
+
+
+def test_a_yes_does_not_lie_in_wait(site: Site) -> None:
+    """Version 2 was confirmed, served and was replaced; when it is promoted again, it waits again."""
+    serving(site, 1)
+    serving(site, 2)
+    serving(site, 3)
+    assert site.world.reconciler.ledger.ledger.record("demo").confirmed is not None
+    site.promote(demo=2)
+    assert story(site.world)[:3] == (State.HELD, "2", "3")
+    assert site.world.reconciler.ledger.ledger.record("demo").confirmed is None
+
+
+def test_a_release_that_fails_in_its_soak_is_taken_back_unasked(site: Site) -> None:
+    """The way back waits for nobody."""
+    serving(site, 1)
+    site.promote(demo=2)
+    site.apply()
+    assert servers(site.world) == {"1.1": "stands by", "2.1": "serves"}
+    site.world.systemd.serve(active(site.world), 20, 20)
+    site.world.converge()
+    assert story(site.world) == (State.DEGRADED, "2", "1", "errors-in-soak")
+    assert servers(site.world) == {"1.1": "serves"}
+    assert site.plan().id == ""
+
+
+def test_a_release_that_does_not_start_is_rejected_and_retry_needs_no_second_yes(site: Site) -> None:
+    """The yes was to this release."""
+    serving(site, 1)
+    site.promote(demo=2)
+    server = active(site.world)
+    usual = site.world.systemd.behave
+    site.world.systemd.behave = lambda unit: BROKEN if unit.startswith("model-demo@2.") else usual(unit)
+    site.apply()
+    assert story(site.world)[:3] == (State.DEGRADED, "2", "1")
+    assert active(site.world) == server
+    site.world.systemd.behave = usual
+    assert site.ask(Verb.RETRY, name="demo").ok
+    site.world.converge()
+    assert story(site.world)[:3] == (State.ROLLING_OUT, "2", "2")
+
+
+def test_drift_of_what_serves_is_repaired_while_a_change_waits(site: Site) -> None:
+    """A changed file and a stopped server, of the release that another one is to replace."""
+    serving(site, 1)
+    site.promote(demo=2)
+    plan = site.plan().id
+    unit = active(site.world)
+    intact = (site.world.etc / unit).read_text()
+    (site.world.etc / unit).write_text(intact + "# edited\n")
+    site.world.systemd.stop(unit)
+    site.world.systemd.settle()
+    assert site.plan().id == plan
+    site.world.converge()
+    assert (site.world.etc / unit).read_text() == intact
+    assert servers(site.world) == {"1.1": "serves"}
+    assert story(site.world)[:3] == (State.HELD, "2", "1")
+
+
+def test_an_operators_roll_back_does_not_wait(site: Site) -> None:
+    """It is a word of its own."""
+    serving(site, 1)
+    serving(site, 2)
+    assert site.ask(Verb.ROLLBACK, name="demo").ok
+    site.world.converge()
+    assert story(site.world)[:3] == (State.DEGRADED, "2", "1")
+
+
+def test_a_rollout_on_purpose_waits_and_says_so(site: Site) -> None:
+    """It makes another release, with the settings and templates of today: that is what a plan shows."""
+    serving(site, 1)
+    answer = site.ask(Verb.ROLLOUT, name="demo")
+    assert answer.message == "version 1 of demo is rolled out anew once that is confirmed: reconciler plan shows it"
+    site.world.converge()
+    assert story(site.world)[0] is State.HELD
+    assert "stop the former release of version 1 and keep it for a rollback" in site.plan().deployments[0].then
+    site.apply()
+    assert story(site.world)[0] is State.ROLLING_OUT
+
+
+def test_a_removal_waits_and_goes_on_to_its_end_once_it_is_confirmed(site: Site) -> None:
+    """Nothing of it is left, not even the yes."""
+    empty = site.world.listing()
+    serving(site, 1)
+    site.promote()
+    assert story(site.world) == (State.HELD, None, "1", "not-confirmed")
+    site.world.reconciler.settings = deploy(removal_grace=600).model_copy(update={"reconcile": CONFIRM})
+    plan = site.plan()
+    assert plan.deployments[0].then == ("keep its files for 600 s", "remove its units and files")
+    site.world.now += 601
+    assert site.plan().deployments[0].then == ("remove its units and files",)
+    assert site.plan().id == plan.id
+    answer = site.ask(Verb.APPLY, plan=plan.id)
+    assert answer.message == f"applying plan {plan.id}: demo is removed"
+    assert site.world.reconciler.ledger.ledger.record("demo").confirmed == REMOVAL
+    site.world.converge()
+    assert site.world.status() == {}
+    left = {path for path in site.world.listing() - empty if path.startswith("etc")}
+    assert left == {"etc/multi-user.target.wants", "etc/sockets.target.wants"}
+    assert site.world.reconciler.ledger.ledger.records == {}
+
+
+def test_a_new_mode_changes_nothing_of_what_serves(site: Site) -> None:
+    """What came into service unasked needs no yes afterwards, and what waited goes on by itself."""
+    site.world.reconciler.settings = deploy()
+    site.promote(demo=1)
+    site.world.reconciler.settings = deploy().model_copy(update={"reconcile": CONFIRM})
+    site.world.converge()
+    assert story(site.world)[:3] == (State.SERVING, "1", "1")
+    site.promote(demo=2)
+    assert story(site.world)[0] is State.HELD
+    site.world.reconciler.settings = deploy()
+    refused = site.ask(Verb.APPLY, plan="0" * 12)
+    assert 'reconcile.mode is "automatic"' in refused.message
+    site.world.converge()
+    assert story(site.world)[:3] == (State.ROLLING_OUT, "2", "2")
+
+
+def test_a_suspended_deployment_is_in_no_plan(site: Site) -> None:
+    """It says so itself, and waits for a yes when it is resumed."""
+    site.promote(demo=1)
+    assert site.ask(Verb.SUSPEND, name="demo").ok
+    plan = site.plan()
+    assert (plan.id, [waiting.state for waiting in plan.waits]) == ("", [State.SUSPENDED])
+    assert site.ask(Verb.RESUME, name="demo").ok
+    assert site.plan().id
+
+
+def test_what_the_host_would_do_for_the_steps_is_a_part_of_the_plan(site: Site) -> None:
+    """Another package index is another plan."""
+    site.promote(demo=1)
+    before = site.plan().id
+    settings = site.world.reconciler.settings
+    build = settings.build.model_copy(update={"index_url": "https://index.example/simple"})
+    site.world.reconciler.settings = settings.model_copy(update={"build": build})
+    assert site.plan().id != before
+
+
+def test_only_the_owner_of_the_directory_is_heard(site: Site) -> None:
+    """A request of another user's is none, so nobody else applies a plan."""
+    site.promote(demo=1)
+    plan = site.plan().id
+    path = site.world.state / "requests" / "0.json"
+    path.write_text(Request(verb=Verb.APPLY, plan=plan, by="eve").model_dump_json(by_alias=True))
+    if os.getuid() == 0:
+        os.chown(path, 12345, 12345)
+        site.world.converge()
+        assert story(site.world)[0] is State.HELD
