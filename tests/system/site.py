@@ -135,7 +135,7 @@ class Site:
     def settle(self, deadline: float = 120) -> None:
         """Wait until nothing is to be done, and nothing is being done: the status says a step's outcome before that.
 
-        Where something failed that never comes: `reconciler plan` knows of no pause before the next try.
+        What failed and waits for its next try is nothing to be done.
         """
 
         def at_rest() -> bool | None:

@@ -57,7 +57,9 @@ def test_a_plan_of_nothing_exits_0(site: Site) -> None:
     site.host.wait_for(lambda: plan(site)[0] == 0, 120, "nothing to do")
     assert plan(site) == (0, "nothing to do\n")
     code_, text = plan(site, "--json")
-    assert (code_, json.loads(text)) == (0, {"schema": 1, "actions": [], "under_way": []})
+    document = json.loads(text)
+    assert (code_, document["schema"], document["by"]) == (0, 1, "reconciler")
+    assert [document[key] for key in ("actions", "under_way", "deployments", "shared", "waits")] == [[], [], [], [], []]
 
 
 def test_a_plan_shows_what_would_be_done_and_does_nothing(site: Site) -> None:
@@ -69,11 +71,14 @@ def test_a_plan_shows_what_would_be_done_and_does_nothing(site: Site) -> None:
         first, second = plan(site), plan(site)
         assert site.host.output(EVERYTHING) == before
     assert first == second
-    lines = first[1].splitlines()
-    assert [int(line.partition(".")[0]) for line in lines] == list(range(1, len(lines) + 1))
-    actions = [line.partition(". ")[2] for line in lines]
-    assert actions.index("write mlflow-fetch@second.1.service") < actions.index("reload systemd's unit files")
-    assert actions.index("reload systemd's unit files") < actions.index("start mlflow-fetch@second.1.service")
+    assert first[1].splitlines() == [
+        "the reconciler was not asked; this is what it would do after a start",
+        "second: version 1, new",
+        "  + mlflow-fetch@second.1.service: write, start",
+        "  then: build its environment unless it is here, verify the files, start version",
+        "    1",
+        "1 change, which the reconciler makes by itself",
+    ]
     site.wait_for("second", "serving", 1)
 
 
@@ -87,8 +92,37 @@ def test_a_plan_as_data_has_the_same_actions(site: Site) -> None:
     assert json.loads(document)["schema"] == 1
     actions = json.loads(document)["actions"]
     assert {"do": "restore", "unit": "model-second.slice", "deployment": "second"} in actions
-    assert len(actions) == len(text.splitlines())
+    assert "second: version 1\n  ~ model-second.slice: restore\n" in text
     site.host.wait_for(lambda: plan(site)[0] == 0, 120, "the damage to be repaired")
+
+
+def test_in_confirm_mode_the_plan_that_was_shown_is_carried_out(site: Site) -> None:
+    """Only that one, and only for root; the status and the journal say once what waits."""
+    site.change_settings("90-confirm.toml", "[reconcile]\nmode = 'confirm'\n")
+    began = len(waiting_lines(site))
+    site.registry.promote("second", 1, "Archived")
+    told = site.wait_for("second", "held")
+    assert (told["reason"], told["active_version"]) == ("not-confirmed", "1")
+    code_, text = plan(site)
+    shown = json.loads(plan(site, "--json")[1])["id"]
+    assert code_ == 2
+    assert text.splitlines()[-1] == f"plan {shown} waits: reconciler apply {shown} carries it out"
+    other = site.host.run(["reconciler", "apply", "0" * 12], check=False)
+    assert (other.returncode, f"what would be done now ({shown}: second is removed)" in other.stderr) == (1, True)
+    assert site.host.run(["reconciler", "apply", shown], user=SCIENTIST, check=False).returncode == 1
+    assert site.statuses()["second"]["state"] == "held"
+    assert len(waiting_lines(site)) == began + 1
+    assert site.host.output(["reconciler", "apply", shown]) == f"applying plan {shown}: second is removed"
+    site.wait_until_gone("second")
+    site.host.run(["rm", "/etc/mlflow-reconciler/config.d/90-confirm.toml"])
+    site.registry.promote("second", 1)
+    site.wait_for("second", "serving", 1)
+
+
+def waiting_lines(site: Site) -> list[str]:
+    """What the journal says of a deployment that waits for a plan."""
+    lines = site.host.journal("--unit=mlflow-reconciler", "--output=cat").splitlines()
+    return [line for line in lines if "waits for reconciler apply" in line]
 
 
 def test_everybody_may_see_the_status(site: Site) -> None:
