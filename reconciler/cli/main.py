@@ -81,7 +81,8 @@ def run(
     from reconciler.core.units import paths
     from reconciler.daemon import wiring
     from reconciler.daemon.loop import Loop
-    from reconciler.files.request_inbox import REQUESTS, RequestInbox
+    from reconciler.files.request_answer import REQUESTS
+    from reconciler.files.request_inbox import RequestInbox
     from reconciler.ports.systemd import SystemdError
     from reconciler.settings.load import load
 

@@ -23,7 +23,7 @@ from reconciler.core.units.names import MAX_VERSION, why_not_deployable
 
 if TYPE_CHECKING:  # see above
     from reconciler.core.operators.requests import Request
-    from reconciler.files.request_inbox import RequestAnswer
+    from reconciler.files.request_answer import RequestAnswer
 
 app = typer.Typer()
 
@@ -181,8 +181,8 @@ def _ask_about(
 def send(request: "Request") -> "RequestAnswer":
     """Send a request, and return the answer; the command ends where others than root run it."""
     from reconciler.files.atomic import in_words
+    from reconciler.files.request_answer import RequestAnswer
     from reconciler.files.request_client import NoAnswerError, RequestClient
-    from reconciler.files.request_inbox import RequestAnswer
 
     need_root(request.cannot.removeprefix("cannot "), "only root may ask that of the reconciler")
     try:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from reconciler.cli.exit import FAILED, MISUSED, refuse
+from reconciler.cli.lean import leave_out_rich
 from reconciler.core.state.plan_document import ShownPlan
 
 SERVICE = "mlflow-reconciler.service"
@@ -22,6 +23,7 @@ def read_shown_plan(config: Path | None) -> ShownPlan:
 
     With other settings than the host's (`config`, or the environment) the command plans by itself.
     """
+    leave_out_rich()  # nothing here prints by it, and it would be imported with the log
     has_other_settings = config is not None or any(name.startswith(SETTINGS_IN_ENVIRONMENT) for name in os.environ)
     if not has_other_settings and _reconciler_runs():
         shown = _ask()
@@ -57,9 +59,6 @@ def _ask() -> ShownPlan | None:
 
 def _plan_here(config: Path | None) -> ShownPlan:
     """Plan as the reconciler would in its first pass after a start."""
-    from reconciler.cli.lean import leave_out_rich
-
-    leave_out_rich()
     from reconciler.daemon import wiring
     from reconciler.ports.systemd import SystemdError
     from reconciler.settings.load import SettingsError, load

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from reconciler.core.operators.requests import Request
 from reconciler.files.atomic import replace_file
-from reconciler.files.request_inbox import MAX_BYTES, REQUESTS, RequestAnswer
+from reconciler.files.request_answer import MAX_BYTES, REQUESTS, RequestAnswer
 from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 
 PAUSE = 0.05

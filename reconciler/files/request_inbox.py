@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import structlog
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from reconciler.core.operators.carry_out import carry_out
 from reconciler.core.operators.context import RequestContext
@@ -21,31 +20,19 @@ from reconciler.core.operators.requests import RefusedRequestError, Request
 from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.text.quote import one_line
-from reconciler.core.text.strict import StrictModel
-from reconciler.core.units import paths
 from reconciler.files.atomic import clear, in_words, replace_file
 from reconciler.files.ledger_file import LedgerFile
+from reconciler.files.request_answer import MAX_BYTES, REQUESTS, RequestAnswer
 from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 
 log = structlog.get_logger()
 
-REQUESTS = Path(paths.RUN_DIRECTORY) / "requests"
-"""In memory: going back must not need a disk."""
-MAX_BYTES = 16 * 1024
 MAX_ANSWER = 4000
 STALE = 120.0
 """Seconds after which nobody waits for a request any more. To carry it out then would surprise people."""
 ABANDONED = 3600.0
 """Seconds after which an answer that nobody fetched is removed."""
 _ID = re.compile(r"[0-9a-z-]{1,64}")
-
-
-class RequestAnswer(StrictModel):
-    """What became of a request."""
-
-    schema_: Literal[1] = Field(default=1, alias="schema")
-    ok: bool
-    message: str
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -11,8 +12,9 @@ from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.ledger import REMOVAL
 from reconciler.core.state.plan_document import ShownPlan
 from reconciler.core.state.status import State
+from reconciler.core.units import names
 from reconciler.files.plan_file import read_plan
-from reconciler.files.request_inbox import RequestAnswer
+from reconciler.files.request_answer import RequestAnswer
 from reconciler.settings.model import ReconcileSettings
 from tests.unit.conftest import World
 from tests.unit.rollouts import BROKEN, SOAK, active, deploy, servers, story
@@ -278,3 +280,53 @@ def test_only_the_owner_of_the_directory_is_heard(site: Site) -> None:
         os.chown(path, 12345, 12345)
         site.world.converge()
         assert story(site.world)[0] is State.HELD
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_nothing_runs_that_nobody_confirmed(site: Site, seed: int) -> None:
+    """Promotions, demotions, crashes, edits, restarts and applied plans in any order; in the end a yes is enough."""
+    random = Random(seed)  # noqa: S311 - nothing here is secret
+    world, confirmed = site.world, set[tuple[str, str]]()
+    selected: dict[str, int] = {}
+
+    def apply() -> None:
+        plan = site.plan()
+        before = world.reconciler.ledger.ledger.records
+        if plan.id and site.ask(Verb.APPLY, plan=plan.id).ok:
+            now = world.reconciler.ledger.ledger.records
+            confirmed.update((name, str(now[name].confirmed)) for name in now if now[name] != before.get(name))
+
+    def happen() -> None:
+        match random.choice(("promote", "demote", "apply", "apply", "crash", "edit", "restart", "wait", "wait")):
+            case "promote":
+                selected[random.choice("abc")] = random.randint(1, 4)
+                world.select(**selected)
+            case "demote" if selected:
+                selected.pop(random.choice(sorted(selected)))
+                world.select(**selected)
+            case "apply":
+                apply()
+            case "crash" if runs := sorted(filter(names.parse_server, world.systemd.units())):
+                world.systemd.stop(random.choice(runs))
+            case "edit" if files := sorted(path for path in world.etc.glob("model-*") if path.is_file()):
+                random.choice(files).write_text("edited")
+            case "restart":
+                world.new_reconciler()
+            case _:
+                world.now += random.choice((1, SOAK + 1))
+
+    for _ in range(60):
+        happen()
+        world.reconciler.one_pass()
+        world.systemd.settle()
+        parsed = filter(None, (names.parse_server(path.name) for path in world.etc.glob("model-*@*.service")))
+        assert {(server.name, str(server.release)) for server in parsed} <= confirmed
+    for _ in range(8):
+        world.now += 601
+        for name in selected:
+            site.ask(Verb.RETRY, name=name)
+        world.converge()
+        apply()
+    serving = {name: one.active_version for name, one in world.status().items() if one.state is State.SERVING}
+    assert serving == {name: str(version) for name, version in selected.items()}
+    assert site.plan().id == ""

@@ -35,6 +35,16 @@ def test_showing_the_status_needs_the_document_alone() -> None:
     assert not [name for name in found if name.startswith(unneeded)]
 
 
+def test_asking_the_reconciler_for_its_plan_needs_no_planner() -> None:
+    """Nor settings, a log, or what carries a request out: they would be most of the time that people wait."""
+    found = imported(
+        "from reconciler.cli import main, plan_reading, plan_text",
+        "from reconciler.files import plan_file, request_client",
+    )
+    assert found.isdisjoint({*HEAVY, "structlog"})
+    assert not [name for name in found if name.startswith(("reconciler.settings", "reconciler.core.planner"))]
+
+
 def test_the_reconciler_imports_neither_mlflow_nor_the_network() -> None:
     """It has root's rights."""
     found = imported(

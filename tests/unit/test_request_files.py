@@ -19,8 +19,9 @@ from reconciler.core.state.snapshot import Source
 from reconciler.core.units.names import ReleaseId
 from reconciler.files import request_inbox
 from reconciler.files.ledger_file import LedgerFile
+from reconciler.files.request_answer import MAX_BYTES, RequestAnswer
 from reconciler.files.request_client import NoAnswerError, RequestClient
-from reconciler.files.request_inbox import ABANDONED, MAX_BYTES, STALE, AnsweredRequest, RequestAnswer, RequestInbox
+from reconciler.files.request_inbox import ABANDONED, STALE, AnsweredRequest, RequestInbox
 from tests.unit.disk import refusing
 
 WANTED = ReleaseId("4.00000004")

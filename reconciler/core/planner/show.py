@@ -30,9 +30,11 @@ _AT_REST = (State.SERVING, State.IDLE)
 
 def propose(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> Proposal:
     """Plan what waits for a yes as if it were given, and name it by a digest of what is shown of it."""
+    if not inputs.confirm:
+        return Proposal()
     held = waiting(desired, seen, inputs)
     changes = {name: change for name, change in unconfirmed(desired, seen, inputs).items() if name not in held}
-    if not inputs.confirm or not changes:
+    if not changes:
         return Proposal()
     limitless = replace(inputs, confirm=False, parallel_steps=NO_LIMIT, parallel_starts=NO_LIMIT)
     confirmed = plan(desired, seen, limitless)
