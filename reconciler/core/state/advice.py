@@ -26,6 +26,7 @@ _TO_DO = {
     Reason.NO_FREE_PORT: "widen deploy.port_range in config.toml",
     Reason.HELD: "reconciler apply lists what waits, and the command that confirms it",
     Reason.ANOTHER_SOURCE: "reconciler apply lists what waits, and the command that confirms it",
+    Reason.NOT_CONFIRMED: "reconciler plan shows the change, and reconciler apply PLAN carries it out",
     Reason.SUSPENDED: "reconciler resume {name} ends the suspension; systemctl unmask does, where a unit is masked",
     Reason.MENDED_TOO_OFTEN: "find what undoes every repair, then reconciler retry {name}",
     Reason.NAME_NOT_ALLOWED: "register the model under a name of letters, digits, '_' and '-'",
