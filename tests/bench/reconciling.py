@@ -23,6 +23,7 @@ import structlog
 
 from reconciler.core.units.observed import Unit
 from reconciler.daemon.operators import OperatorDesk
+from reconciler.files.audit_file import AuditFile
 from reconciler.files.history_file import HistoryFile
 from reconciler.files.request_inbox import RequestInbox
 from reconciler.files.stamps import SETTLED_AFTER
@@ -134,7 +135,8 @@ def _answering(world: World, run: Path) -> Iterator[None]:
     """Have the reconciler of a host answer the requests that are put into `run`, from a thread."""
     ended = threading.Event()
     reconciler = world.reconciler
-    reconciler.desk = OperatorDesk(RequestInbox(run / "requests"), HistoryFile(run / "history.json"), run / "plan.json")
+    history = HistoryFile(run / "history.json", AuditFile(run / "audit"))
+    reconciler.desk = OperatorDesk(RequestInbox(run / "requests"), history, run / "plan.json")
 
     def answer() -> None:
         while not ended.wait(PAUSE):

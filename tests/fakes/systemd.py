@@ -14,6 +14,7 @@ from typing import Any
 
 from reconciler.adapters.kept_units import KeptUnits
 from reconciler.adapters.unit_reading import Row, read_unit
+from reconciler.apply.render import OLDEST_SYSTEMD
 from reconciler.core.units import names
 from reconciler.core.units.observed import Unit
 from reconciler.ports.systemd import SystemdError
@@ -139,6 +140,10 @@ class FakeSystemd:
             for unit, state in self._units.items()
             if unit.endswith(".socket") and state.active == "active"
         }
+
+    def version(self) -> int:
+        """The oldest systemd that there is a product for."""
+        return OLDEST_SYSTEMD
 
     def invocation(self, unit: str) -> str:
         """The id of a unit's last start."""

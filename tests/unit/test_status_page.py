@@ -19,6 +19,7 @@ from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.core.units.names import ReleaseId
 from reconciler.files import history_file
+from reconciler.files.audit_file import AuditFile
 from reconciler.files.history_file import HistoryFile, read_history
 from reconciler.files.status_file import read_status
 
@@ -92,7 +93,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / SERVER).write_text(f"{facts}Opened=network 10.0.0.0/8\nClosed=a cache\n")
     for unit in ("mlflow-verify@pauses.2.service", "model-pauses-2.socket", "ssh.service"):
         (tmp_path / unit).write_text("")
-    history = HistoryFile(tmp_path / "history.json")
+    history = HistoryFile(tmp_path / "history.json", AuditFile(tmp_path / "audit"))
     history.write(observed(history.history, {"pauses": Sighting(ReleaseId("1.0000000a"))}, NOW - timedelta(days=4)))
     history.write(observed(history.history, {"pauses": Sighting(RELEASE)}, NOW - timedelta(days=3)))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
