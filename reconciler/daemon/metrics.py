@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 AT_MOST_EVERY = 15.0
 """Seconds between two writes of the same status: a pass with nothing to do stays as cheap as it is."""
-_NOT_OPEN = "the sandbox does not open its directory, or it was made later; see docs/monitoring-reconciler.md"
+_NOT_OPEN = "the sandbox does not open its directory, or it was made later; see docs/monitoring.md"
 
 
 @dataclass

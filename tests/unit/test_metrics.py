@@ -24,7 +24,7 @@ from tests.unit.conftest import CHECKOUT, World
 from tests.unit.rollouts import BROKEN, deploy, rolled_out
 
 PROMTOOL = shutil.which("promtool")
-ALERTS = CHECKOUT / "docs" / "alerts-reconciler.yml"
+ALERTS = CHECKOUT / "docs" / "monitoring" / "reconciler-alerts.yml"
 PREFIX = "mlflow_reconciler_"
 
 
@@ -187,7 +187,7 @@ def test_all_metrics_are_written_and_no_others(world: World, path: Path) -> None
     world.converge()
     written = {one.metric.removeprefix(PREFIX) for one in measured(path)}
     assert written == HELP.keys()
-    page = (CHECKOUT / "docs" / "monitoring-reconciler.md").read_text()
+    page = (CHECKOUT / "docs" / "monitoring.md").read_text()
     assert set(re.findall(rf"^\| `{PREFIX}(\w+)", page, re.MULTILINE)) == HELP.keys()
 
 
