@@ -25,6 +25,7 @@ from reconciler.bridge.desk import Desk
 from reconciler.bridge.health import Health
 from reconciler.bridge.options import Options, parse
 from reconciler.bridge.server_client import ServerClient
+from reconciler.core.units import paths
 from reconciler.ports.artifacts import StoreError
 
 EX_CONFIG = 78
@@ -43,7 +44,7 @@ def main() -> None:
     except (CredentialError, StoreError) as error:
         sentence = str(error)
         if isinstance(error, CredentialError):
-            sentence = f"cannot use the credentials of the bridge: {error}; see docs/credentials.md"
+            sentence = f"cannot use the credentials of the bridge: {error}; see {paths.PRODUCT}/docs/credentials.md"
         log.error(sentence, MODEL=options.name)  # noqa: TRY400 - the sentence says all; a traceback would say less
         notify(STATUS=sentence)
         sys.exit(EX_CONFIG)

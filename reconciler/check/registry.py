@@ -20,7 +20,7 @@ def policy(settings: Settings) -> Iterator[Finding]:
     if not settings.policy.names:
         yield Finding(
             "policy.names is empty, so nothing may be deployed here",
-            f"list the models that this host may serve in policy.names in {CONFIG}, then systemctl reload {RECONCILER}",
+            f"list the models that this host may serve in policy.names in {CONFIG}",
         )
 
 

@@ -12,6 +12,7 @@ from reconciler.cli.exit import FAILED, MISUSED, need_root, refuse
 from reconciler.cli.known import complete, published_names, refuse_unknown
 from reconciler.cli.operator_commands import Json, check_name
 from reconciler.cli.times import MomentError, past_moment
+from reconciler.core.units import paths
 
 if TYPE_CHECKING:  # each form of the command imports what it needs
     from reconciler.core.state.audited_runs import AuditedRun
@@ -140,4 +141,4 @@ def _print_moment(name: str | None, moment: datetime, runs: "list[AuditedRun]") 
 
 
 def _refuse_log(error: Exception) -> NoReturn:
-    refuse(f"cannot read the audit log: {error}; see docs/audit.md", FAILED)
+    refuse(f"cannot read the audit log: {error}; see {paths.PRODUCT}/docs/audit.md", FAILED)

@@ -9,6 +9,7 @@ import structlog
 from reconciler.core.state.memory import Memory
 from reconciler.core.state.metrics import Measured, exposition, failures, restarts
 from reconciler.core.state.status import Status
+from reconciler.core.units import paths
 from reconciler.core.units.observed import Observed
 from reconciler.files.atomic import in_words
 from reconciler.files.metrics_file import MetricsDirectoryError, remove_metrics, write_metrics
@@ -17,7 +18,7 @@ log = structlog.get_logger()
 
 AT_MOST_EVERY = 15.0
 """Seconds between two writes of the same status: a pass with nothing to do stays as cheap as it is."""
-_NOT_OPEN = "the sandbox does not open its directory, or it was made later; see docs/monitoring.md"
+_NOT_OPEN = f"the sandbox does not open its directory, or it was made later; see {paths.PRODUCT}/docs/monitoring.md"
 
 
 @dataclass

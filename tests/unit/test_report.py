@@ -100,7 +100,6 @@ MEANWHILE = "serving http://10.1.2.3:1: version 2 is wanted and "
         (State.ROLLING_OUT, "is on its way"),
         (State.DEGRADED, "does not come into service, as its tag says"),
         (State.SUSPENDED, "waits for the host's operators"),
-        (State.HELD, "waits for the host's operators"),
     ],
 )
 @pytest.mark.parametrize("before", ["", REMOVED, "serving x" + SEEN, "rolling-out: version 1 serves" + SEEN])
@@ -135,8 +134,29 @@ def test_the_version_before_says_that_it_is_removed_once_the_next_one_has_proved
 
 def test_a_version_that_is_not_wanted_and_still_here_says_why() -> None:
     """Its removal waits for a person, or is under way."""
-    held = deployment(state=State.HELD, desired_version=None, active_version="1", message="its removal waits")
-    assert tags_due([held], v1="serving x" + SEEN) == [("demo", 1, "held: its removal waits" + SEEN)]
+    held = deployment(state=State.HELD, desired_version=None, active_version="1", message="type reconciler apply")
+    assert tags_due([held], v1="serving x" + SEEN) == [("demo", 1, f"held: {CONFIRM}{SEEN}")]
+
+
+CONFIRM = "the host's operators have to confirm a change first"
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (State.HELD, CONFIRM),
+        (State.STALLED, "something on the host undoes its repairs, and its operators have to look at it"),
+    ],
+)
+def test_a_tag_has_no_command_of_another_persons_machine(state: State, words: str) -> None:
+    """Who reads it cannot log in there."""
+    waiting = deployment(
+        state=state, desired_version="2", active_version="1", url="http://10.1.2.3:1", message="reconciler retry demo"
+    )
+    assert tags_due([waiting]) == [
+        ("demo", 1, f"{MEANWHILE}waits for the host's operators{SEEN}"),
+        ("demo", 2, f"{state}: version 1 serves; {words}{SEEN}"),
+    ]
 
 
 def test_nothing_is_called_removed_before_the_reconciler_knows_what_is_wanted() -> None:

@@ -23,6 +23,11 @@ _BY_ITSELF = (State.SERVING, State.IDLE)
 """States in which the wanted version answers."""
 _ON_ITS_WAY = (State.PENDING, State.PREPARING, State.ROLLING_OUT)
 _WAITS_FOR_PEOPLE = (State.HELD, State.SUSPENDED, State.STALLED)
+_INSTEAD = {
+    State.HELD: "the host's operators have to confirm a change first",
+    State.STALLED: "something on the host undoes its repairs, and its operators have to look at it",
+}
+"""What stands for the messages of states that are about commands of the host."""
 
 
 class Place(NamedTuple):
@@ -71,8 +76,9 @@ def value_of(deployment: DeploymentStatus) -> str:
         words = " ".join(filter(None, (deployment.state, since, address(deployment))))
         told = deployment.message if deployment.serves_untried else ""
     else:
-        words = deployment.state if deployment.message else f"{deployment.state} {since}"
-        told = "; ".join(filter(None, (_who_answers(deployment), deployment.message)))
+        message = _INSTEAD.get(deployment.state, deployment.message)
+        words = deployment.state if message else f"{deployment.state} {since}"
+        told = "; ".join(filter(None, (_who_answers(deployment), message)))
     # Messages have words of models in them: MLflow's table shows one line.
     return one_line(f"{words}: {told}" if told else words, MAX_VALUE)
 
