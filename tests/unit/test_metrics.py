@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -191,10 +192,20 @@ def test_all_metrics_are_written_and_no_others(world: World, path: Path) -> None
     assert set(re.findall(rf"^\| `{PREFIX}(\w+)", page, re.MULTILINE)) == HELP.keys()
 
 
+def alert_rules() -> list[dict[str, Any]]:
+    """Those that are shipped."""
+    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+
+
+def test_the_page_lists_exactly_the_alerts_that_there_are() -> None:
+    """In their order; a renamed one is renamed there, too."""
+    page = (CHECKOUT / "docs" / "monitoring.md").read_text().partition("\n## The reconciler\n")[2]
+    assert re.findall(r"^\| `(Reconciler\w+)` \|", page, re.MULTILINE) == [rule["alert"] for rule in alert_rules()]
+
+
 def test_alerts_ask_for_metrics_that_are_written() -> None:
     """And each says what to do."""
-    document = yaml.safe_load(ALERTS.read_text())
-    rules = [rule for group in document["groups"] for rule in group["rules"]]
+    rules = alert_rules()
     asked = {name for rule in rules for name in re.findall(rf"{PREFIX}(\w+)", rule["expr"])}
     assert asked
     assert asked <= HELP.keys()
