@@ -16,7 +16,8 @@ HEAD = """# Benchmarks
 `./dev bench` measures all of this beside other servers and writes this page from
 [benchmarks.json](benchmarks.json), which has every sample. All servers of a row take turns within one run, after one
 round that warms up. A figure is the median of the rounds. Compare ratios, not figures: the machine is shared, and yours
-is another one.
+is another one. `beside ours` is the other figure divided by ours: below 1 x is worse than ours for requests per second,
+above 1 x is worse for times and memory.
 
 {machine}
 
@@ -94,9 +95,11 @@ def _wrapped(text: str) -> list[str]:
 
 def _aim(goal: Goal, found: Sequence[Figure]) -> str:
     is_reached, value = reached(goal, found)
-    bound = f"{'at least' if goal.is_lowest else 'at most'} {_number(goal.bound)}"
+    ours = next(figure for figure in found if figure.subject == OURS)
+    unit = "" if goal.peer else f" {ours.unit}".rstrip()
+    bound = f"{'at least' if goal.is_lowest else 'at most'} {_number(goal.bound)}{unit}"
     of = f" x {goal.peer}" if goal.peer else ""
-    return f"goal: {bound}{of}; it is {_number(value)}, {'reached' if is_reached else '**not reached**'}."
+    return f"goal: {bound}{of}; it is {_number(value)}{unit}, {'reached' if is_reached else '**not reached**'}."
 
 
 def _number(value: float) -> str:

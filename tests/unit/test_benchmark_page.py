@@ -50,6 +50,8 @@ def test_goals_are_judged_by_medians(goal: Goal, expected: tuple[bool, float]) -
     assert page.reached(goal, found) == expected
     text = page.render(found, [goal], "A machine.", "")
     assert ("**not reached**" in text) is not expected[0]
+    in_its_unit = "it is 5, " if goal.peer else "at least 500 1/s; it is 500 1/s, "
+    assert in_its_unit in text.replace("\n", " ")
 
 
 def test_a_row_that_is_measured_again_replaces_the_old_one() -> None:
