@@ -234,9 +234,9 @@ def test_every_state_and_every_reason_is_explained() -> None:
         assert (named and named <= set(State)) or states.strip() == "any", reasons
 
 
-def test_every_sentence_about_a_rejection_is_found_where_troubleshooting_says() -> None:
-    """docs/troubleshooting.md: the words are in the file that writes them, and each function that is named exists."""
-    text = (CHECKOUT / "docs/troubleshooting.md").read_text()
+def test_every_sentence_about_a_rejection_is_found_where_the_developers_page_says() -> None:
+    """docs/developing.md: the words are in the file that writes them, and each function that is named exists."""
+    text = (CHECKOUT / "docs/developing.md").read_text()
     rows = re.findall(r"^\| `([^`]+)` \| (`[\w/]+\.py:\w+`.*)$", text, re.MULTILINE)
     assert len(rows) >= SENTENCES_AT_LEAST
     for words, places in rows:
