@@ -69,7 +69,7 @@ def test_too_many_errors_are_told_with_the_unit_that_has_most_of_them(world: Wor
     world.converge()
     assert world.status()["demo"].message == (
         "cannot keep version 2 of demo: 8 of its first 40 answers were errors of its own, more than 10 %, the last one "
-        f"{error}; see the journal of {second}"
+        f"KeyError in line 9; see the journal of {second}"
     )
 
 

@@ -1,8 +1,6 @@
 """The lines that pass between programs: each reader understands its writer, and takes nothing else for a report."""
 
 import argparse
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -92,12 +90,27 @@ def test_the_last_error_of_a_server_is_read_back_without_what_the_model_said() -
         log.release_failed("/predict", Stage.PREDICTING, error)
         line = error.__traceback__.tb_lineno if error.__traceback__ else 0
     status_line.ready(0.0, standing_by=False)
-    place = f"({Path(__file__).name} line {line}, in {sys._getframe().f_code.co_name})"
-    assert status_lines.read_last_error(notifier.lines[-1]) == f"ZeroDivisionError {place}"
+    assert status_lines.read_last_error(notifier.lines[-1]) == f"ZeroDivisionError in line {line}"
     assert status_lines.read_counters(notifier.lines[-1]) == (3, 1)
     log.answer_refused("/predict", ValueError("Maria Silva"))
     status_line.set_standby(1.0, standing_by=True)
     assert status_lines.read_last_error(notifier.lines[-1]) == "an answer that breaks the contract of /predict"
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ("MariaSilva19610302 (m.py line 3, in predict)", "an exception that is not Python's own"),
+        ("MariaSilva (m.py line 3, in predict)", "an exception that is not Python's own in line 3"),
+        ("Maria Silva 1961-03-02 tosse", "an exception that is not Python's own"),
+        ("KeyError (Maria Silva, positive line 3, in Maria)", "KeyError in line 3"),
+        ("ValueError", "ValueError"),
+    ],
+)
+def test_nothing_that_a_model_made_up_is_repeated(told: str, read: str) -> None:
+    """Its process has seen patients, and status, ledger and tags are for everybody."""
+    line = f"answering as x@1.00000000; loaded; last error: {told}; requests=9 errors=9"
+    assert status_lines.read_last_error(line) == read
 
 
 def test_what_the_host_did_to_a_server_is_told_from_what_it_did_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ a line of another form tells nothing. The model server imports nothing of the re
 tests/unit/test_status_lines.py compares them with what is read here.
 """
 
+import builtins
 import re
 from typing import NamedTuple
 
@@ -36,7 +37,13 @@ _BRIDGE_ANSWERS = (CONNECTED, BESIDE)
 
 # Each pattern is bound to the end of the line and takes no more than it needs: before it there may be words of others.
 _COUNTERS = re.compile(r"; requests=([0-9]{1,15}) errors=([0-9]{1,15})\Z")
-_LAST_ERROR = re.compile(r"; last error: ([^;]{1,200}); requests=[0-9]{1,15} errors=[0-9]{1,15}\Z")
+_LAST_ERROR = re.compile(
+    r"; last error: (?:(an answer that breaks the contract of /predict)|([A-Za-z]{1,60})(?: \([^;]{1,200} line ([0-9]{1,6}), "
+    r"in [^;]{1,200}\))?|[^;]{1,200}); requests=[0-9]{1,15} errors=[0-9]{1,15}\Z"
+)
+_EXCEPTIONS = frozenset(
+    name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
+)
 _ENVIRONMENT = re.compile(rf"; environment=({ENVIRONMENT_PATTERN}|{HOST_ENVIRONMENT})\Z")
 _FILES = re.compile(r"; files=([0-9a-f]{64}); environment=[0-9a-z]+\Z")
 _EXAMPLE = re.compile(rf"; example=({'|'.join(LoggedExample)}); files=[0-9a-f]{{64}}; environment=[0-9a-z]+\Z")
@@ -114,12 +121,19 @@ def read_counters(line: str) -> Counters:
 
 
 def read_last_error(line: str) -> str:
-    """Read the last error of its release that a server tells, its type and place; "" when its line has none.
+    """Read what kind of error a server last told of its release, such as `ZeroDivisionError in line 10`; "" for none.
 
-    The model's process writes it: it is shown to people, and nothing is decided by it.
+    The model's process writes the line, and it may have seen a patient's data. So nothing of it is repeated but an
+    exception of Python's own by its name, and a number: names of others, of files and of functions can be made up.
     """
     match = _LAST_ERROR.search(line)
-    return match[1] if match else ""
+    if match is None:
+        return ""
+    contract, name, number = match.groups()
+    if contract:
+        return contract
+    kind = name if name in _EXCEPTIONS else "an exception that is not Python's own"
+    return f"{kind} in line {int(number)}" if number else kind
 
 
 def bridge_trouble(line: str) -> str:
