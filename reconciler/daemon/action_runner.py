@@ -106,7 +106,7 @@ class ActionRunner:
             turns.worked.add(turn)
         self.done += 1
         is_event = isinstance(action, act.Kill)  # nothing else tells people why a server was ended
-        if is_event or settings.reconcile.log_steps:
+        if is_event or settings.reconcile.log_actions:
             self.publisher.log_action(action, is_event=is_event)
         self.after_action(self.done, action)
 

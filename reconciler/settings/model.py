@@ -297,7 +297,7 @@ class ReconcileSettings(_Section, frozen=True):
     """Removing `prune_from` deployments or more at once, and more than `prune_share` percent, needs a person's yes."""
     prune_unknown: bool = False
     """Whether a deployment is removed without one when the registry no longer shows its model at all."""
-    log_steps: bool = False
+    log_actions: bool = False
     """Whether each action is a line of the journal, at the level of debugging."""
 
     @model_validator(mode="after")

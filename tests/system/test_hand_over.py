@@ -21,7 +21,7 @@ tags = ["environment", "start_timeout", "soak", "strategy", "replicas", "idle_ti
 [reconcile]
 retry_min = 1
 retry_max = 5
-log_steps = true
+log_actions = true
 """
 VERSIONS = 3
 REPLAY = {

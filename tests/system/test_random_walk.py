@@ -20,7 +20,7 @@ soak = 2
 mend_budget = 1000
 retry_min = 1
 retry_max = 5
-log_steps = true
+log_actions = true
 [policy]
 tags = ["environment", "soak"]
 """

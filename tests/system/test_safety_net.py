@@ -27,7 +27,7 @@ tags = ["environment", "soak", "start_timeout"]
 [reconcile]
 retry_min = 1
 retry_max = 5
-log_steps = true
+log_actions = true
 """
 PACE = 100
 """Requests per second: what is seen is who answers."""

@@ -448,7 +448,7 @@ def test_actions_are_told_to_who_wants_them(world: World) -> None:
         world.converge()
     assert "debug" not in {line["log_level"] for line in usual}
     assert all("MESSAGE_ID" in line for line in usual if "MODEL" in line)
-    steps_too = {"reconcile": ReconcileSettings(log_steps=True)}
+    steps_too = {"reconcile": ReconcileSettings(log_actions=True)}
     world.reconciler.settings = world.settings.model_copy(update=steps_too)
     with capture_logs() as all_of_it:
         world.select(demo=2)
