@@ -1332,6 +1332,8 @@ HOSTS_EXPERIMENT, HOST_PREFIX = "mlflow-systemd", "host."
 """The experiment at whose tags each host says what it can do."""
 HOST_MAX, HOSTS_MAX = 20_000, 200
 """Characters of what one host says, and hosts; anybody may write there."""
+PUBLIC_ADDRESS = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5}|:\{port\})?(/[A-Za-z0-9._~{}-]*)*")
+SELECTOR = re.compile(r"(alias|stage):[A-Za-z0-9_. -]{1,80}")
 SILENT_HOURS = 3
 """A host that has said nothing for so long is off, gone, or does not reach the server."""
 
@@ -1425,16 +1427,24 @@ def read_host(name: str, text: str, now: float) -> Host | None:
             silent=printable_line(told["seen"], 20) if is_silent else "",
             pythons=short_texts(told["pythons"]),
             downloads_pythons=told["downloads_pythons"] is True,
-            selectors=short_texts(told["selectors"]),
+            selectors=[text for text in short_texts(told["selectors"]) if SELECTOR.fullmatch(text)],
             names=None if told["names"] is None else short_texts(told["names"]),
             require_hashes=told["require_hashes"] is True,
-            max_size=int(told["max_size"]),
-            memory_max=int(told["memory_max"]),
-            start_timeout=int(told["start_timeout"]),
-            public_url=printable_line(told["public_url"], 200),
+            max_size=whole_number(told["max_size"]),
+            memory_max=whole_number(told["memory_max"]),
+            start_timeout=whole_number(told["start_timeout"]),
+            # It becomes a part of a command that people copy.
+            public_url=told["public_url"][:200] if PUBLIC_ADDRESS.fullmatch(told["public_url"]) else "",
         )
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
+
+
+def whole_number(value: Any) -> int:
+    """Return a number that sizes and seconds can be; raise ValueError for anything else."""
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError("it is no size")
+    return value
 
 
 def short_texts(value: Any) -> list[str]:
@@ -2089,16 +2099,22 @@ def followed(hosts: Iterable[Host]) -> list[str]:
 
 def how_to_ask(name: str, hosts: Sequence[Host], example: ExampleRequest) -> str:
     """Return the request that the model was tried with, for curl."""
-    addresses = [host.public_url.replace("{name}", name) for host in hosts if host.public_url]
+    addresses = {host.name: host.public_url.replace("{name}", name) for host in hosts if host.public_url}
     # Which port it will have is not known before it serves.
-    known = [address for address in addresses if "{" not in address]
+    known = {host: address for host, address in addresses.items() if "{" not in address}
+    host, address = next(iter(known.items()), ("", "ADDRESS"))
     metadata = json_in_lines(example.metadata).replace("'", "'\\''")
     # A generated recording is no file; a client has others.
     files = {part: example.sources.get(part, f"{part}.wav") for part in example.parts}
     parts = [f"-F {shlex.quote(f'{part}=@{file}')}" for part, file in files.items()]
-    lines = [f"curl {(known or ['ADDRESS'])[0]}/predict", f"-F 'metadata={metadata}'", *parts]
+    # Not -F for the metadata: curl would read a ; or a leading @ in it as a part of the option.
+    lines = [f"curl {shlex.quote(f'{address}/predict')}", f"--form-string 'metadata={metadata}'", *parts]
     request = " \\\n       ".join(lines)
-    notes = [] if known else ["ADDRESS is the address in the tag, if clients reach it; else ask the host's operators."]
+    notes = [
+        f"The address is what {host} has said of itself; compare it with the tag before you send a patient's data."
+    ]
+    if not known:
+        notes = ["ADDRESS is the address in the tag, if clients reach it; else ask the host's operators."]
     if example.parts.keys() - example.sources.keys():
         notes.append("The .wav files are recordings of your own, and every part but the metadata may be left out.")
     return "\n     ".join([f"     {request}", *notes]) if notes else f"     {request}"

