@@ -21,7 +21,8 @@ tmpfiles=/etc/tmpfiles.d/mlflow-reconciler.conf
 metrics=/var/lib/prometheus/node-exporter/mlflow_reconciler.prom
 package_cache=/var/cache/mlflow-reconciler
 install_lock=/run/mlflow-reconciler.install.lock
-services=(mlflow-registry-agent.service mlflow-reconciler.service)
+# In the order of their start: the reconciler reads the snapshots of older agents, too, and none of newer ones.
+services=(mlflow-reconciler.service mlflow-registry-agent.service)
 users=(mlflow-agent mlflow-deploy mlflow-files)
 shipped=(templates examples docs pipeline.py)
 owner_mark='^\[X-Mlflow-Reconciler\]'

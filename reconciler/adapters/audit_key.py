@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 
 from reconciler.core.state.audit import Signer
 
@@ -18,22 +17,22 @@ def audit_signer() -> Signer | None:
 
     Raises AuditKeyError for one that cannot be used.
     """
-    if "CREDENTIALS_DIRECTORY" not in os.environ:
-        return None
-    # Only now: most hosts have no key, and the libraries would stay in the reconciler's memory.
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
     from reconciler.adapters.credentials import CredentialError, file_of, read_text
 
     try:
         path = file_of(NAME)
         if path is None:
             return None
-        key = load_pem_private_key(read_text(path, NAME).encode(), password=None)
+        text = read_text(path, NAME).encode()
     except CredentialError as error:
         raise AuditKeyError(str(error)) from None
+    # Only now: most hosts have no key, and the libraries would stay in the reconciler's memory.
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(text, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise AuditKeyError(f"the credential '{NAME}' is not a key in PEM form without a passphrase") from None
     if not isinstance(key, Ed25519PrivateKey):

@@ -101,7 +101,9 @@ class Reporter:
         self._asked = asked
         # What has no tag of this host was not found.
         without = {place: Version(*place) for place in refused}
-        return (without | known | {Place(version.name, version.version): version for version in tagged}).values()
+        # Refused ones last: of a thousand impossible names, none comes before a good model's tag.
+        found = known | {Place(version.name, version.version): version for version in tagged}
+        return [*found.values(), *(version for place, version in without.items() if place not in found)]
 
     def _is_due(self, now: _Asked) -> bool:
         """Whether the registry must be asked for all versions with this host's tag, which costs a request."""

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, time, timedelta
 
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}.*")
 _PART = re.compile(r"\s*([0-9]{1,6})\s*(s|min|m|h|d|w)")
 
 
@@ -39,6 +40,8 @@ def past_moment(text: str, now: datetime) -> datetime:
 
     Raises MomentError.
     """
+    if not _CLOCK.fullmatch(text.strip()):  # a date without dashes would pass for a time without colons
+        return parse_moment(text)
     try:
         clock = time.fromisoformat(text.strip())
     except ValueError:

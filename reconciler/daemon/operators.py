@@ -51,15 +51,17 @@ class OperatorDesk:
         if resumed:
             ledger.write(expired)
             publisher.log_resumed(resumed)
-        retried, asked = [], []
-        for answered in self.requests.serve(ledger, context, now, lambda: write_plan(plan(), self.plan_file)):
+        retried = []
+
+        def note(answered: AnsweredRequest) -> None:
             request = answered.request
             publisher.log_request(request.name, answered.message)
-            asked.append(_asked(answered, now))
+            self.history.write(noted(self.history.history, [_asked(answered, now)], self.history.host))
             # A request that was refused changes nothing, not even when something is tried next.
             if answered.ok and request.verb in _ASKS_FOR_A_RETRY and request.name:
                 retried.append(request.name)
-        self.history.write(noted(self.history.history, asked, self.history.host))
+
+        self.requests.serve(ledger, context, now, lambda: write_plan(plan(), self.plan_file), note)
         return retried
 
     def record_history(

@@ -7,6 +7,7 @@ write that was interrupted, is cut off at the next start: its entry is in the hi
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import structlog
 
 from reconciler.core.state.audit import NOTHING_BEFORE, Entry, Signer, hash_of, read_line, sealed
 from reconciler.core.units import paths
-from reconciler.files.atomic import sync_directory
+from reconciler.files.atomic import in_words, sync_directory
 from reconciler.files.untrusted import UnacceptableFileError, read_own_file
 
 log = structlog.get_logger()
@@ -51,36 +52,46 @@ class AuditFile:
     """The reconciler's side: adds entries, each sealed with the hash of the line before it."""
 
     def __init__(self, directory: Path, signer: Signer | None = None) -> None:
-        """Go on from what the directory holds; nothing is written before the first entry."""
+        """Go on from what the directory holds; nothing is written before the first entry.
+
+        Where the directory cannot be read, `append` looks again: nothing else waits for that.
+        """
         self._directory = directory
         self._signer = signer
-        self._end = self._find_end()
+        self._end: _End | None = None
+        with suppress(OSError):
+            self._end = self._find_end()
 
     @property
     def last_number(self) -> int:
-        """The number of the last entry that is in the log; 0 where there is none."""
-        return self._end.number
+        """The number of the last entry that is in the log; 0 where there is none, or none can be read now."""
+        return self._end.number if self._end else 0
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries, all or none of them, and make them durable. Raises OSError."""
-        if self._has_changed():
+        begin = self._end
+        if begin is None:
+            begin = self._find_end()
+            # Nobody could tell before which of them are in the log already.
+            entries = [entry for entry in entries if entry.number > begin.number]
+        elif self._has_changed(begin):
             # Somebody else was here. What is there stays, and the chain shows where this went on from it.
             log.error(f"somebody changed the audit log in {self._directory}; see reconciler history --export")
-            self._end = self._find_end()
-        end, lines = self._end, []
+            begin = self._find_end()
+        end, lines = begin, []
         for entry in entries:
             line = sealed(entry, end.digest, self._signer)
             lines.append(line + b"\n")
             end = replace(end, number=entry.number, digest=hash_of(line))
         content = b"".join(lines)
-        is_new = self._end.file == 0 or self._end.size >= MAX_FILE_BYTES
-        file, size = (self._end.file + 1, 0) if is_new else (self._end.file, self._end.size)
+        is_new = begin.file == 0 or begin.size >= MAX_FILE_BYTES
+        file, size = (begin.file + 1, 0) if is_new else (begin.file, begin.size)
         self._directory.mkdir(mode=0o700, exist_ok=True)
         try:
             _add(self._path(file), size, content)
         except OSError:
             # What was left of an interrupted write is cut off by now, and that was not somebody else.
-            self._end = replace(self._end, seen=_size(self._path(self._end.file)))
+            self._end = replace(begin, seen=_size(self._path(begin.file)))
             raise
         if is_new:
             sync_directory(self._directory)
@@ -90,11 +101,11 @@ class AuditFile:
     def _path(self, file: int) -> Path:
         return self._directory / f"{file:06}.jsonl"
 
-    def _has_changed(self) -> bool:
-        return _size(self._path(self._end.file)) != self._end.seen
+    def _has_changed(self, end: _End) -> bool:
+        return _size(self._path(end.file)) != end.seen
 
     def _find_end(self) -> _End:
-        """Look for the last whole line, in the last file that can be read and has one."""
+        """Look for the last whole line, in the last file that can be read and has one. Raises OSError."""
         files = _files(self._directory)
         latest = int(files[-1].stem) if files else 0
         for path in reversed(files):
@@ -166,7 +177,11 @@ def audit_lines(directory: Path = AUDIT_DIRECTORY) -> Iterator[bytes]:
 
     Part of a line at the end is passed over: it does not count yet.
     """
-    for path in _files(directory):
+    try:
+        files = _files(directory)
+    except OSError as error:
+        raise UnusableAuditError(in_words(error)) from error
+    for path in files:
         try:
             content = read_own_file(path, _READ_AT_MOST)
         except UnacceptableFileError as error:

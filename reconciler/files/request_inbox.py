@@ -70,14 +70,15 @@ class RequestInbox:
         context: Callable[[Ledger], RequestContext],
         now: datetime,
         show_plan: Callable[[], None],
-    ) -> tuple[AnsweredRequest, ...]:
-        """Carry out the requests one after the other, and answer each; return them with their answers.
+        note: Callable[[AnsweredRequest], None],
+    ) -> None:
+        """Carry out the requests one after the other, have `note` record each, and answer it.
 
         `context` is called anew for each request: the one before may have changed the ledger that it depends on.
         `show_plan` writes the plan where its reader finds it, or raises an OSError; to ask for that changes nothing, so
-        it is not among what is returned.
+        it is not noted. A crash between the three leaves a request that was carried out, and perhaps noted, without an
+        answer; never an answer to what was not noted.
         """
-        answered: list[AnsweredRequest] = []
         for identity, request in self.pending(now.timestamp()):
             if request.verb is Verb.PLAN:
                 self._answer_with_plan(identity, request, show_plan)
@@ -92,10 +93,9 @@ class RequestInbox:
                 if ledger.problem:
                     message += f"; until that is mended, a restart of the reconciler forgets it: {ledger.problem}"
                 answer = AnsweredRequest(request, True, message)
+            note(answer)
             self.answer(identity, answer.ok, answer.message)
-            answered.append(answer)
         self.sweep(now.timestamp())
-        return tuple(answered)
 
     def _answer_with_plan(self, identity: str, request: Request, show_plan: Callable[[], None]) -> None:
         try:

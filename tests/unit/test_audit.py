@@ -176,6 +176,32 @@ def test_a_full_disk_delays_entries_and_shows_in_the_status(world: World, fails:
     assert read_history(world.state / "history.json").audited == 3
 
 
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_log_that_cannot_be_looked_at_keeps_nothing_from_starting(world: World, was_there: bool) -> None:
+    """It shows in the status, and nothing is lost or twice when it can be looked at again."""
+    place, aside = world.state / "audit", world.state / "aside"
+    if was_there:
+        rolled_out(world, 1)
+        place.rename(aside)
+    place.write_text("not a directory")
+    world.new_reconciler()
+    rolled_out(world, 2)
+    assert "cannot write the audit log: " in published(world)
+    place.unlink()
+    if was_there:
+        aside.rename(place)
+    world.converge()
+    assert "audit" not in published(world)
+    expected = ["began demo 1", "ended demo 1"] if was_there else []
+    assert told(world) == [*expected, "began demo 2"]
+    assert list(breaks(lines(world))) == []
+
+
+def published(world: World) -> str:
+    """What the status tells of the host itself."""
+    return str(json.loads((world.directory / "status.json").read_text())["trouble"])
+
+
 def test_of_a_write_that_stopped_half_way_nothing_stays(world: World) -> None:
     """A disk may take a part of the lines before it is full."""
     rolled_out(world, 1)

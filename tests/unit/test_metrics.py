@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,8 +14,8 @@ import pytest
 import yaml
 from structlog.testing import capture_logs
 
-from reconciler.core.state.metrics import HELP
-from reconciler.core.state.status import State
+from reconciler.core.state.metrics import HELP, Measured, exposition
+from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.core.units import names
 from reconciler.daemon import metrics
 from reconciler.files.metrics_file import write_metrics
@@ -114,13 +115,25 @@ def test_restarts_of_servers_are_counted(world: World, path: Path) -> None:
 
 
 def test_names_that_anybody_may_choose_break_nothing(world: World, path: Path) -> None:
-    """A registry may have any name, and two that are shown alike."""
+    """A registry may have any name, and two that are shown alike; and as many as somebody likes."""
     odd = 'a"b\\c\nd'
     wrong = [{"name": odd, "why": "x"}, {"name": odd, "why": "y"}]
     document = {"schema": 1, "registry": "r", "read_at": "2026-01-01T00:00:00Z", "models": [], "not_deployable": wrong}
     world.write_snapshot(document)
     world.converge()
-    assert value(path, "deployment_state", deployment=odd, state="not-deployable", reason="name-not-allowed") == 1
+    assert value(path, "deployments", state="not-deployable") == 1
+    assert not [one for one in measured(path) if "deployment" in one.labels]
+
+
+def test_any_text_is_a_label() -> None:
+    """By the rules of the format."""
+    status = Status(
+        schema=1,
+        host="h",
+        registry=RegistryStatus(reachable=True, read_at=None),
+        deployments=(DeploymentStatus(name='a"b\\c\nd', state=State.SERVING, since=datetime.now(UTC)),),
+    )
+    assert r'deployment="a\"b\\c\nd"' in exposition(status, Measured(0.0, 0.0))
 
 
 def test_a_pass_that_changes_nothing_writes_nothing_for_a_while(world: World, path: Path) -> None:

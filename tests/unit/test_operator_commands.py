@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from reconciler.cli import logs
 from reconciler.cli.main import app
-from reconciler.cli.times import MomentError, moment_after, parse_moment
+from reconciler.cli.times import MomentError, moment_after, parse_moment, past_moment
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
 from reconciler.core.state.history import Sighting, observed
 from reconciler.core.state.ledger import Agreed, Ledger, Record
@@ -51,7 +51,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerFile:
     )
 
     def answer(_seconds: float) -> None:
-        requests.serve(ledger, lambda _ledger: facts, datetime.now(UTC), lambda: None)
+        requests.serve(ledger, lambda _ledger: facts, datetime.now(UTC), lambda: None, lambda _: None)
 
     monkeypatch.setattr(
         request_client, "RequestClient", lambda: RequestClient(tmp_path / "requests", os.getuid(), pause=answer)
@@ -214,6 +214,13 @@ def test_another_span_is_refused(span: str) -> None:
 def test_a_moment_is_read_in_the_hosts_time_zone_unless_it_names_one() -> None:
     """A date alone is its first second."""
     assert parse_moment("2026-11-25T12:00+00:00") == parse_moment("2026-11-25T13:00+01:00") == NOW
+    at_noon = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    assert past_moment("11:59", at_noon) == at_noon - timedelta(minutes=1)
+    assert past_moment("12:01", at_noon) == at_noon - timedelta(hours=23, minutes=59)
+    assert past_moment("20261120", at_noon) == parse_moment("2026-11-20")
+    for text in ("2026", "2026-11", "1e5"):
+        with pytest.raises(MomentError):
+            past_moment(text, at_noon)
     assert parse_moment("2026-11-25") == datetime(2026, 11, 25).astimezone()
     assert parse_moment("2026-11-25 12:00").tzinfo == UTC
     with pytest.raises(MomentError, match="should be a moment such as"):

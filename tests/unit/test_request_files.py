@@ -55,8 +55,10 @@ class Site:
         next(self.meanwhile, lambda: None)()
 
     def serve(self) -> tuple[AnsweredRequest, ...]:
-        """What a pass of the reconciler does."""
-        return self.requests.serve(self.ledger, facts, datetime.now(UTC), lambda: None)
+        """What a pass of the reconciler does; gives what it noted."""
+        noted: list[AnsweredRequest] = []
+        self.requests.serve(self.ledger, facts, datetime.now(UTC), lambda: None, noted.append)
+        return tuple(noted)
 
     def put(self, name: str, content: bytes = ROLLOUT.model_dump_json(by_alias=True).encode()) -> Path:
         """Put a file there, as the command does."""
@@ -107,6 +109,18 @@ def test_the_pass_learns_what_was_done(site: Site) -> None:
     site.put("1-1.json")
     assert site.serve() == (AnsweredRequest(ROLLOUT, True, "version 4 of x is rolled out anew"),)
     assert site.serve() == ()
+
+
+def test_nothing_is_answered_that_was_not_noted(site: Site) -> None:
+    """A crash in between must not lose what a person did."""
+    site.put("1-1.json")
+
+    def crash(_: AnsweredRequest) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        site.requests.serve(site.ledger, facts, datetime.now(UTC), lambda: None, crash)
+    assert site.answers() == {}
 
 
 def test_requests_are_carried_out_in_the_order_in_which_they_were_asked(site: Site) -> None:
@@ -178,7 +192,9 @@ def test_what_is_no_request_is_answered_and_removed(site: Site, kind: str) -> No
 def test_a_request_of_another_user_is_not_carried_out(site: Site) -> None:
     """The directory is root's, but a file can be moved into it with its owner."""
     site.put("1-1.json")
-    RequestInbox(site.directory, os.getuid() + 1).serve(site.ledger, facts, datetime.now(UTC), lambda: None)
+    RequestInbox(site.directory, os.getuid() + 1).serve(
+        site.ledger, facts, datetime.now(UTC), lambda: None, lambda _: None
+    )
     assert "owned by user" in site.answers()["1-1"].message
     assert site.ledger.ledger == Ledger(schema=1)
 

@@ -74,7 +74,9 @@ def _serving(page: DeploymentPage, now: datetime) -> str:
     one = page.deployment
     if one.active_version is None:
         return "no version"
-    release = f" (release {page.release})" if page.release else ""
+    # The socket may name the next release already, while the good one answers.
+    named = page.release or ""
+    release = f" (release {named})" if named.partition(".")[0] == one.active_version else ""
     since = f" since {_moment(one.active_since, now)}" if one.active_since else ""
     return f"version {one.active_version}{release}{since}"
 

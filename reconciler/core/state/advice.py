@@ -29,8 +29,8 @@ _TO_DO = {
     Reason.NOT_CONFIRMED: "reconciler plan shows the change, and reconciler apply PLAN carries it out",
     Reason.SUSPENDED: "reconciler resume {name} ends the suspension; systemctl unmask does, where a unit is masked",
     Reason.MENDED_TOO_OFTEN: "find what undoes every repair, then reconciler retry {name}",
-    Reason.NAME_NOT_ALLOWED: "register the model under a name of letters, digits, '_' and '-'",
-    Reason.NOT_ALLOWED: "add the name to policy.names in config.toml, if this host is to serve it",
+    Reason.NAME_NOT_ALLOWED: "register the model again as the message says",
+    Reason.NOT_ALLOWED: "change the policy in config.toml, if this host is to serve it",
 }
 _WAITS_FOR = {
     Reason.NO_SNAPSHOT: "the first reading of the registry",
@@ -49,7 +49,7 @@ _WAITS_FOR = {
 _FOR_A_PERSON = (State.HELD, State.STALLED, State.SUSPENDED, State.NOT_DEPLOYABLE)
 _UNTRIED = "register a version with a logged example: nothing was tried with this one before it took requests"
 # Their messages say what happened and end there.
-_WITHOUT_REMEDY = (Reason.ROLLED_BACK, Reason.NAME_NOT_ALLOWED)
+_WITHOUT_REMEDY = (Reason.ROLLED_BACK,)
 
 
 def to_do(one: DeploymentStatus) -> str:

@@ -56,7 +56,8 @@ def restarts(seen: Observed) -> dict[str, int]:
 
 def failures(seen: Observed, memory: Memory) -> dict[Failure, int]:
     """Tell of each deployment what failed how often in a row, as long as it has not worked since."""
-    found = {(name, "action"): pause.count for name, pause in memory.pauses.retry_later.items()}
+    paused = memory.pauses.retry_later.items()
+    found = {(name, "action"): pause.count for name, pause in paused if not names.parse_build(name)}
     builds = {unit: retry.count for unit, retry in memory.backoff.retry_later.items() if names.parse_build(unit)}
     for unit, retry in memory.backoff.retry_later.items():
         name = names.deployment_of(unit)
@@ -93,9 +94,11 @@ def _samples(
     status: Status, measured: Measured, deployments: Mapping[str, DeploymentStatus]
 ) -> Iterator[tuple[str, Iterable[str]]]:
     """Yield the lines of each metric."""
-    registry, all_of_them = status.registry, deployments.values()
+    registry = status.registry
     read_at = [] if registry.read_at is None else [registry.read_at.timestamp()]
-    states = Counter(one.state for one in all_of_them)
+    states = Counter(one.state for one in deployments.values())
+    # Names that this host refuses cost whoever may write to the registry nothing, and Prometheus keeps each for long.
+    all_of_them = [one for one in deployments.values() if one.state is not State.NOT_DEPLOYABLE]
     numbers: dict[str, list[float]] = {
         "last_pass_timestamp_seconds": [measured.ended],
         "last_pass_duration_seconds": [measured.seconds],
