@@ -5,8 +5,8 @@ a line of another form tells nothing. The model server imports nothing of the re
 tests/unit/test_status_lines.py compares them with what is read here.
 """
 
-import builtins
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from reconciler.core.units.logged_example import LoggedExample
@@ -42,9 +42,17 @@ _LAST_ERROR = re.compile(
     r"|([A-Za-z]{1,60})(?: \([^;]{1,200} line ([0-9]{1,6}), in [^;]{1,200}\))?|[^;]{1,200})"
     r"; requests=[0-9]{1,15} errors=[0-9]{1,15}\Z"
 )
-_EXCEPTIONS = frozenset(
-    name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
-)
+
+
+def _of_python(kind: type[BaseException]) -> Iterator[str]:
+    """Yield the names of an exception of Python's own and of those below it."""
+    yield kind.__name__
+    for below in kind.__subclasses__():
+        if below.__module__ == kind.__module__:
+            yield from _of_python(below)
+
+
+_EXCEPTIONS = frozenset(_of_python(BaseException))
 _ENVIRONMENT = re.compile(rf"; environment=({ENVIRONMENT_PATTERN}|{HOST_ENVIRONMENT})\Z")
 _FILES = re.compile(r"; files=([0-9a-f]{64}); environment=[0-9a-z]+\Z")
 _EXAMPLE = re.compile(rf"; example=({'|'.join(LoggedExample)}); files=[0-9a-f]{{64}}; environment=[0-9a-z]+\Z")
