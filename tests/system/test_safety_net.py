@@ -278,7 +278,8 @@ def test_nothing_that_a_version_says_or_exits_with_harms_the_good_one(
             assert status["active_version"] == "1", (kind, status)
             if kind in KNOW:
                 tag = site.host.wait_for(partial(_tag, site, name, version), 60, "a tag")
-                assert tag.startswith(f"degraded: cannot keep version {version} of {name}: it ended"), tag
+                says = f"degraded: version 1 serves; cannot keep version {version} of {name}: it ended"
+                assert tag.startswith(says), tag
     finally:
         steady.stop()
     # Whoever asks in the very moment in which a version ends while it serves is not answered by it.
