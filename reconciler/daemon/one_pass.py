@@ -197,7 +197,7 @@ class Reconciler:
 
         def context(ledger: Ledger) -> RequestContext:
             if reading.snapshot is None:
-                return RequestContext(None, {})
+                return RequestContext(None, {}, confirms=self.settings.reconcile.mode == "confirm")
             inputs = self._inputs(reading.snapshot, ledger)
             desired = self._desired(reading.snapshot, ledger, seen)
             context = request_context(desired, seen, inputs)

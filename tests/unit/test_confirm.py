@@ -100,6 +100,15 @@ def test_a_plan_shows_what_waits_and_applying_it_carries_it_out(site: Site) -> N
     assert site.plan().id == ""
 
 
+def test_before_the_registry_was_read_nothing_waits_and_the_mode_is_the_same(site: Site) -> None:
+    """The answer does not say that changes need no yes."""
+    refused = site.ask(Verb.APPLY, plan="0" * 12)
+    assert (refused.ok, refused.message) == (
+        False,
+        "cannot apply that plan: nothing waits for it; see reconciler plan",
+    )
+
+
 def test_a_plan_that_is_another_one_by_now_is_refused(site: Site) -> None:
     """Also one that was carried out; the answer says what would be done now."""
     serving(site, 1)
