@@ -25,7 +25,7 @@ from reconciler.files.made_by_hand_file import BackupError, find, keep, kept, pu
 
 PATIENCE = 120.0
 """Seconds for the reconciler, and for the old unit, to do one thing."""
-SERVES = (State.SERVING, State.IDLE, State.ROLLING_OUT)
+SERVES = (State.SERVING, State.IDLE, State.ROLLING_OUT, State.HELD)
 
 
 def change(name: str, yes: bool, undo: bool) -> None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.cli import adoption
 from reconciler.core.operators.requests import Request
 from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.files.atomic import replace_file
-from reconciler.settings.model import NatsSettings, Settings
+from reconciler.settings.model import NatsSettings, ReconcileSettings, Settings
 from tests.fakes.systemd import Behaviour
 from tests.unit.conftest import World
 from tests.unit.rollouts import BROKEN, deploy, enabled, servers, story
@@ -308,6 +309,55 @@ def test_given_back_it_stands_beside_first_and_goes_when_the_older_unit_has_it_a
     by_hand.converge()
     assert not (by_hand.etc / BRIDGE).exists()
     assert by_hand.systemd.units()[OLDER].active == "active"
+
+
+def confirming(world: World) -> None:
+    """Let changes wait for an operator from now on, and have the registry select version 2."""
+    use(world, with_broker().model_copy(update={"reconcile": ReconcileSettings(mode="confirm")}))
+    world.select(demo=2)
+    world.converge()
+    assert story(world)[:3] == (State.HELD, "2", "1")
+
+
+def test_what_is_given_back_while_a_change_waits_is_not_answered_twice(by_hand: World) -> None:
+    """It is an operator's word, and no part of what waits."""
+    ask(by_hand, Verb.ADOPT)
+    by_hand.systemd.stop(OLDER)
+    by_hand.systemd.settle()
+    by_hand.converge()
+    confirming(by_hand)
+    ask(by_hand, Verb.GIVE_BACK)
+    by_hand.converge()
+    assert line(by_hand).startswith("beside")
+    by_hand.systemd.start(OLDER)
+    by_hand.converge()
+    assert (state(by_hand), line(by_hand)[:6]) == ("active", "beside")
+    ask(by_hand, Verb.GIVEN_BACK)
+    by_hand.converge()
+    assert not (by_hand.etc / BRIDGE).exists()
+    assert (story(by_hand)[0], by_hand.systemd.units()[OLDER].active) == (State.HELD, "active")
+
+
+def test_what_is_adopted_while_a_change_waits_begins_beside_the_older_unit(by_hand: World) -> None:
+    """It goes by the brokers that this host's settings name, and answers alone when the older unit is down."""
+    by_hand.failures[BRIDGE] = Behaviour(status_text=BESIDE)
+    confirming(by_hand)
+    assert not (by_hand.etc / BRIDGE).exists()
+    ask(by_hand, Verb.ADOPT)
+    by_hand.converge()
+    assert (state(by_hand), starts_beside(by_hand), line(by_hand)[:6]) == ("active", True, "beside")
+    by_hand.systemd.stop(OLDER)
+    by_hand.converge()
+    assert (story(by_hand)[0], line(by_hand)[:9]) == (State.HELD, "connected")
+
+
+@pytest.mark.parametrize("begun", [State.SERVING, State.HELD])
+def test_what_serves_can_be_adopted(by_hand: World, monkeypatch: pytest.MonkeyPatch, begun: State) -> None:
+    """Also while a change of it waits."""
+    if begun is State.HELD:
+        confirming(by_hand)
+    monkeypatch.setattr(adoption, "_deployment", lambda name: by_hand.status()[name])
+    assert adoption._ready_deployment("demo").state is begun
 
 
 def test_nothing_can_be_given_back_that_was_not_adopted(by_hand: World) -> None:

@@ -20,6 +20,8 @@ from reconciler.core.units import names, status_lines
 from reconciler.core.units.failures import why_failed
 from reconciler.core.units.unit_facts import NO_FACTS
 
+Brokers = tuple[str, ...]
+
 
 def plan_bridge(deployment: DeploymentPlan, release: Release) -> None:
     """Plan the bridge of a deployment for which the registry selects a release.
@@ -33,15 +35,28 @@ def plan_bridge(deployment: DeploymentPlan, release: Release) -> None:
     if not _wants_bridge(deployment, release) or _is_anothers(deployment):
         remove_bridge(deployment)
     elif is_here or deployment.serving_release is not None:
-        _keep_running(deployment, release)
+        _keep_running(deployment, release.rollout.brokers)
 
 
 def keep_bridge(deployment: DeploymentPlan) -> None:
-    """Plan that the bridge goes on as it is, while a change of its deployment waits for an operator."""
-    # One that is not enabled is on its way out.
-    if deployment.bridge in deployment.seen.files and deployment.bridge in deployment.seen.enabled:
-        deployment.restore_files([deployment.bridge])
-        _keep_up(deployment)
+    """Plan that the bridge goes on as it is, while a change of its deployment waits for an operator.
+
+    What a person says of a unit made by hand does not wait: both would answer one request otherwise.
+    """
+    if deployment.bridge in deployment.seen.foreign:
+        return
+    brokers = deployment.inputs.rollout.brokers
+    if _is_anothers(deployment):
+        remove_bridge(deployment)
+    elif deployment.bridge in deployment.seen.files:
+        # One that is not enabled is on its way out.
+        if deployment.bridge in deployment.seen.enabled:
+            deployment.restore_files([deployment.bridge])
+            _stand(deployment, beside=_belongs_beside(deployment))
+            _keep_up(deployment)
+    elif brokers and deployment.record.adopted is not None and deployment.serving_release is not None:
+        # Adopted while it waits. Which brokers the tags of the serving version name is not known any more.
+        _keep_running(deployment, brokers)
 
 
 def remove_bridge(deployment: DeploymentPlan) -> bool:
@@ -140,10 +155,10 @@ def _words(view: DeploymentView) -> str:
     return one_line(why_failed(seen), MAX_MESSAGE) if has_ended else status_lines.BRIDGE_STARTS
 
 
-def _keep_running(deployment: DeploymentPlan, release: Release) -> None:
+def _keep_running(deployment: DeploymentPlan, brokers: Brokers) -> None:
     """Plan that the bridge runs as the settings say."""
     beside = _belongs_beside(deployment)
-    wanted, other = (_render(deployment, release, beside=mode) for mode in (beside, not beside))
+    wanted, other = (_render(deployment, brokers, beside=mode) for mode in (beside, not beside))
     file = deployment.seen.files.get(deployment.bridge)
     digest = file.facts.digest if file is not None else None
     if digest == wanted.facts.digest:
@@ -154,11 +169,16 @@ def _keep_running(deployment: DeploymentPlan, release: Release) -> None:
     else:
         _renew(deployment, wanted)
         return
+    _stand(deployment, beside=beside)
+    _keep_up(deployment)
+
+
+def _stand(deployment: DeploymentPlan, *, beside: bool) -> None:
+    """Tell the bridge whether it leaves requests to a unit made by hand."""
     if beside:
         deployment.stand_by([deployment.bridge])
     else:
         deployment.resume([deployment.bridge])
-    _keep_up(deployment)
 
 
 def _belongs_beside(view: DeploymentView) -> bool:
@@ -167,10 +187,10 @@ def _belongs_beside(view: DeploymentView) -> bool:
     return adopted is not None and (adopted.giving_back or _older_is_up(view))
 
 
-def _render(deployment: DeploymentPlan, release: Release, *, beside: bool) -> Render:
+def _render(deployment: DeploymentPlan, brokers: Brokers, *, beside: bool) -> Render:
     inputs = deployment.inputs
     group = inputs.listening.socket_group
-    return bridge(deployment.name, release.rollout.brokers, inputs.bridge, group, beside=beside)
+    return bridge(deployment.name, brokers, inputs.bridge, group, beside=beside)
 
 
 def _keep_up(deployment: DeploymentPlan) -> None:
