@@ -64,6 +64,9 @@ def _end(plan: ShownPlan) -> str:
 
 def _deployment(deployment: DeploymentChange, width: int, colours: bool) -> Iterator[str]:
     yield _heading(deployment)
+    # Whoever says yes to a version says yes to these files.
+    if deployment.source and deployment.waits_for_apply:
+        yield from _wrap(f"from {one_line(deployment.source, MAX_SHOWN)}", "  ", width)
     for change in deployment.changes:
         yield from _change(change, width, colours)
     for unit in deployment.under_way:

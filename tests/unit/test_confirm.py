@@ -1,5 +1,6 @@
 """With `mode = "confirm"` a change waits until an operator applies the plan that shows it; nothing else waits."""
 
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,15 +12,17 @@ from reconciler.core.operators.requests import Request
 from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.ledger import REMOVAL
 from reconciler.core.state.plan_document import ShownPlan
+from reconciler.core.state.release import Parameters
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.files.plan_file import read_plan
 from reconciler.files.request_answer import RequestAnswer
 from reconciler.settings.model import ReconcileSettings
-from tests.unit.conftest import World
+from tests.unit.conftest import OPEN, World
 from tests.unit.rollouts import BROKEN, SOAK, active, deploy, servers, story
 
 CONFIRM = ReconcileSettings(mode="confirm")
+TAGS = ("replicas", "soak", "max_error_rate", "strategy", "brokers")
 
 
 @dataclass
@@ -60,7 +63,8 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A host whose releases have a soak."""
-    settings = deploy().model_copy(update={"reconcile": CONFIRM})
+    policy = OPEN.model_copy(update={"tags": TAGS})
+    settings = deploy().model_copy(update={"reconcile": CONFIRM, "policy": policy})
     return Site(World(tmp_path / "host", settings=settings))
 
 
@@ -277,6 +281,58 @@ def test_what_the_host_would_do_for_the_steps_is_a_part_of_the_plan(site: Site) 
     build = settings.build.model_copy(update={"index_url": "https://index.example/simple"})
     site.world.reconciler.settings = settings.model_copy(update={"build": build})
     assert site.plan().id != before
+
+
+def retag(site: Site, source: object = "", **tags: object) -> None:
+    """Give the selected version other tags or another source, under the same number, and let happen what may."""
+    path = site.world.directory / "registry.json"
+    document = json.loads(path.read_text())
+    (model,) = document["models"]
+    model["settings"] = {name: str(value) for name, value in tags.items()}
+    model["source"] = source or model["source"]
+    site.world.write_snapshot(document)
+    site.world.converge()
+
+
+@pytest.mark.parametrize("tag", [{"soak": 0}, {"max_error_rate": 100}, {"strategy": "recreate"}])
+def test_a_yes_is_to_the_rollout_that_was_shown(site: Site, tag: dict[str, object]) -> None:
+    """A tag that makes no other release, but another rollout, needs another yes until the version has the address."""
+    serving(site, 1)
+    site.world.failures[names.build_unit(f"{2:032x}")] = BROKEN
+    site.promote(demo=2)
+    site.apply()
+    site.world.failures.clear()
+    retag(site, **tag)
+    site.world.now += 3600
+    site.world.converge()
+    assert story(site.world) == (State.HELD, "2", "1", "not-confirmed")
+    site.apply()
+    assert story(site.world)[2] == "2"
+
+
+def test_tags_of_a_version_that_serves_need_no_yes(site: Site) -> None:
+    """Nothing is rolled out: they say how many servers there are, or how the next version comes."""
+    serving(site, 1)
+    retag(site, soak=0, strategy="recreate", replicas=2)
+    assert story(site.world)[:3] == (State.SERVING, "1", "1")
+    assert servers(site.world) == {"1.1": "serves", "1.2": "serves"}
+    assert site.plan().id == ""
+
+
+def test_a_yes_holds_for_the_source_that_was_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another source that was made to give a release of the same name is no part of it."""
+    monkeypatch.setattr(Parameters, "digest", lambda *_: "12345678")
+    site.promote(demo=1)
+    plan = site.plan()
+    assert plan.deployments[0].source == "models:/m-demo1"
+    retag(site, source="models:/evil")
+    assert not site.ask(Verb.APPLY, plan=plan.id).ok
+    other = site.plan()
+    site.world.select(demo=1)
+    assert site.ask(Verb.APPLY, plan=plan.id).ok
+    retag(site, source="models:/evil")
+    assert story(site.world)[0] is State.HELD
+    assert site.plan().id == other.id
 
 
 def test_only_the_owner_of_the_directory_is_heard(site: Site) -> None:

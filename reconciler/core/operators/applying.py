@@ -23,8 +23,7 @@ def apply_plan(ledger: Ledger, request: Request, context: RequestContext) -> tup
             f"{request.cannot}: it is not what would be done now ({proposal.id}: {said}); look at reconciler plan again"
         )
     for name, change in proposal.changes.items():
-        record = ledger.record(name).model_copy(update={"confirmed": change})
-        ledger = ledger.with_record(name, record)
+        ledger = ledger.with_record(name, ledger.record(name).confirm(change))
     return ledger, f"applying plan {proposal.id}: {said}"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from reconciler.core.state.ledger import REMOVAL, Agreed, Confirmed
+from reconciler.core.state.ledger import Agreed, Change
 from reconciler.core.state.plan_document import DeploymentChange
 from reconciler.core.units.names import ReleaseId
 
@@ -55,7 +55,7 @@ class Proposal:
 
     id: str = ""
     """Empty where nothing waits."""
-    changes: Mapping[str, Confirmed] = field(default_factory=dict)
+    changes: Mapping[str, Change] = field(default_factory=dict)
     """By deployment, what a yes is to."""
     deployments: tuple[DeploymentChange, ...] = ()
     """The same as it is shown, sorted by name."""
@@ -66,7 +66,7 @@ class Proposal:
         said = []
         for one in self.deployments:
             place = f" in place of version {one.active_version}" if one.active_version else ""
-            is_removal = self.changes[one.name] == REMOVAL
+            is_removal = self.changes[one.name].is_removal
             said.append(f"{one.name} is removed" if is_removal else f"{one.name} gets {one.desired_version}{place}")
         return tuple(said)
 

@@ -11,12 +11,12 @@ from reconciler.core.planner.decide import ToRollOut, case_of
 from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.guard import DesiredReleases, Wait
 from reconciler.core.planner.inputs import PlannerInputs
-from reconciler.core.state.ledger import REMOVAL, Confirmed
+from reconciler.core.state.ledger import REMOVAL, Change
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.units.observed import Observed
 
 
-def unconfirmed(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> dict[str, Confirmed]:
+def unconfirmed(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> dict[str, Change]:
     """Return the changes that wait for `reconciler apply`, by deployment, as the ledger notes the yes to each.
 
     Suspended deployments are not in the answer: they say so themselves.
@@ -25,17 +25,16 @@ def unconfirmed(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs)
     for name in sorted({*seen.by_deployment, *desired}):
         view = DeploymentView(name, seen, inputs)
         change = _change(view, desired.get(name))
-        has_yes = view.record.confirmed == change
-        if change is not None and not has_yes and view.record.suspended is None:
+        if change is not None and not view.record.has_yes(change) and view.record.suspended is None:
             waiting[name] = change
     return waiting
 
 
-def wait_for(change: Confirmed) -> Wait:
+def wait_for(change: Change) -> Wait:
     """Return how a deployment waits whose change nobody confirmed."""
-    what = "its removal" if change == REMOVAL else f"version {change.version}"
+    what = "its removal" if change.to == REMOVAL else f"version {change.to.version}"
     why = f"{what} waits for reconciler apply; reconciler plan shows what it would do"
-    return Wait(why, removal=change == REMOVAL, for_apply=True)
+    return Wait(why, removal=change.is_removal, for_apply=True)
 
 
 def withdrawn(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> Iterator[act.Action]:
@@ -45,24 +44,28 @@ def withdrawn(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -
     """
     for name, record in sorted(inputs.ledger.records.items()):
         is_gone = name not in desired and name not in seen.by_deployment
-        if record.confirmed is not None and (is_gone or record.confirmed != _asked(desired.get(name))):
+        if record.confirmed is not None and (is_gone or not record.has_yes(_asked(desired.get(name)))):
             yield act.WithdrawYes(name, "")
 
 
-def _asked(desired: Release | Refused | None) -> Confirmed | None:
+def _asked(desired: Release | Refused | None) -> Change | None:
     """Return what a yes to what the registry selects would be to; None where there is nothing to say yes to."""
     if desired is None:
-        return REMOVAL
-    return desired.id if isinstance(desired, Release) else None
+        return Change(REMOVAL)
+    return _to(desired) if isinstance(desired, Release) else None
 
 
-def _change(view: DeploymentView, desired: Release | Refused | None) -> Confirmed | None:
+def _to(release: Release) -> Change:
+    return Change(release.id, release.agreed)
+
+
+def _change(view: DeploymentView, desired: Release | Refused | None) -> Change | None:
     """Return what needs a yes before it begins; None where nothing new would begin."""
     if desired is None:
         # A boot would not start one that is being removed already: it goes on being removed.
         is_live = view.socket in view.seen.enabled
-        return REMOVAL if is_live and view.name not in view.inputs.ledger.prune_confirmed else None
+        return Change(REMOVAL) if is_live and view.name not in view.inputs.ledger.prune_confirmed else None
     if isinstance(desired, Refused) or view.active_release == desired.id:
         return None
     # In all other cases the release does not come into service, or an operator asked for just that.
-    return desired.id if isinstance(case_of(view, desired), ToRollOut) else None
+    return _to(desired) if isinstance(case_of(view, desired), ToRollOut) else None

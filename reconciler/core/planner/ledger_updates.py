@@ -175,7 +175,7 @@ class WithdrawYes(RecordNote):
 
     def change_record(self, record: Record) -> Record:
         """Another change needs another yes."""
-        return record.model_copy(update={"confirmed": None})
+        return record.confirm(None)
 
 
 # What the host goes by, and what it compares files with.

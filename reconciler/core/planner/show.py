@@ -17,14 +17,17 @@ from reconciler.core.planner.plan import Plan, plan
 from reconciler.core.planner.plan_changes import Users, changes_of, environment_users
 from reconciler.core.planner.what_follows import what_follows
 from reconciler.core.state.backoff import Backoff, Retry
-from reconciler.core.state.ledger import REMOVAL
 from reconciler.core.state.plan_document import DeploymentChange, ShownAction, ShownPlan, Waiting
+from reconciler.core.state.release import Release
 from reconciler.core.state.status import Outlook, State
+from reconciler.core.text.quote import one_line
 from reconciler.core.units import names
 from reconciler.core.units.observed import Observed
 
 NO_LIMIT = 1_000_000
 """What waits for a yes is shown as a whole, not as far as a turn for it is free just now."""
+MAX_SOURCE = 2000
+"""Characters of it that are shown."""
 _AT_REST = (State.SERVING, State.IDLE)
 
 
@@ -46,10 +49,10 @@ def propose(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> 
         view = DeploymentView(name, seen, limitless)
         shown = _deployment(view, desired, outlooks[name], by_deployment.get(name, ()), users)
         deployments.append(shown.model_copy(update={"waits_for_apply": True}))
-        # A release is named by a digest of all that it is made from. What is done first, what is up just now and how
-        # long files are kept is left out: it changes by itself.
-        follows = () if changes[name] == REMOVAL else shown.then
-        content.append([name, changes[name], view.active_release, follows])
+        # What is done first, what is up just now and how long files are kept is left out: it changes by itself.
+        change = changes[name]
+        follows = () if change.is_removal else shown.then
+        content.append([name, change.to, change.commitment, view.active_release, follows])
     digest = hashlib.sha256(json.dumps([content, repr(inputs.steps)]).encode()).hexdigest()
     return Proposal(digest[:12], changes, tuple(deployments))
 
@@ -112,13 +115,16 @@ def _grouped(actions: Iterable[Action]) -> Mapping[str, Sequence[Action]]:
 def _deployment(
     view: DeploymentView, desired: DesiredReleases, outlook: Outlook, own: Iterable[Action], users: Users
 ) -> DeploymentChange:
+    release = desired.get(view.name)
+    is_another = isinstance(release, Release) and release.id != view.active_release
     return DeploymentChange(
         name=view.name,
         active_version=outlook.active_version,
         desired_version=outlook.desired_version,
         state=outlook.state,
         changes=changes_of(own, view.seen, users),
-        then=what_follows(view, desired.get(view.name), outlook),
+        source=one_line(release.source, MAX_SOURCE) if isinstance(release, Release) and is_another else "",
+        then=what_follows(view, release, outlook),
     )
 
 

@@ -4,6 +4,7 @@ Only what cannot be observed is in it. It is kept in one file, replaced as a who
 what failed is tried once more, and what people said is forgotten: suspensions, confirmations, rollouts on purpose.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator
@@ -24,7 +25,23 @@ Pinned = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}\.[0-9a-f]{16}$"
 """A version and, digested, its source."""
 Confirmed = StrictReleaseId | Literal["removal"]
 """What an operator said yes to: a release, or the end of the deployment."""
+Commitment = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32})?$")]
+"""`Release.agreed`; empty for a removal."""
 Words = Annotated[str, StringConstraints(max_length=2000)]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a yes is to."""
+
+    to: Confirmed
+    commitment: Commitment = ""
+    """What tells the release from every other one, also from one that was made to have its name."""
+
+    @property
+    def is_removal(self) -> bool:
+        """Whether it is the end of the deployment."""
+        return self.to == REMOVAL
 
 
 class Rejected(ClosedModel):
@@ -102,11 +119,22 @@ class Record(ClosedModel):
 
     confirmed: Confirmed | None = None
     """What an operator said yes to, while changes wait for that; it may serve by now."""
+    commitment: Commitment = ""
+    """The rest of what that yes was to."""
     replacing: Replacement | None = None
     adopted: Adoption | None = None
 
     files: Annotated[dict[Pinned, Sha256], Field(max_length=MAX_PINS)] = Field(default_factory=dict)
     """One digest over all files of each version, of the first time that it was fetched; nothing changes it."""
+
+    def has_yes(self, change: Change | None) -> bool:
+        """Whether an operator said yes to just this change."""
+        return self.confirmed is not None and change == Change(self.confirmed, self.commitment)
+
+    def confirm(self, change: Change | None) -> Self:
+        """Take note of a yes, which takes the place of any other one; of none, forget it."""
+        to, commitment = (change.to, change.commitment) if change else (None, "")
+        return self.model_copy(update={"confirmed": to, "commitment": commitment})
 
     def proven(self) -> list[ReleaseId]:
         """Return the releases that proved themselves, the latest first.
@@ -193,7 +221,8 @@ class Record(ClosedModel):
         What a person said outlives it, too: a suspension, and the number of rollouts on purpose.
         """
         # The files go with the deployment: its versions are fetched for the first time again.
-        return self.model_copy(update={"good": None, "before": (), "stalled": None, "confirmed": None, "files": {}})
+        left = self.confirm(None)
+        return left.model_copy(update={"good": None, "before": (), "stalled": None, "files": {}})
 
 
 class Rules(ClosedModel):

@@ -48,6 +48,8 @@ class DeploymentChange(_Part):
     active_version: str | None
     desired_version: str | None
     state: State
+    source: str = ""
+    """Where the files of a version come from that is to take the place of another one, or begins; empty for others."""
     changes: tuple[UnitChange, ...] = ()
     under_way: tuple[str, ...] = ()
     """Its units that systemd starts, stops or cleans just now."""

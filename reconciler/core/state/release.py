@@ -101,15 +101,10 @@ class Parameters:
         """
         # The names of the fields and this form are on the disks of installed hosts: a change of either is a new
         # release of every model. So the order of the fields does not count.
-        chosen: dict[str, object] = {"source": source}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value != getattr(Parameters, field.name):
-                chosen[field.name] = value
+        chosen: dict[str, object] = {"source": source, **_chosen(self)}
         if generation:
             chosen["generation"] = generation
-        canonical = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()[:8]
+        return _digest(chosen)[:8]
 
 
 @dataclass(frozen=True)
@@ -163,6 +158,17 @@ class Release:
         digest = self.parameters.digest(self.source, self.generation)
         return ReleaseId(f"{self.version}.{digest}")
 
+    @cached_property
+    def agreed(self) -> str:
+        """Thirty-two hex digits that stand for all that a person agrees to: what the release is, and its rollout.
+
+        The eight digits of `id` tell releases apart that nobody made to be mistaken for one another. Whoever can choose
+        a source can find one with the same eight. The number of replicas does not count: it is no part of the plan.
+        """
+        rollout = {name: value for name, value in _chosen(self.rollout).items() if name != "replicas"}
+        everything = [self.name, self.version, self.source, _chosen(self.parameters), rollout, self.generation]
+        return _digest(everything)[:32]
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -173,3 +179,14 @@ class Refused:
     why: str
     reason: Reason = Reason.REFUSED
     """`NOT_ALLOWED` when the model is none of this host's at all."""
+
+
+def _chosen(values: Parameters | Rollout) -> dict[str, object]:
+    """Return what differs from the defaults, by its name: a field that a later product adds changes no digest."""
+    found = {field.name: (getattr(values, field.name), field.default) for field in fields(values)}
+    return {name: value for name, (value, default) in found.items() if value != default}
+
+
+def _digest(content: object) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()
