@@ -63,7 +63,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A host whose releases have a soak."""
-    policy = OPEN.model_copy(update={"tags": TAGS})
+    policy = OPEN.model_copy(update={"tags": TAGS, "brokers": ("nats://a.example:4222", "nats://b.example:4222")})
     settings = deploy().model_copy(update={"reconcile": CONFIRM, "policy": policy})
     return Site(World(tmp_path / "host", settings=settings))
 
@@ -317,6 +317,40 @@ def test_tags_of_a_version_that_serves_need_no_yes(site: Site) -> None:
     assert story(site.world)[:3] == (State.SERVING, "1", "1")
     assert servers(site.world) == {"1.1": "serves", "1.2": "serves"}
     assert site.plan().id == ""
+
+
+def test_brokers_of_a_version_that_serves_wait(site: Site) -> None:
+    """Requests would be taken from somewhere else: a bridge begins, has other brokers, or ends."""
+    serving(site, 1)
+    unit = site.world.etc / names.bridge_unit("demo")
+    retag(site, brokers="nats://a.example:4222")
+    assert story(site.world) == (State.HELD, "1", "1", "not-confirmed")
+    assert not unit.exists()
+    assert [change.unit for change in site.plan().deployments[0].changes] == [unit.name]
+    site.apply()
+    assert (story(site.world)[0], "nats://a.example:4222" in unit.read_text()) == (State.SERVING, True)
+    retag(site, brokers="nats://a.example:4222", soak=0)
+    assert story(site.world)[0] is State.SERVING
+    retag(site, brokers="nats://b.example:4222")
+    assert (story(site.world)[0], "nats://a.example:4222" in unit.read_text()) == (State.HELD, True)
+    site.apply()
+    assert (story(site.world)[0], "nats://b.example:4222" in unit.read_text()) == (State.SERVING, True)
+    retag(site)
+    assert (story(site.world)[0], unit.exists()) == (State.HELD, True)
+    site.apply()
+    assert (story(site.world)[0], unit.exists()) == (State.SERVING, False)
+
+
+def test_a_bridge_from_before_the_mode_is_repaired_unasked(site: Site) -> None:
+    """It is drift like any other."""
+    site.world.reconciler.settings = site.world.settings.model_copy(update={"reconcile": ReconcileSettings()})
+    site.promote(demo=1)
+    retag(site, brokers="nats://a.example:4222")
+    site.world.reconciler.settings = site.world.settings
+    unit = site.world.etc / names.bridge_unit("demo")
+    unit.unlink()
+    site.world.converge()
+    assert (story(site.world)[0], unit.exists(), site.plan().id) == (State.SERVING, True, "")
 
 
 def test_a_yes_holds_for_the_source_that_was_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,22 @@ def keep_bridge(deployment: DeploymentPlan) -> None:
         _keep_running(deployment, brokers)
 
 
+def brokers_change(view: DeploymentView, release: Release) -> bool:
+    """Whether requests are to be taken from other brokers than now: from any for the first time, or from none any more.
+
+    That of a unit made by hand is no such change: an operator says so by name.
+    """
+    if view.bridge in view.seen.foreign:
+        return False
+    file = view.seen.files.get(view.bridge)
+    if file is not None:
+        # One of which nobody knows the brokers, because somebody edited its file, is restored.
+        return file.facts.brokers not in ((), release.rollout.brokers)
+    is_missed = view.bridge in view.seen.enabled or view.record.adopted is not None
+    begins = _wants_bridge(view, release) and view.serving_release is not None and not _is_anothers(view)
+    return begins and not is_missed
+
+
 def remove_bridge(deployment: DeploymentPlan) -> bool:
     """Add the end of a deployment's bridge, and its removal when it is down. Return True when it is down.
 

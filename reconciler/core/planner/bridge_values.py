@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from reconciler.core.planner import unit_values
 from reconciler.core.planner.actions import Render, Value
 from reconciler.core.units import addresses, names, paths
+from reconciler.core.units.unit_facts import UnitFacts
 
 _IDLE_MEMORY = 192 * 1024**2
 """Bytes of a bridge that answers nothing."""
@@ -80,4 +81,5 @@ def bridge(
         "drain_limit": min(settings.deadline, _LONGEST_DRAIN),
         "credentials": list(CREDENTIALS),
     }
-    return unit_values.render(name, names.bridge_unit(name), "nats/nats-bridge.service.j2", values)
+    facts = UnitFacts(brokers=brokers)
+    return unit_values.render(name, names.bridge_unit(name), "nats/nats-bridge.service.j2", values, facts)

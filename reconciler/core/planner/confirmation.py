@@ -7,6 +7,7 @@ release is taken back, and what was confirmed goes on to its end without another
 from collections.abc import Iterator
 
 from reconciler.core.planner import actions as act
+from reconciler.core.planner.bridge import brokers_change
 from reconciler.core.planner.decide import ToRollOut, case_of
 from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.guard import DesiredReleases, Wait
@@ -65,7 +66,10 @@ def _change(view: DeploymentView, desired: Release | Refused | None) -> Change |
         # A boot would not start one that is being removed already: it goes on being removed.
         is_live = view.socket in view.seen.enabled
         return Change(REMOVAL) if is_live and view.name not in view.inputs.ledger.prune_confirmed else None
-    if isinstance(desired, Refused) or view.active_release == desired.id:
+    if isinstance(desired, Refused):
         return None
+    if view.active_release == desired.id:
+        # Its other tags change how many servers there are, or how it would come into service.
+        return _to(desired) if brokers_change(view, desired) else None
     # In all other cases the release does not come into service, or an operator asked for just that.
     return _to(desired) if isinstance(case_of(view, desired), ToRollOut) else None

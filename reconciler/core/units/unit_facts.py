@@ -57,6 +57,8 @@ class UnitFacts:
     example: LoggedExample | None = None
     """Of a server, whether its files have an example to try it with. None where nobody has looked: that says nothing,
     least of all that there is none."""
+    brokers: tuple[str, ...] = ()
+    """Of a bridge, where it takes requests from."""
     digest: str = ""
     """Digest of all values that the unit was rendered from."""
 
@@ -87,6 +89,7 @@ class UnitFacts:
             "Strategy": _RECREATE if self.recreate else None,
             "Asks": _YES if self.asks_itself else None,
             "Example": self.example,
+            "Brokers": " ".join(self.brokers),
             "Digest": self.digest,
         }
         return {name: value for name, value in lines.items() if value}
@@ -119,6 +122,7 @@ def read_facts(lines: Mapping[str, str]) -> UnitFacts:
         recreate=lines.get("Strategy") == _RECREATE,
         asks_itself=lines.get("Asks") == _YES,
         example=_example(lines.get("Example", "")),
+        brokers=tuple(lines.get("Brokers", "").split()),
         digest=lines.get("Digest", ""),
     )
 
