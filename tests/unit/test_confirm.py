@@ -213,6 +213,17 @@ def test_an_operators_roll_back_does_not_wait(site: Site) -> None:
     assert story(site.world)[:3] == (State.DEGRADED, "2", "1")
 
 
+def test_files_that_an_operator_has_replaced_do_not_wait_for_a_second_yes(site: Site) -> None:
+    """The model is taken out of service for them."""
+    serving(site, 1)
+    site.world.origin = "other"
+    site.promote(demo=1)
+    assert story(site.world)[3] == "number-used-again"
+    assert site.ask(Verb.REPLACE, name="demo").ok
+    site.world.converge()
+    assert story(site.world)[:3] == (State.SERVING, "1", "1")
+
+
 def test_a_rollout_on_purpose_waits_and_says_so(site: Site) -> None:
     """It makes another release, with the settings and templates of today: that is what a plan shows."""
     serving(site, 1)

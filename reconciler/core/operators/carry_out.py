@@ -137,7 +137,8 @@ def _replace_files(record: Record, request: Request, summary: DeploymentSummary)
         )
     # Bound to the origin that the person saw: should the registry give the number once more, another word is needed.
     replacement = Replacement(origin=summary.taken, by=one_line(request.by, MAX_WHO))
-    record = record.forgive(desired).model_copy(update={"replacing": replacement})
+    # It is a yes as well: the model must not go and then wait for another one.
+    record = record.forgive(desired).confirm(summary.change).model_copy(update={"replacing": replacement})
     return record, (
         f"{name} is taken out of service and its files are removed; what the registry has under number "
         f"{desired.version} now takes their place, and until it serves requests are refused"

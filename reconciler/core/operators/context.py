@@ -20,6 +20,8 @@ class DeploymentSummary:
     """The release that the registry selects; None when it selects none, or one that this host refuses."""
     desired_asked: str = ""
     """`Release.asked` of the desired release."""
+    change: Change | None = None
+    """What a yes to the desired release would be to; None where changes need none."""
     selected: bool = True
     """Whether the registry selects it at all."""
 

@@ -31,6 +31,11 @@ def unconfirmed(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs)
     return waiting
 
 
+def yes_to(release: Release) -> Change:
+    """Return what a yes to a release is to."""
+    return Change(release.id, release.agreed)
+
+
 def wait_for(change: Change) -> Wait:
     """Return how a deployment waits whose change nobody confirmed."""
     what = "its removal" if change.to == REMOVAL else f"version {change.to.version}"
@@ -53,11 +58,7 @@ def _asked(desired: Release | Refused | None) -> Change | None:
     """Return what a yes to what the registry selects would be to; None where there is nothing to say yes to."""
     if desired is None:
         return Change(REMOVAL)
-    return _to(desired) if isinstance(desired, Release) else None
-
-
-def _to(release: Release) -> Change:
-    return Change(release.id, release.agreed)
+    return yes_to(desired) if isinstance(desired, Release) else None
 
 
 def _change(view: DeploymentView, desired: Release | Refused | None) -> Change | None:
@@ -70,6 +71,6 @@ def _change(view: DeploymentView, desired: Release | Refused | None) -> Change |
         return None
     if view.active_release == desired.id:
         # Its other tags change how many servers there are, or how it would come into service.
-        return _to(desired) if brokers_change(view, desired) else None
+        return yes_to(desired) if brokers_change(view, desired) else None
     # In all other cases the release does not come into service, or an operator asked for just that.
-    return _to(desired) if isinstance(case_of(view, desired), ToRollOut) else None
+    return yes_to(desired) if isinstance(case_of(view, desired), ToRollOut) else None

@@ -133,7 +133,7 @@ class Replaced(RecordNote):
         return f"forget the former {self.deployment}"
 
     def change_record(self, record: Record) -> Record:
-        """The version that has its number now begins as if there had been nothing."""
+        """The version that has its number now begins as if there had been nothing, but for the yes to it."""
         forgotten = record.forget_deployment()
         return forgotten.model_copy(update={"replacing": None})
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
+from reconciler.core.planner.confirmation import yes_to
 from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.guard import DesiredReleases, Wait, waiting
 from reconciler.core.planner.inputs import PlannerInputs
@@ -50,4 +51,5 @@ def _summary(deployment: DeploymentView, desired: Release | Refused | None, wait
     if not isinstance(desired, Release):
         return summary
     taken = origin(desired) if is_taken(deployment, desired) else None
-    return replace(summary, desired=desired.id, desired_asked=desired.asked, taken=taken)
+    change = yes_to(desired) if deployment.inputs.confirm else None
+    return replace(summary, desired=desired.id, desired_asked=desired.asked, change=change, taken=taken)

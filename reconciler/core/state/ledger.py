@@ -221,7 +221,8 @@ class Record(ClosedModel):
         What a person said outlives it, too: a suspension, and the number of rollouts on purpose.
         """
         # The files go with the deployment: its versions are fetched for the first time again.
-        left = self.confirm(None)
+        # A yes goes with it, but for that to the version for which the files make way.
+        left = self if self.replacing else self.confirm(None)
         return left.model_copy(update={"good": None, "before": (), "stalled": None, "files": {}})
 
 
