@@ -213,6 +213,39 @@ def test_an_operators_roll_back_does_not_wait(site: Site) -> None:
     assert story(site.world)[:3] == (State.DEGRADED, "2", "1")
 
 
+def rolled_back(site: Site) -> None:
+    """Bring versions 1 and 2 into service before changes wait, and go back from 2."""
+    site.world.reconciler.settings = site.world.settings.model_copy(update={"reconcile": ReconcileSettings()})
+    for version in (1, 2):
+        site.promote(demo=version)
+        site.world.now += SOAK + 1
+        site.world.converge()
+    site.world.reconciler.settings = site.world.settings
+    assert site.ask(Verb.ROLLBACK, name="demo").ok
+    site.world.converge()
+    assert story(site.world)[:3] == (State.DEGRADED, "2", "1")
+
+
+def test_a_version_that_an_operator_names_to_go_back_to_does_not_wait(site: Site) -> None:
+    """Also if it is the one that the registry selects, and nobody ever confirmed it."""
+    rolled_back(site)
+    answer = site.ask(Verb.ROLLBACK, name="demo", version=2)
+    assert answer.message == "version 2 of demo is tried again"
+    site.world.converge()
+    assert story(site.world)[2] == "2"
+
+
+def test_retry_says_that_what_nobody_confirmed_waits(site: Site) -> None:
+    """It is no yes: what failed is named by nobody."""
+    rolled_back(site)
+    answer = site.ask(Verb.RETRY, name="demo")
+    assert answer.message == "version 2 of demo is tried again once that is confirmed: reconciler plan shows it"
+    site.world.converge()
+    assert story(site.world)[:3] == (State.HELD, "2", "1")
+    site.apply()
+    assert "confirmed" not in site.ask(Verb.RETRY, name="demo").message
+
+
 def test_files_that_an_operator_has_replaced_do_not_wait_for_a_second_yes(site: Site) -> None:
     """The model is taken out of service for them."""
     serving(site, 1)

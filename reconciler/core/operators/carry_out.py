@@ -39,7 +39,7 @@ def carry_out(ledger: Ledger, request: Request, context: RequestContext, now: da
     # A suspended deployment stays as it is whatever is asked of it: people must not wait for what does not come.
     if record.suspended is not None and request.verb is not Verb.SUSPEND:
         said = f"{said}, but not before reconciler resume {name}: it is {record.suspended.sentence}"
-    elif context.confirms and request.verb is Verb.ROLLOUT:
+    elif context.confirms and _waits_for_yes(record, request, summary):
         said = f"{said} once that is confirmed: reconciler plan shows it"
     return ledger.with_record(name, record), said
 
@@ -67,6 +67,14 @@ def _carry_out_for_one(
             return given_back(record, request)
         case _:
             return roll_back(record, request, summary)
+
+
+def _waits_for_yes(record: Record, request: Request, summary: DeploymentSummary) -> bool:
+    """Whether the release that was asked for waits all the same for a yes to the plan."""
+    if request.verb is Verb.ROLLOUT:
+        return True
+    is_another = summary.desired is not None and summary.desired != summary.active
+    return request.verb is Verb.RETRY and is_another and not record.has_yes(summary.change)
 
 
 def _known_name(ledger: Ledger, request: Request, context: RequestContext) -> str:

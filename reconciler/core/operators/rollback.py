@@ -30,7 +30,10 @@ def roll_back(record: Record, request: Request, summary: DeploymentSummary) -> t
         raise RefusedRequestError(f"{request.cannot}: version {target.version} {already}; see reconciler status")
     # It is not the current one, so it was rejected: it is tried again, and nothing is given up before it works.
     if target == summary.desired:
-        return record.forgive(target), f"version {target.version} of {request.name} is tried again"
+        forgiven = record.forgive(target)
+        # That person named it, which is the yes to it.
+        agreed_to = forgiven.confirm(summary.change) if summary.change else forgiven
+        return agreed_to, f"version {target.version} of {request.name} is tried again"
     # What was rejected is not tried again by itself, so the registry, which selects it still, does not undo this.
     given_up = [release for release in tried if release != target]
     record = _with_rejections(record.forgive(target), given_up, request, summary)
