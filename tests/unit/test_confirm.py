@@ -17,9 +17,9 @@ from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.files.plan_file import read_plan
 from reconciler.files.request_answer import RequestAnswer
-from reconciler.settings.model import ReconcileSettings
+from reconciler.settings.model import ReconcileSettings, Settings
 from tests.unit.conftest import OPEN, World
-from tests.unit.rollouts import BROKEN, SOAK, active, deploy, servers, story
+from tests.unit.rollouts import BROKEN, SOAK, active, deploy, enabled, servers, story
 
 CONFIRM = ReconcileSettings(mode="confirm")
 TAGS = ("replicas", "soak", "max_error_rate", "strategy", "brokers")
@@ -239,7 +239,9 @@ def test_retry_says_that_what_nobody_confirmed_waits(site: Site) -> None:
     """It is no yes: what failed is named by nobody."""
     rolled_back(site)
     answer = site.ask(Verb.RETRY, name="demo")
-    assert answer.message == "version 2 of demo is tried again once that is confirmed: reconciler plan shows it"
+    assert (
+        answer.message == "version 2 of demo is tried again, but not before that is confirmed: reconciler plan shows it"
+    )
     site.world.converge()
     assert story(site.world)[:3] == (State.HELD, "2", "1")
     site.apply()
@@ -289,6 +291,106 @@ def test_a_removal_waits_and_goes_on_to_its_end_once_it_is_confirmed(site: Site)
     left = {path for path in site.world.listing() - empty if path.startswith("etc")}
     assert left == {"etc/multi-user.target.wants", "etc/sockets.target.wants"}
     assert site.world.reconciler.ledger.ledger.records == {}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_version_whose_removal_was_confirmed_does_not_serve_again_unasked(site: Site, version: int) -> None:
+    """Neither because another one is promoted while its files are kept, nor because it is promoted itself."""
+    site.world.settings = site.world.reconciler.settings = with_grace(site, 600)
+    serving(site, 1)
+    site.promote()
+    site.apply()
+    assert (story(site.world)[0], servers(site.world)) == (State.REMOVING, {})
+    site.promote(demo=version)
+    site.world.new_reconciler()
+    site.world.now += 3600
+    site.world.converge()
+    assert story(site.world) == (State.HELD, str(version), None, "not-confirmed")
+    assert (servers(site.world), enabled(site.world)) == ({}, set())
+    site.apply()
+    assert story(site.world)[2] == str(version)
+    assert names.socket_unit("demo") in enabled(site.world)
+
+
+def test_removals_that_the_guard_held_are_as_final(site: Site) -> None:
+    """Their confirmation is a yes as well."""
+    site.world.settings = site.world.reconciler.settings = with_grace(site, 600)
+    site.promote(a=1, b=1, c=1)
+    site.apply()
+    site.promote()
+    assert site.ask(Verb.CONFIRM_PRUNE).ok
+    site.world.converge()
+    site.promote(a=2)
+    assert story(site.world, "a") == (State.HELD, "2", None, "not-confirmed")
+    assert servers(site.world) == {}
+
+
+def test_an_operator_brings_back_what_was_removed_without_a_plan(site: Site) -> None:
+    """A rollback is a word of its own; retry is none, and says so."""
+    site.world.settings = site.world.reconciler.settings = with_grace(site, 600)
+    serving(site, 1)
+    site.promote()
+    site.apply()
+    site.promote(demo=1)
+    assert site.ask(Verb.RETRY, name="demo").message.endswith(
+        ", but not before that is confirmed: reconciler plan shows it"
+    )
+    site.promote(demo=2)
+    changes = site.plan().deployments[0].changes
+    assert not [change for change in changes if "withdraw" in change.what]
+    assert site.ask(Verb.ROLLBACK, name="demo").ok
+    site.world.converge()
+    assert story(site.world)[:3] == (State.DEGRADED, "2", "1")
+
+
+def test_a_version_that_still_stops_does_not_start_again_unasked(site: Site) -> None:
+    """Another one was promoted before the removal had ended."""
+    serving(site, 1)
+    site.promote()
+    assert site.ask(Verb.APPLY, plan=site.plan().id).ok
+    site.promote(demo=2)
+    assert story(site.world) == (State.HELD, "2", None, "not-confirmed")
+    assert servers(site.world) == {}
+
+
+def test_nothing_serves_in_place_of_a_refused_version_whose_former_one_was_removed(site: Site) -> None:
+    """What the registry selects instead is none of this host's."""
+    site.world.settings = site.world.reconciler.settings = with_grace(site, 600)
+    serving(site, 1)
+    site.promote()
+    site.apply()
+    site.world.select(demo=2)
+    retag(site, memory_max="16G")
+    assert story(site.world)[:3] == (State.FAILED, "2", None)
+    assert servers(site.world) == {}
+
+
+def test_a_removal_that_did_not_begin_does_not_lie_in_wait(site: Site) -> None:
+    """The version was promoted again before anything of it ended: nothing changes."""
+    serving(site, 1)
+    site.promote()
+    plan = site.plan().id
+    site.world.reconciler.runner.run = lambda *_: False  # type: ignore[method-assign]  # the disk is slow
+    assert site.ask(Verb.APPLY, plan=plan).ok
+    site.world.new_reconciler()
+    site.promote(demo=1)
+    assert story(site.world)[:3] == (State.SERVING, "1", "1")
+    assert site.world.reconciler.ledger.ledger.record("demo").confirmed is None
+
+
+def test_a_socket_that_somebody_disabled_is_enabled_again(site: Site) -> None:
+    """That is drift, and no removal."""
+    serving(site, 1)
+    (site.world.etc / "sockets.target.wants" / names.socket_unit("demo")).unlink()
+    site.world.converge()
+    assert names.socket_unit("demo") in enabled(site.world)
+    assert story(site.world)[:3] == (State.SERVING, "1", "1")
+
+
+def with_grace(site: Site, seconds: int) -> Settings:
+    """The settings of a host that keeps the files of what was removed for a while."""
+    settings = site.world.settings
+    return settings.model_copy(update={"deploy": settings.deploy.model_copy(update={"removal_grace": seconds})})
 
 
 def test_a_new_mode_changes_nothing_of_what_serves(site: Site) -> None:

@@ -14,7 +14,7 @@ from reconciler.core.operators.requests import MAX_WHO, RefusedRequestError, Req
 from reconciler.core.operators.rollback import roll_back
 from reconciler.core.operators.suspension import resume, suspend
 from reconciler.core.operators.verbs import Verb
-from reconciler.core.state.ledger import Ledger, Record, Replacement
+from reconciler.core.state.ledger import REMOVAL, Change, Ledger, Record, Replacement
 from reconciler.core.text.quote import one_line
 
 MAX_LISTED = 20
@@ -40,7 +40,8 @@ def carry_out(ledger: Ledger, request: Request, context: RequestContext, now: da
     if record.suspended is not None and request.verb is not Verb.SUSPEND:
         said = f"{said}, but not before reconciler resume {name}: it is {record.suspended.sentence}"
     elif context.confirms and _waits_for_yes(record, request, summary):
-        said = f"{said} once that is confirmed: reconciler plan shows it"
+        when = " once" if request.verb is Verb.ROLLOUT else ", but not before"
+        said = f"{said}{when} that is confirmed: reconciler plan shows it"
     return ledger.with_record(name, record), said
 
 
@@ -73,8 +74,10 @@ def _waits_for_yes(record: Record, request: Request, summary: DeploymentSummary)
     """Whether the release that was asked for waits all the same for a yes to the plan."""
     if request.verb is Verb.ROLLOUT:
         return True
-    is_another = summary.desired is not None and summary.desired != summary.active
-    return request.verb is Verb.RETRY and is_another and not record.has_yes(summary.change)
+    if request.verb is not Verb.RETRY or summary.desired is None:
+        return False
+    begins = summary.desired != summary.active or record.confirmed == REMOVAL
+    return begins and not record.has_yes(summary.change)
 
 
 def _known_name(ledger: Ledger, request: Request, context: RequestContext) -> str:
@@ -172,6 +175,9 @@ def _confirm_prune(ledger: Ledger, request: Request, context: RequestContext) ->
         raise RefusedRequestError(f"{request.cannot}: none is held back; see reconciler status")
     # Earlier confirmations are replaced: a yes is to what was shown, so none of them lies in wait for later.
     confirmed = ledger.model_copy(update={"prune_confirmed": frozenset(held)})
+    if context.confirms:
+        for name in held:
+            confirmed = confirmed.with_record(name, confirmed.record(name).confirm(Change(REMOVAL)))
     return confirmed, f"removing what the registry no longer selects: {_listed(held)}"
 
 

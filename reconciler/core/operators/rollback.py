@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from reconciler.core.operators.context import DeploymentSummary
 from reconciler.core.operators.requests import MAX_WHY, RefusedRequestError, Request
-from reconciler.core.state.ledger import Record, Rejected
+from reconciler.core.state.ledger import REMOVAL, Record, Rejected
 from reconciler.core.state.reason import Reason
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import ReleaseId
@@ -40,6 +40,9 @@ def roll_back(record: Record, request: Request, summary: DeploymentSummary) -> t
     # The active release stays what it is: one in its soak has not proved itself because the next one is given up.
     if target != summary.active:
         record = record.mark_proven(target)
+    # It serves again by the word of a person, although its removal had begun by that of another.
+    if record.confirmed == REMOVAL:
+        record = record.confirm(None)
     return record, _sentence(request, summary, target, current, given_up)
 
 

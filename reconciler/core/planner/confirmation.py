@@ -12,6 +12,7 @@ from reconciler.core.planner.decide import ToRollOut, case_of
 from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.guard import DesiredReleases, Wait
 from reconciler.core.planner.inputs import PlannerInputs
+from reconciler.core.planner.removal import is_ended
 from reconciler.core.state.ledger import REMOVAL, Change
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.units.observed import Observed
@@ -46,11 +47,16 @@ def wait_for(change: Change) -> Wait:
 def withdrawn(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> Iterator[act.Action]:
     """Yield the notes that a yes does not hold any more: it was to one change, and does not lie in wait for another.
 
-    A yes holds while the registry selects what it was given to, also after that serves.
+    A yes holds while the registry selects what it was given to, also after that serves. One to a removal that began
+    holds until the deployment is gone, whatever is selected meanwhile.
     """
     for name, record in sorted(inputs.ledger.records.items()):
-        is_gone = name not in desired and name not in seen.by_deployment
-        if record.confirmed is not None and (is_gone or not record.has_yes(_asked(desired.get(name)))):
+        if record.confirmed is None:
+            continue
+        is_here = name in seen.by_deployment
+        goes_on = is_here and is_ended(DeploymentView(name, seen, inputs))
+        is_asked = (is_here or name in desired) and record.has_yes(_asked(desired.get(name)))
+        if not goes_on and not is_asked:
             yield act.WithdrawYes(name, "")
 
 
@@ -69,6 +75,8 @@ def _change(view: DeploymentView, desired: Release | Refused | None) -> Change |
         return Change(REMOVAL) if is_live and view.name not in view.inputs.ledger.prune_confirmed else None
     if isinstance(desired, Refused):
         return None
+    if is_ended(view):
+        return yes_to(desired)
     if view.active_release == desired.id:
         # Its other tags change how many servers there are, or how it would come into service.
         return yes_to(desired) if brokers_change(view, desired) else None

@@ -13,7 +13,7 @@ from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.fall_back import fall_back, stay
 from reconciler.core.planner.guard import Wait
 from reconciler.core.planner.host_settings import go_on_with_former_settings, of_former_settings
-from reconciler.core.planner.removal import remove_deployment
+from reconciler.core.planner.removal import is_ended, keep_out_of_service, remove_deployment
 from reconciler.core.planner.rollout import advance
 from reconciler.core.planner.target import of_release
 from reconciler.core.state.ledger import Rejected, Replacement
@@ -141,6 +141,9 @@ def _plan_refused(deployment: DeploymentPlan, refused: Refused) -> Outlook:
     is_no_deployment = refused.reason is Reason.NOT_ALLOWED and not deployment.files()
     if is_no_deployment:
         return deployment.outlook(State.NOT_DEPLOYABLE, refused.version, refused.reason, refused.why)
+    if is_ended(deployment):
+        keep_out_of_service(deployment)
+        return deployment.blocked(refused.version, refused.reason, refused.why)
     return fall_back(deployment, refused.version, None, refused.reason, refused.why)
 
 
@@ -149,9 +152,12 @@ def _hold(deployment: DeploymentPlan, desired: Release | Refused | None, wait: W
 
     The status says what the deployment waits for, unless its release should serve and does not: that is more urgent.
     """
-    outlook = stay(deployment)
-    if outlook is not None:
-        return outlook
+    if is_ended(deployment):
+        keep_out_of_service(deployment)
+    else:
+        outlook = stay(deployment)
+        if outlook is not None:
+            return outlook
     version = desired.version if desired is not None else None
     return deployment.outlook(State.HELD, version, wait.reason, wait.why)
 

@@ -9,6 +9,7 @@ from reconciler.core.planner.decide import decide
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.guard import Wait
 from reconciler.core.planner.overdue import end_what_is_overdue
+from reconciler.core.planner.removal import is_ended
 from reconciler.core.planner.unproved import tell_unproved
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Refused, Release
@@ -33,7 +34,7 @@ def plan_deployment(deployment: DeploymentPlan, desired: Release | Refused | Non
     if isinstance(desired, Release) and wait is None:
         plan_bridge(deployment, desired)
         plan_compose_unit(deployment)
-    elif wait is not None:
+    elif wait is not None and not is_ended(deployment):
         keep_bridge(deployment)
         deployment.restore_files([names.compose_unit(deployment.name)])
     wait_for_bridge(deployment)

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from reconciler.core.planner import actions as act
 from reconciler.core.planner.cleanup import removal_of_server
 from reconciler.core.planner.deployment_plan import DeploymentPlan
+from reconciler.core.planner.deployment_view import DeploymentView
 from reconciler.core.planner.watching import stop_watching
+from reconciler.core.state.ledger import REMOVAL
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units import names
@@ -35,6 +37,22 @@ def remove_deployment(deployment: DeploymentPlan) -> Outlook:
     if is_down:
         _remove_everything(deployment)
     return deployment.outlook(State.REMOVING, None, Reason.NOT_SELECTED, why)
+
+
+def is_ended(view: DeploymentView) -> bool:
+    """Whether a deployment was taken out of service with an operator's yes, after which nobody said yes to another.
+
+    Then it stays out of service: that the registry selects something again is no yes.
+    """
+    was_agreed_to = view.inputs.confirm and view.record.confirmed == REMOVAL
+    # The mark alone is not enough: a removal that did not begin must not lie in wait. Nor is the socket: one that
+    # somebody disabled is drift.
+    return was_agreed_to and view.socket not in view.seen.enabled
+
+
+def keep_out_of_service(deployment: DeploymentPlan) -> None:
+    """Plan that a deployment is taken out of service, and that its files stay."""
+    _take_out_of_service(deployment)
 
 
 def remove_at_once(deployment: DeploymentPlan) -> None:

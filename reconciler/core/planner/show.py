@@ -39,7 +39,10 @@ def propose(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> 
     changes = {name: change for name, change in unconfirmed(desired, seen, inputs).items() if name not in held}
     if not changes:
         return Proposal()
-    limitless = replace(inputs, confirm=False, parallel_steps=NO_LIMIT, parallel_starts=NO_LIMIT)
+    agreed = inputs.ledger
+    for name, change in changes.items():
+        agreed = agreed.with_record(name, agreed.record(name).confirm(change))
+    limitless = replace(inputs, ledger=agreed, confirm=False, parallel_steps=NO_LIMIT, parallel_starts=NO_LIMIT)
     confirmed = plan(desired, seen, limitless)
     outlooks = {outlook.name: outlook for outlook in confirmed.outlooks}
     users = environment_users(seen, confirmed.actions)
