@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from reconciler.cli.plan_text import print_plan
 from reconciler.core.operators.requests import Request
 from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.ledger import REMOVAL
@@ -497,6 +498,16 @@ def test_a_bridge_from_before_the_mode_is_repaired_unasked(site: Site) -> None:
     unit.unlink()
     site.world.converge()
     assert (story(site.world)[0], unit.exists(), site.plan().id) == (State.SERVING, True, "")
+
+
+def test_people_are_shown_where_a_version_comes_from(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """Below the line that asks for the yes."""
+    site.promote(demo=1)
+    plan = site.plan()
+    capsys.readouterr()
+    print_plan(plan)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["demo: version 1, new, waits for reconciler apply", "  from models:/m-demo1"]
 
 
 def test_a_yes_holds_for_the_source_that_was_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
