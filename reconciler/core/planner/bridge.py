@@ -18,7 +18,7 @@ from reconciler.core.state.status import Outlook
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import names, status_lines
 from reconciler.core.units.failures import why_failed
-from reconciler.core.units.unit_facts import NO_FACTS
+from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 
 Brokers = tuple[str, ...]
 
@@ -45,18 +45,15 @@ def keep_bridge(deployment: DeploymentPlan) -> None:
     """
     if deployment.bridge in deployment.seen.foreign:
         return
-    brokers = deployment.inputs.rollout.brokers
+    file = deployment.seen.files.get(deployment.bridge)
     if _is_anothers(deployment):
         remove_bridge(deployment)
-    elif deployment.bridge in deployment.seen.files:
-        # One that is not enabled is on its way out.
-        if deployment.bridge in deployment.seen.enabled:
-            deployment.restore_files([deployment.bridge])
-            _stand(deployment, beside=_belongs_beside(deployment))
-            _keep_up(deployment)
-    elif brokers and deployment.record.adopted is not None and deployment.serving_release is not None:
-        # Adopted while it waits. Which brokers the tags of the serving version name is not known any more.
-        _keep_running(deployment, brokers)
+    elif file is not None and deployment.bridge in deployment.seen.enabled:
+        _keep_as_it_is(deployment, file.facts)
+    # One that is not enabled is on its way out.
+    elif file is None and _was_adopted_meanwhile(deployment):
+        # Which brokers the tags of the serving version name is not known any more.
+        _keep_running(deployment, deployment.inputs.rollout.brokers)
 
 
 def brokers_change(view: DeploymentView, release: Release) -> bool:
@@ -114,11 +111,21 @@ def _wants_bridge(view: DeploymentView, release: Release) -> bool:
     """
     if not release.rollout.brokers:
         return False
-    asking = [one for one in view.releases() if view.facts(one).asks_itself and view.running(one)]
-    if asking:
+    if _asks_itself(view):
         return False
     serving = view.serving_release
     return serving is not None or not takes_requests_itself(release, view.inputs.compose)
+
+
+def _asks_itself(view: DeploymentView) -> bool:
+    """Whether a container that runs takes requests by itself."""
+    return any(view.facts(one).asks_itself and view.running(one) for one in view.releases())
+
+
+def _was_adopted_meanwhile(view: DeploymentView) -> bool:
+    """Whether an operator said that the deployment answers, which has no bridge and could have one."""
+    can_answer = view.serving_release is not None and not _asks_itself(view)
+    return can_answer and view.record.adopted is not None and bool(view.inputs.rollout.brokers)
 
 
 def wait_for_bridge(deployment: DeploymentPlan) -> None:
@@ -185,6 +192,18 @@ def _keep_running(deployment: DeploymentPlan, brokers: Brokers) -> None:
     else:
         _renew(deployment, wanted)
         return
+    _stand(deployment, beside=beside)
+    _keep_up(deployment)
+
+
+def _keep_as_it_is(deployment: DeploymentPlan, facts: UnitFacts) -> None:
+    """Plan that the bridge runs as its unit says, and leaves requests to a unit made by hand if an operator said so."""
+    beside = _belongs_beside(deployment)
+    wanted, other = (_render(deployment, facts.brokers, beside=mode) for mode in (beside, not beside))
+    if facts.digest == other.facts.digest:
+        deployment.write(wanted)
+    else:
+        deployment.restore_files([deployment.bridge])
     _stand(deployment, beside=beside)
     _keep_up(deployment)
 
