@@ -7,25 +7,18 @@ both grow with the square of the text. What is refused here no model was ever tr
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import json
 from typing import Any
 
 from modelserver.model.json_tables import Size, TableInputs, named_columns, size_of, tables_of
+from modelserver.model.parquet_limits import MAX_COLUMNS, TOO_WIDE, why_parquet_too_large
 
 _MAX_CONTAINERS = 1_000_000  # lists and objects; each takes about 200 bytes, however short its text
 _PIECE = 1 << 20
 _FEW_CELLS = 1_000_000
 _MAX_CELLS_PER_VALUE = 4  # cells of the table for each value that was sent
 _MANY_COLUMNS = 1000
-_MAX_COLUMNS = 50_000  # pandas and MLflow take about 0.2 ms for each, however few the rows
-_MAX_DECODED_BYTES = 512 << 20  # of a Parquet table in memory; a file of a few hundred bytes may be gigabytes
-_MAX_PARQUET_CELLS = 20_000_000
-_MAX_PARQUET_VALUES = 500_000_000  # also those within lists, of which one cell may have many
-_PARQUET_ROWS_AT_ONCE = 1024
-# Types of which no value takes more than 12 bytes, however it is compressed.
-_PARQUET_NUMBERS = frozenset({"BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE"})
 
 _TOO_DEEP = "cannot read the request: its JSON is nested too deeply"
 _TOO_MANY_CONTAINERS = (
@@ -33,9 +26,6 @@ _TOO_MANY_CONTAINERS = (
     "send it as CSV, as Parquet, or in parts"
 )
 _TOO_SPARSE = "cannot read the request: most of its table would be empty; give the same columns to each row"
-_TOO_WIDE = f"cannot read the request: its table has more than {_MAX_COLUMNS} columns"
-_TOO_LARGE = "cannot read the request: its Parquet table is too large in memory; send it in parts"
-_NOT_ITS_ROWS = "cannot read the request: its Parquet file does not have the rows that its footer names"
 _EQUAL_COLUMNS = f"cannot read the request: more than {_MANY_COLUMNS} columns, and some have the same name"
 
 
@@ -45,7 +35,7 @@ def why_too_large(body: bytes, mime_type: str) -> str | None:
     Of JSON, `read_json` tells that.
     """
     if mime_type == "application/vnd.apache.parquet":
-        return _why_parquet_too_large(body)
+        return why_parquet_too_large(body)
     return _why_csv_too_large(body) if mime_type == "text/csv" else None
 
 
@@ -98,8 +88,8 @@ def _brackets_outside_strings(body: bytes) -> int:
 
 
 def _why_tables_too_large(tables: list[Any]) -> str | None:
-    if any(named_columns(table) > _MAX_COLUMNS for table in tables):
-        return _TOO_WIDE
+    if any(named_columns(table) > MAX_COLUMNS for table in tables):
+        return TOO_WIDE
     return _TOO_SPARSE if any(_is_too_sparse(size_of(table)) for table in tables) else None
 
 
@@ -107,7 +97,7 @@ def _is_too_sparse(size: Size) -> bool:
     return size.rows * size.columns > max(_FEW_CELLS, _MAX_CELLS_PER_VALUE * size.values)
 
 
-# CSV and Parquet
+# CSV
 
 
 def _why_csv_too_large(body: bytes) -> str | None:
@@ -117,8 +107,8 @@ def _why_csv_too_large(body: bytes) -> str | None:
         header = _csv_header(body)
     except csv.Error as failure:
         return f"cannot read the request: its first line is not CSV ({failure})"
-    if len(header) > _MAX_COLUMNS:
-        return _TOO_WIDE
+    if len(header) > MAX_COLUMNS:
+        return TOO_WIDE
     # pandas renames equal columns one by one, and looks for a free name from the beginning each time.
     has_equal_names = len(set(header)) < len(header)
     return _EQUAL_COLUMNS if len(header) > _MANY_COLUMNS and has_equal_names else None
@@ -131,51 +121,3 @@ def _csv_header(body: bytes) -> list[str]:
         return []  # not so many that it would matter
     text = io.StringIO(body.decode(errors="replace").lstrip("\ufeff"), newline="")
     return next((row for row in csv.reader(text) if len(row) > 1 or "".join(row).strip()), [])
-
-
-def _why_parquet_too_large(body: bytes) -> str | None:
-    try:
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-        file = parquet.ParquetFile(io.BytesIO(body))
-    except Exception:  # noqa: BLE001 - whatever is wrong with the file, MLflow has its own words for it
-        return None
-    metadata = file.metadata
-    values = _values_of_chunks(metadata)
-    if metadata.num_rows * metadata.num_columns > _MAX_PARQUET_CELLS or sum(values) > _MAX_PARQUET_VALUES:
-        return _TOO_LARGE
-    if sum(values) <= _FEW_CELLS and _has_only_numbers(metadata.schema):
-        return None
-    if min(values, default=0) < 0 or not _has_its_rows(file):
-        return _NOT_ITS_ROWS
-    try:
-        # What the file says of its size is the client's word: a few rows at a time are decoded to see.
-        decoded = 0
-        for batch in file.iter_batches(batch_size=_PARQUET_ROWS_AT_ONCE):
-            decoded += batch.nbytes
-            if decoded > _MAX_DECODED_BYTES:
-                return _TOO_LARGE
-    except Exception:  # noqa: BLE001 - likewise
-        return None
-    return None
-
-
-def _values_of_chunks(metadata: Any) -> list[int]:
-    """How many values each chunk of a column says that it has: pandas decodes as many, and no more."""
-    groups, columns = range(metadata.num_row_groups), range(metadata.num_columns)
-    return [metadata.row_group(group).column(column).num_values for group in groups for column in columns]
-
-
-def _has_only_numbers(schema: Any) -> bool:
-    columns = (schema.column(at) for at in range(len(schema)))
-    return all(column.physical_type in _PARQUET_NUMBERS and not column.max_repetition_level for column in columns)
-
-
-def _has_its_rows(file: Any) -> bool:
-    """Whether its pages hold the rows that its footer claims, which is as far as `iter_batches` reads."""
-    metadata = file.metadata
-    claimed = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-    try:
-        found = file.scan_contents()
-    except Exception:  # noqa: BLE001 - its columns differ in length, or a page is broken; Arrow raises anything
-        return False
-    return bool(found == metadata.num_rows == sum(claimed))

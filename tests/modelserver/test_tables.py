@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import re
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel
@@ -31,7 +28,6 @@ from modelserver.model.replay import replay
 from modelserver.model.request_form import FormKind, RequestForm
 
 JSON = "application/json"
-PARQUET = "application/vnd.apache.parquet"
 
 
 class Plain(PythonModel):
@@ -247,68 +243,3 @@ def test_what_is_not_wrapped_is_answered_bare_and_described(key: str, served: Se
     told = (operation["description"], operation["responses"]["200"]["description"], page)
     assert [re.search(rf"\b{key}\b", text) is None for text in told] == [False] * 3
     assert f"`{key}`" in (Path(__file__).parents[2] / "docs/serving.md").read_text()
-
-
-def _parquet(table: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    table.to_parquet(buffer)
-    return buffer.getvalue()
-
-
-def test_only_parquet_that_may_grow_is_decoded_to_be_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text may stand for many bytes in each row; a few numbers stay few."""
-    monkeypatch.setattr(table_limits, "_MAX_DECODED_BYTES", 1)
-    numbers = pd.DataFrame({"a": [1, 2], "b": [0.5, None], "c": [True, False], "d": pd.to_datetime([0, 1])})
-    assert table_limits.why_too_large(_parquet(numbers), PARQUET) is None
-    for growing in (numbers.assign(e=["x", "y"]), numbers.assign(e=[[1], [2]])):
-        assert str(table_limits.why_too_large(_parquet(growing), PARQUET)).endswith("send it in parts")
-    monkeypatch.setattr(table_limits, "_FEW_CELLS", 7)
-    assert table_limits.why_too_large(_parquet(numbers), PARQUET) is not None
-
-
-def _footers_that_claim(rows: int, body: bytes, claimed: int) -> Iterator[bytes]:
-    """The file with another number of rows at each place of its footer that has it, and at all of them."""
-    size = int.from_bytes(body[-8:-4], "little")
-    footer, end = body[-8 - size : -8], body[-8:]
-    told = _varint(2 * rows)
-    lie = bytes([2 * claimed | 0x80, *[0x80] * (len(told) - 2), 0])  # as many bytes, so that nothing else moves
-    places = [found.start() for found in re.finditer(re.escape(told), footer)]
-    assert len(places) >= 4  # of the file, of its group, of two columns
-    for place in places:
-        yield body[: -8 - size] + footer[:place] + lie + footer[place + len(lie) :] + end
-    yield body[: -8 - size] + footer.replace(told, lie) + end
-
-
-def _varint(number: int) -> bytes:
-    """A number as Thrift writes it: seven bits in each byte, the lowest first."""
-    septets = [number >> shift & 0x7F for shift in range(0, number.bit_length(), 7)]
-    return bytes([*(septet | 0x80 for septet in septets[:-1]), septets[-1]])
-
-
-MANY_ROWS = 1_000_000
-LYING: dict[str, pd.DataFrame] = {
-    "numbers": pd.DataFrame({"a": [0.0] * MANY_ROWS, "b": [1.5] * MANY_ROWS}),
-    "texts": pd.DataFrame({"a": ["a long text"] * MANY_ROWS, "b": [1.5] * MANY_ROWS}),
-    "lists of texts": pd.DataFrame({"a": [["a", "long text"]] * MANY_ROWS, "b": [1.5] * MANY_ROWS}),
-}
-
-
-@pytest.mark.parametrize("kind", LYING)
-def test_a_parquet_file_is_not_believed_how_many_rows_it_has(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its footer says that in several places, and each can be false."""
-    monkeypatch.setattr(table_limits, "_MAX_DECODED_BYTES", 5 << 20)
-    honest = _parquet(LYING[kind])
-    assert table_limits.why_too_large(honest, PARQUET) == table_limits._TOO_LARGE
-    large = 0
-    for body in _footers_that_claim(MANY_ROWS, honest, 10):
-        is_large = _rows_that_arrow_decodes(body) > 10
-        large += is_large
-        assert table_limits.why_too_large(body, PARQUET) is not None or not is_large
-    assert large >= 3
-
-
-def _rows_that_arrow_decodes(body: bytes) -> int:
-    """Of its longest column, as pandas has it read."""
-    file = pq.ParquetFile(io.BytesIO(body))
-    rows: list[int] = [file.read(columns=[name]).num_rows for name in ("a", "b")]
-    return max(rows)
