@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -17,6 +18,8 @@ from modelserver.model.logged_request import logged_request
 MAX_SHOWN_BYTES = 64 << 10
 """Of an example that is shown; a larger one would be no help to a person."""
 _DEEPEST, _MOST_COLUMNS, _MOST_ROWS = 50, 100, 5
+_PART_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""Of those that mean nothing to curl, to a shell or to a terminal: a page puts them into a command to copy."""
 _SCALARS = ("boolean", "integer", "long", "float", "double", "string", "datetime")
 
 
@@ -91,6 +94,8 @@ def _logged_recordings(file: Path) -> RequestForm | None:
         return None
     parts = request.get("parts")
     names = tuple(parts) if isinstance(parts, dict) else ()
+    if not all(_PART_NAME.fullmatch(name) for name in names):
+        return None
     return RequestForm(FormKind.RECORDINGS, metadata=request["metadata"], parts=names)
 
 

@@ -132,6 +132,19 @@ def test_odd_recordings_do_not_keep_a_model_from_being_served(tmp_path: Path, re
     assert form(tmp_path, metadata()).parts == ()
 
 
+@pytest.mark.parametrize(
+    "name", ["audio=@/home/ana/.ssh/id_ed25519;filename=a.wav;x", "a\nb", "\x1b[201~", "", "a" * 65, "two words", "á"]
+)
+def test_the_name_of_a_recording_steers_no_command_line(tmp_path: Path, name: str) -> None:
+    """Its author wrote it, and somebody else copies it."""
+    directory = tmp_path / "artifacts/replay"
+    directory.mkdir(parents=True)
+    (directory / "request.json").write_text(json.dumps({"metadata": {}, "parts": {"good-1.x_": {}, name: {}}}))
+    assert form(tmp_path, metadata()) == RequestForm(FormKind.RECORDINGS)
+    (directory / "request.json").write_text(json.dumps({"metadata": {}, "parts": {"good-1.x_": {}}}))
+    assert form(tmp_path, metadata()).parts == ("good-1.x_",)
+
+
 def test_a_page_is_told_no_nan(tmp_path: Path) -> None:
     """A browser reads no such JSON."""
     found = form(tmp_path, metadata(PLAIN), '{"dataframe_split": {"columns": ["a"], "data": [[NaN]]}}')
