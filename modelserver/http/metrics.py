@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from modelserver.http import exposition
 from modelserver.http.exposition import Kind, Labels, Sample
@@ -21,6 +22,9 @@ CLIENT_LEFT = 499
 """As nginx has it: nobody was there to read an answer."""
 OTHER_ROUTE = "other"
 """The route of whatever a client makes up: so that no client can make more series."""
+OTHER_STATUS = "other"
+"""The status of whatever a container makes up: likewise."""
+_STATUSES = frozenset({*HTTPStatus, CLIENT_LEFT})
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Seconds: from a small table's model to the time limits of a body and its prediction together."""
 _ALERTED = (200, 500, 503, 504)
@@ -66,7 +70,7 @@ class Metrics:
         self._counters = counters
         self._routes = frozenset((*MODEL_ROUTES, *routes))
         # What is alerted on begins at 0: a rate does not see a series that begins with its first event.
-        self._answers = Counter({(route, status): 0 for route in MODEL_ROUTES for status in _ALERTED})
+        self._answers = Counter({(route, str(status)): 0 for route in MODEL_ROUTES for status in _ALERTED})
         self._refused = Counter(dict.fromkeys(_ALERTED_REFUSALS, 0))
         self._durations = {route: _Durations() for route in MODEL_ROUTES}
         self.in_flight = dict.fromkeys(MODEL_ROUTES, 0)
@@ -78,7 +82,7 @@ class Metrics:
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """A request was answered `seconds` after its head had arrived."""
-        self._answers[route, status] += 1
+        self._answers[route, str(status) if status in _STATUSES else OTHER_STATUS] += 1
         durations = self._durations.get(route)
         # How long somebody sent who left then says nothing of this server.
         if durations is not None and status != CLIENT_LEFT:
@@ -92,7 +96,7 @@ class Metrics:
         """The page, to be sent as exposition.CONTENT_TYPE."""
         own = self._identity.labels
         about = {"version": self._identity.version, **self._identity.software}
-        answers = [({"route": route, "status": str(code)}, n) for (route, code), n in sorted(self._answers.items())]
+        answers = [({"route": route, "status": status}, n) for (route, status), n in sorted(self._answers.items())]
         refused = [({"status": str(status)}, n) for status, n in sorted(self._refused.items())]
         in_flight = [({"route": route}, n) for route, n in self.in_flight.items()]
         singles: tuple[tuple[str, Kind, str, Iterable[Sample]], ...] = (

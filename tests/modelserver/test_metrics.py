@@ -85,6 +85,18 @@ def test_errors_are_those_of_the_status_line(echo: Address) -> None:
     assert changed["modelserver_counted_errors_total",] == 1
 
 
+def test_a_status_that_nobody_knows_is_no_label() -> None:
+    """A container answers with what it likes, and each series stays."""
+    metrics = Metrics(Identity("m", "1.aa", "1", {}), Counters())
+    for status in range(100, 1000):
+        metrics.answered("/predict", status, 0.1)
+    answers = {key: value for key, value in figures(metrics.text()).items() if "route=/predict" in key}
+    told = {key[-1]: value for key, value in answers.items() if key[0] == "modelserver_requests_total"}
+    assert [told[f"status={status}"] for status in (200, 418, 499, 504)] == [1] * 4
+    assert len(told) < 70
+    assert told["status=other"] == 900 - (len(told) - 1)
+
+
 def test_a_request_is_in_flight_until_it_is_answered(echo: Address, tmp_path: Path) -> None:
     """The answer to /metrics does not wait for the model."""
     metadata = {"wait_for": str(tmp_path / "go")}
