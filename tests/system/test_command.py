@@ -144,7 +144,7 @@ def test_the_status_as_data_has_the_keys_of_the_contract(site: Site) -> None:
     assert document["registry"]["reachable"] is True
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", document["registry"]["read_at"])
     keys = {"name", "desired_version", "active_version", "state", "reason", "message", "since", "url", "socket"}
-    keys |= {"example", "nats", "active_since", "standby_version", "tries", "next_try"}
+    keys |= {"example", "nats", "active_since", "standby_version", "public_url", "tries", "next_try"}
     for one in document["deployments"]:
         assert set(one) == keys
         assert one["state"] in STATES
