@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reconciler.cli.table import folded_table, table
-from reconciler.cli.terminal import width
+from reconciler.cli.terminal import MAX_SHOWN, width
 from reconciler.cli.times import local_time
 from reconciler.core.state.status import DeploymentStatus
 from reconciler.core.text.quote import one_line
@@ -16,9 +16,6 @@ if TYPE_CHECKING:  # programs ask for `status` often: it does not wait for what 
     from reconciler.check.pythons import Pythons
     from reconciler.core.state.audited_runs import AuditedRun
     from reconciler.core.state.history import Run
-
-MAX_SHOWN = 2000
-"""Characters of one sentence."""
 
 
 def history(name: str, runs: "Sequence[Run]", as_json: bool) -> None:

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 
 import click
 
+from reconciler.cli.terminal import MAX_SHOWN
 from reconciler.core.state.plan_document import DeploymentChange, ShownPlan, UnitChange, Waiting
 from reconciler.core.text.quote import one_line
 
 COLUMNS = 80
 """Where nobody says how wide the terminal is."""
-MAX_SHOWN = 2000
-"""Characters of one sentence."""
 _COLOURS = {"+": "green", "~": "yellow", "-": "red"}
 _NEVER_READ = "nothing is planned: this host never read the registry; see reconciler check"
 

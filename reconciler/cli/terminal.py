@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "bold": "1"}
+MAX_SHOWN = 2000
+"""Characters of one sentence."""
 _UNKNOWN_SIZE = (80, 24)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.standing import standing
 from reconciler.core.state.status import DeploymentStatus, Outlook, State, Status
-from reconciler.core.state.tries import NO_TRIES, tries
+from reconciler.core.state.tries import Tries, tries
 from reconciler.daemon.loop import Loop
 from reconciler.settings.load import SettingsError
 from reconciler.settings.model import Settings
@@ -87,7 +87,7 @@ def test_what_waits_for_a_person_has_no_next_try(world: World) -> None:
     seen, ledger, memory = world.reconciler.observe(), world.reconciler.ledger.ledger, world.reconciler.notes.memory
     for state, count in ((State.FAILED, 1), (State.HELD, 0), (State.STALLED, 0), (State.SUSPENDED, 0)):
         found = tries([Outlook(name="demo", state=state, desired_version="1")], seen, memory, ledger, world.now)
-        assert found.get("demo", NO_TRIES).failures == count
+        assert found.get("demo", Tries()).failures == count
 
 
 def test_settings_that_were_refused_are_told_until_they_are_mended(world: World) -> None:

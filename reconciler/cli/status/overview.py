@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from reconciler.cli.table import table
-from reconciler.cli.terminal import cut, fold, paint
+from reconciler.cli.terminal import MAX_SHOWN, cut, fold, paint
 from reconciler.cli.times import age, span
 from reconciler.core.state.advice import advice_beside_message
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.core.text.quote import one_line
 
-MAX_SHOWN = 2000
-"""Characters of one sentence."""
 COLOURS: dict[str, str] = {
     State.SERVING: "green",
     State.IDLE: "green",

@@ -23,9 +23,6 @@ class Tries(NamedTuple):
     """When it is tried next, in seconds on the monotonic clock; None while it is tried, or where it is not again."""
 
 
-NO_TRIES = Tries()
-
-
 def tries(outlooks: Iterable[Outlook], seen: Observed, memory: Memory, ledger: Ledger, now: float) -> dict[str, Tries]:
     """Return the tries of each deployment of which something failed; `now`: seconds on the monotonic clock.
 
