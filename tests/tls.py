@@ -1,5 +1,6 @@
 """TLS for tests: an authority with certificates made on the spot, and a server that speaks TLS in front of another."""
 
+import select
 import socket
 import ssl
 import threading
@@ -104,14 +105,19 @@ class TlsFront:
             with self._context.wrap_socket(plain, server_side=True) as front:
                 self.handshakes += 1
                 with socket.create_connection(self._behind) as back:
-                    # One request and its answer at a time is all that HTTP/1.1 needs, in either direction.
-                    threading.Thread(target=_copy, args=[back, front], daemon=True).start()
-                    _copy(front, back)
+                    _exchange(front, back)
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while piece := source.recv(65536):
-            target.sendall(piece)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+def _exchange(front: ssl.SSLSocket, back: socket.socket) -> None:
+    """Carry what either says to the other until one ends.
+
+    One thread does both directions: before Python 3.13, two that read and write one TLS connection at once break it.
+    """
+    while True:
+        # What OpenSSL has decrypted already is no longer seen by select.
+        readable = [front] if front.pending() else select.select([front, back], [], [])[0]
+        for source in readable:
+            piece = source.recv(65536)
+            if not piece:
+                return
+            (back if source is front else front).sendall(piece)
