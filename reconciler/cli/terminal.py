@@ -56,16 +56,26 @@ def fold(text: str, size: int | None) -> list[str]:
 
     None: everything on one line.
     """
-    return [text] if size is None else list(_folded(text, size))
+    return hang("", text, size)
 
 
-def _folded(text: str, size: int) -> Iterator[str]:
-    line = ""
+def hang(begin: str, text: str, size: int | None, indent: str | None = None) -> list[str]:
+    """Break text like `fold` behind `begin`; further lines begin with `indent`, or as many blanks as `begin` has."""
+    if size is None:
+        return [begin + text]
+    blanks = " " * columns(begin) if indent is None else indent
+    first, *more = _folded(text, size - columns(begin), size - columns(blanks))
+    return [begin + first, *(blanks + line for line in more)]
+
+
+def _folded(text: str, first: int, others: int) -> Iterator[str]:
+    """Yield the lines of a text; the first has another number of columns than the others."""
+    line, size = "", first
     for word in text.split():
         longer = f"{line} {word}" if line else word
         if line and columns(longer) > size:
             yield line
-            line = word
+            line, size = word, others
         else:
             line = longer
     yield line

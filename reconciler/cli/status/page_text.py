@@ -5,7 +5,7 @@ from datetime import datetime
 
 from reconciler.cli.status.overview import COLOURS, head, in_words
 from reconciler.cli.table import table
-from reconciler.cli.terminal import columns, fold, paint
+from reconciler.cli.terminal import MAX_SHOWN, columns, hang, paint
 from reconciler.cli.times import age, local_time, span
 from reconciler.core.state.page import DeploymentPage, PastRun, UnitFigures
 from reconciler.core.state.status import DeploymentStatus
@@ -38,7 +38,7 @@ def page_text(page: DeploymentPage, width: int | None, now: datetime) -> list[st
     if page.events is not None:
         lines += ["", f"last events (reconciler logs {one_line(one.name)} has all):"]
         for event in page.events:
-            lines += _hang(f"  {local_time(event.at)}  ", event.message, width)
+            lines += hang(f"  {local_time(event.at)}  ", one_line(event.message, MAX_SHOWN), width)
     return lines
 
 
@@ -62,12 +62,7 @@ def _entries(page: DeploymentPage, now: datetime) -> Iterator[tuple[str, str]]:
 
 
 def _entry(label: str, text: str, width: int | None) -> list[str]:
-    return _hang(f"  {label:<{_LABEL}}", text, width) if text else []
-
-
-def _hang(begin: str, text: str, width: int | None) -> list[str]:
-    first, *more = fold(one_line(text, 2000), None if width is None else width - len(begin))
-    return [begin + first, *(" " * len(begin) + line for line in more)]
+    return hang(f"  {label:<{_LABEL}}", one_line(text, MAX_SHOWN), width) if text else []
 
 
 def _serving(page: DeploymentPage, now: datetime) -> str:
@@ -107,10 +102,11 @@ def _unit_table(units: Sequence[UnitFigures], width: int | None, now: datetime) 
 
 
 def _narrow(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    below = table(headings[1:], [row[1:] for row in rows], None)
-    lines = [headings[0], f"  {below[0]}"]
-    for row, figures in zip(rows, below[1:], strict=True):
-        lines += [row[0], f"  {figures}"]
+    """Put the figures of each unit on a line below its name and its state."""
+    below = table(headings[2:], [row[2:] for row in rows], None)
+    lines = []
+    for row, figures in zip((headings, *rows), below, strict=True):
+        lines += [f"{row[0]}: {row[1]}", f"  {figures}"]
     return lines
 
 
