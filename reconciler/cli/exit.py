@@ -7,8 +7,12 @@ from typing import NoReturn
 import typer
 
 FAILED = 1
+"""What was asked is refused or cannot be done; `check`: there are faults."""
 MISUSED = 2
 """The command line itself is wrong: the same command can never work."""
+WAITING = 2
+"""`plan`: there is something to do, a unit is under way, or a plan waits for `reconciler apply PLAN`. `apply` without a
+plan or an option: something waits for a confirmation."""
 
 
 def refuse(message: str, code: int) -> NoReturn:

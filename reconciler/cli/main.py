@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import adopt, history, logs, operator_commands
-from reconciler.cli.exit import need_root, refuse
+from reconciler.cli.exit import FAILED, MISUSED, WAITING, need_root, refuse
 from reconciler.cli.operator_commands import Json
 from reconciler.cli.overview_of_commands import DAEMONS, InOrder, version
 from reconciler.cli.status import command as status
@@ -92,7 +92,7 @@ def run(
     try:
         reconciler = wiring.reconciler(settings, _hook(after_action))
     except SystemdError as error:
-        refuse(f"{error}; see whether systemd and dbus run on this host", 1)
+        refuse(f"{error}; see whether systemd and dbus run on this host", FAILED)
     # Leftovers of a reconciler that was killed, before the first pass looks at anything.
     reconciler.files.sweep()
     RequestInbox().prepare()
@@ -139,7 +139,7 @@ def plan(config: Config = None, as_json: Json = False) -> None:
         from reconciler.cli.plan_text import print_plan
 
         print_plan(shown)
-    raise typer.Exit(2 if shown.has_changes else 0)
+    raise typer.Exit(WAITING if shown.has_changes else 0)
 
 
 @app.command()
@@ -151,7 +151,7 @@ def check(config: Config = None, as_json: Json = False) -> None:
     need_root("check")
     found = findings(config)
     output.findings(found, openings(config), known_pythons(config), as_json, unenforced(config))
-    raise typer.Exit(1 if found else 0)
+    raise typer.Exit(FAILED if found else 0)
 
 
 def _settings(config: Path | None) -> "Settings":
@@ -160,7 +160,7 @@ def _settings(config: Path | None) -> "Settings":
     try:
         return load(config)
     except SettingsError as error:
-        refuse(str(error), 2)
+        refuse(str(error), MISUSED)
 
 
 def _hook(program: str) -> "Callable[[int, Action], None]":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from reconciler.cli.exit import FAILED, MISUSED, need_root, refuse
+from reconciler.cli.exit import FAILED, MISUSED, WAITING, need_root, refuse
 from reconciler.cli.known import complete
 from reconciler.cli.times import MomentError, moment_after, parse_moment
 from reconciler.core.operators.verbs import Verb
@@ -158,7 +158,7 @@ def _list_held(as_json: bool) -> NoReturn:
         refuse(f"cannot list what waits for confirmation: {error}; see systemctl status mlflow-reconciler", FAILED)
     held = [deployment for deployment in deployments if deployment.state is State.HELD]
     output.held_deployments(held, as_json)
-    raise typer.Exit(2 if held else 0)
+    raise typer.Exit(WAITING if held else 0)
 
 
 def _end_of_suspension(span: str, until: str) -> datetime | None:

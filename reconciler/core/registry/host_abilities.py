@@ -37,7 +37,9 @@ class Abilities:
     tags: tuple[str, ...]
     """Keys of `deploy.` tags that it takes."""
     require_example: bool
+    """Whether it refuses a version without a logged example."""
     require_hashes: bool
+    """Whether it installs only packages whose hash the model lists."""
     allow_source: bool
     """Whether it builds packages that have no wheel."""
     max_size: int

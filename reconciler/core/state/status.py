@@ -16,21 +16,36 @@ _NO_PROOF = frozenset(example.value for example in LoggedExample if not example.
 Text = Annotated[str, StringConstraints(max_length=5000)]
 
 
+# docs/reference/states.md is made from these sentences.
 class State(StrEnum):
     """Where a deployment stands."""
 
     PENDING = "pending"
+    """This host never accepted a snapshot of the registry. The reconciler changes nothing."""
     PREPARING = "preparing"
+    """The steps fetch the files, build the environment and verify both."""
     ROLLING_OUT = "rolling-out"
+    """The candidate loads, takes over or is in its soak; or the release before it comes back."""
     SERVING = "serving"
+    """The wanted release answers and passed its soak."""
     IDLE = "idle"
+    """The release ended because nobody asked it anything. The next request starts it."""
     DEGRADED = "degraded"
+    """A release serves, but it is not the wanted one, or a replica is missing."""
     FAILED = "failed"
+    """The wanted release is not in service, and no other one is."""
     STALLED = "stalled"
+    """Something undoes every repair. An operator has to look."""
     HELD = "held"
+    """A change waits for an operator. What served before goes on serving; with `reconcile.mode = "confirm"` a first
+    version waits, too."""
     SUSPENDED = "suspended"
+    """An operator, or a masked unit, tells the reconciler to leave the deployment alone."""
     REMOVING = "removing"
+    """The registry no longer selects the model. The deployment is stopped, its files are kept for a while and then
+    removed. Or its files make way for those of another model."""
     NOT_DEPLOYABLE = "not-deployable"
+    """The name cannot be a name on this host, or the policy does not allow it."""
 
 
 # A command or an agent of another version may read the document, so these models pass over fields that they do not

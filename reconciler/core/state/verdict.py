@@ -17,9 +17,13 @@ class Verdict(IntEnum):
     """The exit codes of a Nagios plugin."""
 
     OK = 0
+    """All is well, or on its way: `serving`, `idle`, `preparing`, `rolling-out`, `removing`, `suspended`."""
     WARNING = 1
+    """`degraded`, `held`, `not-deployable`, `pending`; a failing repair; the registry away; trouble of the host."""
     CRITICAL = 2
+    """`failed` or `stalled`."""
     UNKNOWN = 3
+    """There is no status, or no deployment of that name."""
 
 
 UNKNOWN = Verdict.UNKNOWN
