@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.core.planner.actions import Action
 from reconciler.core.state.ledger import Rejected
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import State
 from reconciler.core.units import names
 from tests.fakes.systemd import Behaviour
@@ -413,6 +414,7 @@ def test_a_failed_update_of_an_idle_release_leaves_it_idle(world: World) -> None
     world.select(demo=2)
     world.converge()
     assert story(world)[:3] == (State.DEGRADED, "2", "1")
+    assert world.status()["demo"].reason is Reason.START_FAILED
     assert servers(world) == {}
     assert "model-demo.socket" in world.systemd.units()
 

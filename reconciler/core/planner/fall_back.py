@@ -46,7 +46,8 @@ def fall_back(
     stop_unneeded(deployment, target)
     # An idle release counts as one that serves, and the next request starts it.
     if outlook.state is State.IDLE:
-        return outlook.model_copy(update={"state": State.DEGRADED, "desired_version": str(version), "message": why})
+        told = {"state": State.DEGRADED, "desired_version": str(version), "reason": reason, "message": why}
+        return outlook.model_copy(update=told)
     if deployment.serving_release == target.id:
         return deployment.outlook(State.DEGRADED, version, reason, why)
     return _outlook_going_back(deployment, version, target, why, outlook)
