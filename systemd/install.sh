@@ -18,6 +18,13 @@ units=/usr/local/lib/systemd/system
 catalog=/usr/local/lib/systemd/catalog/mlflow-reconciler.catalog
 sysusers=/etc/sysusers.d/mlflow-reconciler.conf
 tmpfiles=/etc/tmpfiles.d/mlflow-reconciler.conf
+man_pages=/usr/local/share/man
+# Where each shell looks for what completes the words of a command, by the file of ours that goes there.
+declare -A completions=(
+    [reconciler.bash]=/usr/local/share/bash-completion/completions/reconciler
+    [_reconciler]=/usr/local/share/zsh/site-functions/_reconciler
+    [reconciler.fish]=/usr/local/share/fish/vendor_completions.d/reconciler.fish
+)
 metrics=/var/lib/prometheus/node-exporter/mlflow_reconciler.prom
 package_cache=/var/cache/mlflow-reconciler
 install_lock=/run/mlflow-reconciler.install.lock
@@ -67,6 +74,7 @@ install_product() {
     systemd-sysusers "$sysusers"
     systemd-tmpfiles --create --remove "$tmpfiles"
     install_settings
+    install_man_pages_and_completion
 
     say "[4/5] units"
     local changed=no unit target
@@ -298,6 +306,16 @@ install_settings() {
     fi
 }
 
+install_man_pages_and_completion() {
+    local page name
+    for page in "$checkout"/docs/man/*.[15]; do
+        install -D -m 0644 "$page" "$man_pages/man${page##*.}/${page##*/}"
+    done
+    for name in "${!completions[@]}"; do
+        install -D -m 0644 "$checkout/systemd/completion/$name" "${completions[$name]}"
+    done
+}
+
 start_services() {
     local marker=$prefix/current/started verb=start
     # Restarted when the program or a unit is new; the marker is written after, so an interrupted restart is repeated.
@@ -371,8 +389,12 @@ uninstall_product() {
         /run/mlflow-reconciler /run/mlflow-registry-agent /run/models /run/mlflow-temp /run/mlflow-compose \
         /var/cache/mlflow-models /var/cache/private/mlflow-models \
         /var/cache/mlflow-compiled /var/cache/private/mlflow-compiled
-    rm -f "$metrics" /usr/local/bin/reconciler "$catalog" "$tmpfiles" "$sysusers"
-    remove_if_empty "$units" "${catalog%/*}" "${units%/*}" "${sysusers%/*}" "${tmpfiles%/*}"
+    rm -f "$metrics" /usr/local/bin/reconciler "$catalog" "$tmpfiles" "$sysusers" \
+        "$man_pages"/man1/reconciler.1 "$man_pages"/man5/mlflow-reconciler.toml.5 "${completions[@]}"
+    remove_if_empty "$units" "${catalog%/*}" "${units%/*}" "${sysusers%/*}" "${tmpfiles%/*}" "$man_pages"/man[15] \
+        /usr/local/share/bash-completion{/completions,} /usr/local/share/fish{/vendor_completions.d,}
+    # Debian's zsh makes these itself.
+    command -v zsh >/dev/null || remove_if_empty /usr/local/share/zsh{/site-functions,}
     systemctl daemon-reload
     systemctl reset-failed "${services[@]}" 2>/dev/null || true
     journalctl --update-catalog

@@ -1,8 +1,5 @@
 """What the command line is like: help, version, completion, mistyped names."""
 
-import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -56,43 +53,6 @@ def test_names_of_deployments_are_completed(published: Path) -> None:
     assert known.complete("") == ["pauses"]
     assert known.complete("pa") == ["pauses"]
     assert known.complete("x") == []
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_gets_its_script(shell: str) -> None:
-    """The line that docs/cli.md says to type."""
-    assert f"_RECONCILER_COMPLETE=source_{shell} reconciler" in (CHECKOUT / "docs" / "cli.md").read_text()
-    environment = {**os.environ, "_RECONCILER_COMPLETE": f"source_{shell}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler"], capture_output=True, text=True, env=environment, check=False, timeout=60
-    )
-    assert f"complete_{shell}" in done.stdout
-    assert "reconciler" in done.stdout
-
-
-def test_bash_is_told_commands_and_names(published: Path) -> None:
-    """As bash asks for them: by the words that were typed so far."""
-    code = (
-        "from pathlib import Path; from reconciler.core.state.status import Status; import sys; "
-        "from reconciler.files import status_file; "
-        "status_file.read_status = lambda: Status.model_validate_json(Path(sys.argv.pop(1)).read_bytes()); "
-        "from reconciler.cli.main import app; app(prog_name='reconciler')"
-    )
-
-    def completed(words: str) -> list[str]:
-        environment = {
-            **os.environ,
-            "_RECONCILER_COMPLETE": "complete_bash",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(words.count(" ")),
-        }
-        command = [sys.executable, "-c", code, str(published)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
-        return done.stdout.split()
-
-    assert completed("reconciler ro") == ["rollback", "rollout"]
-    for command in ("status", "logs", "history", "retry", "suspend"):
-        assert completed(f"reconciler {command} p") == ["pauses"]
 
 
 def test_without_a_status_nothing_is_completed(monkeypatch: pytest.MonkeyPatch) -> None:
