@@ -1,22 +1,22 @@
 """The JSON schemas in docs/, made from the models that write the documents: `python -m tests.schemas` writes them."""
 
-import ast
-import inspect
 import json
-import textwrap
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from reconciler.core.state import page, status
+from reconciler.core.state import page, plan_document, status
 from reconciler.core.state.page import DeploymentPage
+from reconciler.core.state.plan_document import ShownPlan
 from reconciler.core.state.status import Status
+from tests.reference.words import words
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DOCUMENTS: dict[str, tuple[type[BaseModel], str]] = {
     "status.schema.json": (Status, "reconciler status --json"),
     "status-name.schema.json": (DeploymentPage, "reconciler status NAME --json"),
+    "plan.schema.json": (ShownPlan, "reconciler plan --json"),
 }
 
 
@@ -27,25 +27,28 @@ def schema_of(name: str) -> str:
     for part, about in ((model.__name__, schema), *schema.get("$defs", {}).items()):
         if "properties" not in about:
             continue  # an enum
-        for field, words in _words(getattr(page, part, None) or getattr(status, part)).items():
-            about["properties"][field]["description"] = words
+        for field, text in _words(_model(part)).items():
+            about["properties"][field]["description"] = text.replace("None", "null")
         # A document has all of them, whatever they are by default.
         about["required"] = list(about["properties"])
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
     return json.dumps({**head, **_without_titles(schema)}, indent=1) + "\n"
 
 
+def _model(part: str) -> type[BaseModel]:
+    """Find the model of a part of a document."""
+    found: type[BaseModel] = next(
+        getattr(module, part) for module in (page, status, plan_document) if hasattr(module, part)
+    )
+    return found
+
+
 def _words(model: type) -> dict[str, str]:
     """Read the texts behind the fields of a model and of those that it inherits from."""
     found: dict[str, str] = {}
     for one in reversed(model.__mro__):
-        if not issubclass(one, BaseModel) or one is BaseModel:
-            continue
-        [body] = ast.parse(textwrap.dedent(inspect.getsource(one))).body
-        assert isinstance(body, ast.ClassDef)
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                found[ast.unparse(field.target)] = " ".join(str(ast.literal_eval(text.value)).split())
+        if issubclass(one, BaseModel) and one is not BaseModel:
+            found |= words(one)
     return found
 
 

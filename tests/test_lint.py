@@ -11,9 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.state.reason import Reason
-from reconciler.core.state.status import State
-
 CHECKOUT = Path(__file__).resolve().parents[1]
 PYTHON_SOURCES = ("reconciler", "modelserver", "containerserver", "pipeline.py", "examples", "tests")
 LAUNCHERS = ("reconciler", "modelserver", "containerserver", "nats-bridge", "release-step", "server-temp")
@@ -219,19 +216,6 @@ def test_files_that_a_document_names_exist(document: Path) -> None:
     named = NAMED_FILE.findall(document.read_text())
     lost = [name for name in named if not any((root / name).exists() for root in roots)]
     assert not lost, f"{document.name} names what does not exist: {', '.join(lost)}"
-
-
-def test_every_state_and_every_reason_is_explained() -> None:
-    """docs/rollouts.md lists exactly those that there are, and with each reason the states that it can have."""
-    text = (CHECKOUT / "docs/rollouts.md").read_text()
-    section = text.partition("\n## States\n")[2].partition("\n## ")[0]
-    assert sorted(re.findall(r"^- `([a-z-]+)`: ", section, re.MULTILINE)) == sorted(State)
-    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| ")][1:]
-    explained = {word for reasons, _ in rows for word in re.findall(r"`([a-z-]+)`", reasons)}
-    assert explained == {str(reason) for reason in Reason if reason}
-    for reasons, states in rows:
-        named = set(re.findall(r"`([a-z-]+)`", states))
-        assert (named and named <= set(State)) or states.strip() == "any", reasons
 
 
 def test_every_sentence_about_a_rejection_is_found_where_the_developers_page_says() -> None:

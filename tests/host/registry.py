@@ -116,6 +116,10 @@ class Registry:
         """Remove an alias."""
         self._send("DELETE", "registered-models/alias", {"name": name, "alias": alias})
 
+    def delete(self, name: str) -> None:
+        """Delete a registered model with all its versions."""
+        self._send("DELETE", "registered-models/delete", {"name": name})
+
     def set_tag(self, name: str, key: str, value: str, version: int | str | None = None) -> None:
         """Set a tag on a version, or without one on the registered model."""
         if version is None:

@@ -15,6 +15,14 @@ pytestmark = pytest.mark.system
 
 DEV = f"{CHECKOUT_INSIDE}/dev"
 SETTINGS = "/etc/mlflow-reconciler/config.toml"
+SHARE = "/usr/local/share"
+MAN_PAGES = CHECKOUT / "docs/man"
+COMPLETION = CHECKOUT / "systemd/completion"
+PLACES = {
+    "reconciler.bash": "bash-completion/completions/reconciler",
+    "_reconciler": "zsh/site-functions/_reconciler",
+    "reconciler.fish": "fish/vendor_completions.d/reconciler.fish",
+}
 # Everything that an installation could leave: files with what they hold, users, units, control groups. /etc/passwd- and
 # the like are the backups of the tools that write the users; the catalog's database is rebuilt from its sources.
 LISTING = """
@@ -65,9 +73,13 @@ def test_uninstall_leaves_nothing_even_of_running_deployments(prepared_host: Hos
 
 
 def test_uninstall_keeps_the_settings_when_told_to(installed: Host) -> None:
-    """--keep-settings leaves /etc/mlflow-reconciler, edits included."""
+    """--keep-settings leaves /etc/mlflow-reconciler, edits included. Man pages and completion are among what goes."""
     installed.run(f"echo '# mine' >>{SETTINGS}")
+    there = {f"{SHARE}/man/man{page.suffix[1:]}/{page.name}": page for page in MAN_PAGES.iterdir()}
+    there |= {f"{SHARE}/{place}": COMPLETION / name for name, place in PLACES.items()}
+    assert {place: installed.read(place) for place in there} == {place: one.read_text() for place, one in there.items()}
     installed.run([DEV, "uninstall", "--keep-settings"], timeout=120)
+    assert installed.run(["ls", *there], check=False).stdout == ""
     assert installed.read(SETTINGS).endswith("# mine\n")
     assert installed.run("getent passwd mlflow-deploy", check=False).returncode == 2
 

@@ -29,6 +29,7 @@ from reconciler.files.request_inbox import RequestInbox
 from reconciler.files.snapshot_file import Snapshots
 from reconciler.settings.model import DeploySettings, PolicySettings, Settings
 from tests.fakes.systemd import Behaviour, FakeSystemd
+from tests.reference.states import REASONS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENOUGH_PASSES = 60
@@ -132,6 +133,8 @@ class World:
     def status(self) -> dict[str, DeploymentStatus]:
         """Read the published status, by name."""
         document = Status.model_validate_json((self.directory / "status.json").read_bytes())
+        for one in document.deployments:
+            assert one.state in REASONS[one.reason][1], f"docs/reference/states.md has no {one.reason} with {one.state}"
         return {one.name: one for one in document.deployments}
 
     def listing(self) -> set[str]:

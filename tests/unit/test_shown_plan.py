@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
 from reconciler.cli.plan_text import print_plan
 from reconciler.core.state.plan_document import ShownPlan
@@ -220,11 +219,9 @@ def _fits(value: object, schema: Mapping[str, Any], whole: Mapping[str, Any]) ->
     return True
 
 
-def test_the_schema_in_the_docs_is_the_one_of_the_output(world: World) -> None:
-    """Made from the code, and what is really printed keeps to it: a rollout, a removal, a failure, a note."""
-    schema = TypeAdapter(ShownPlan).json_schema(by_alias=True, mode="serialization")
+def test_what_is_printed_keeps_to_the_schema_in_the_docs(world: World) -> None:
+    """What is really printed keeps to it: a rollout, a removal, a failure, a note."""
     written = json.loads(SCHEMA.read_text())
-    assert {key: part for key, part in written.items() if not key.startswith("$schema")} == schema
     rolled_out(world, 1)
     world.failures["mlflow-fetch@broken.1.service"] = Behaviour(works=False, status_text="cannot fetch it")
     kinds = set()
