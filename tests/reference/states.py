@@ -21,6 +21,8 @@ class Who(Enum):
     OPERATOR = "An operator of the host has to act"
 
 
+_MOST = State.NOT_DEPLOYABLE
+"""The scene in which most states were there at once."""
 _LATER = (State.DEGRADED, State.FAILED)
 """The wanted release is not in service."""
 _PREPARING = (State.PREPARING,)
@@ -83,7 +85,7 @@ def states_page() -> str:
             "deployment goes from one state to the next; [tags.md](tags.md) says how the states look in the registry."
         ),
         "## All on one host",
-        _console("reconciler status", _table(State.NOT_DEPLOYABLE)),
+        _table(_MOST),
         "## States",
         *(block for state in State for block in _state(state)),
         "## Reasons",
@@ -96,13 +98,15 @@ def _state(state: State) -> Iterator[str]:
     yield f"### {state}"
     yield fold(words(State)[state.name])
     yield fold(told.happened)
+    if state not in {one.state for one in scene(_MOST).status.deployments}:
+        yield _table(state)
     with as_recorded():
         yield _console(f"reconciler status {told.name}", told.one())
 
 
-def _table(state: State) -> list[str]:
+def _table(state: State) -> str:
     with as_recorded():
-        return scene(state).table()
+        return _console("reconciler status", scene(state).table())
 
 
 def _console(command: str, lines: list[str]) -> str:
