@@ -176,7 +176,7 @@ class Host:
         words = ["bash", "-euo", "pipefail", "-c", command] if isinstance(command, str) else list(command)
         result = subprocess.run(
             [*self.enter(user), *words],
-            env=self._environment(environment),
+            env=self.environment(environment),
             input=stdin,
             text=True,
             timeout=timeout,
@@ -205,7 +205,8 @@ class Host:
             words += ["bash", "-c", become, user]
         return words
 
-    def _environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Give the environment of what runs inside, with more variables (for Popen and exec, as `enter`)."""
         handed = {name: value for name, value in os.environ.items() if HANDED_THROUGH.match(name)}
         return {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
