@@ -92,8 +92,9 @@ def _blocks(name: str, tokens: list[Token]) -> Iterator[Block]:
         if token.type in ("fence", "code_block"):
             assert token.map is not None  # markdown-it says so of every block
             language = (token.info.split() or [""])[0] if token.type == "fence" else "indented"
-            reason = " ".join((note and note["reason"] or "").split())
-            status = int(note and note["status"] or 0)
+            said = note.groupdict(default="") if note else {}
+            reason = " ".join(said.get("reason", "").split())
+            status = int(said.get("status") or 0)
             yield Block(name, token.map[0] + 1, language, token.content, reason, status)
         elif note:
             raise PageError(f"{name}:{_line(before)}: a note stands right before a block")

@@ -14,8 +14,8 @@ from tests.documents.words import complaint
 NOT_RUN_AT_MOST = 40
 # What people type begins with one of these.
 TYPED = re.compile(
-    r"\s*([$#] )?(sudo )?(apt-get|curl|docker|\./dev|install|journalctl|nats-bridge|openssl|pip|python3?|reconciler|rm|ssh"
-    r"|systemctl|systemd-\w+) (?!.*\[OPTIONS\])"
+    r"\s*([$#] )?(sudo )?(apt-get|curl|docker|\./dev|install|journalctl|nats-bridge|openssl|pip|python3?|reconciler|rm"
+    r"|ssh|systemctl|systemd-\w+) (?!.*\[OPTIONS\])"
 )
 DIGEST = "sha256:" + "0" * 64
 

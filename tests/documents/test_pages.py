@@ -33,7 +33,7 @@ def test_a_script_is_one_command() -> None:
 def test_what_is_no_command_is_not_run() -> None:
     """Settings, answers, pictures."""
     assert list(commands_of(Block("page.md", 7, "toml", "a = 1\n"))) == []
-    with pytest.raises(PageError, match="page.md:7: a console begins with"):
+    with pytest.raises(PageError, match=r"^page\.md:7: a console begins with"):
         of_console("reconciler status\n")
 
 
@@ -50,11 +50,16 @@ def test_notes_belong_to_the_next_block() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["<!-- not run: -->\n```sh\nx\n```\n", "<!-- not run: x -->\ntext\n", "<!-- exits with 1 -->\n", "<!-- exits -->\n"],
+    [
+        "<!-- not run: -->\n```sh\nx\n```\n",
+        "<!-- not run: x -->\ntext\n",
+        "<!-- exits with 1 -->\n",
+        "<!-- exits -->\n```sh\nx\n```\n",
+    ],
 )
 def test_a_note_that_says_nothing_is_refused(text: str) -> None:
     """No reason, no block."""
-    with pytest.raises(PageError, match="page.md:1: "):
+    with pytest.raises(PageError, match=r"^page\.md:1: "):
         parse("page.md", text)
 
 

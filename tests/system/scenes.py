@@ -1,0 +1,220 @@
+"""What has to be so on the host before a page is typed: a table of pages, and the deeds it names.
+
+A page that is not in the table is typed on a host where `pauses` (two versions, the second serves) and `iris` serve.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import httpx
+
+from tests.documents.pages import CHECKOUT, read
+from tests.system.site import SCIENTIST, Site, code
+
+HOME = f"/home/{SCIENTIST}"
+SETTINGS = """
+[reconcile]
+retry_min = 1
+retry_max = 5
+[policy]
+names = ["pauses*", "iris", "hungry", "cough", "snore"]
+"""
+HOST = {"environment": "host"}
+GOOD, ANOTHER, FAILING, PYTHON_ELSEWHERE = 1, 2, 3, 4
+"""The versions of `pauses`."""
+PAUSES = CHECKOUT.joinpath("examples/pauses/pauses.py").read_text()
+SERVABLE = f"{PAUSES}\n\nimport mlflow\n\nmlflow.models.set_model(Pauses())\n"
+# It fails where a scene asks it to, and is like the others otherwise.
+TOO_OLD = 999
+FAILS_WHEN_ASKED = SERVABLE.replace(
+    "_, parts = model_input",
+    f"metadata, parts = model_input\n        assert metadata.get('age') != {TOO_OLD}, 'too old'",
+)
+EXAMPLE = {
+    "request.json": {"schema": 1, "metadata": {}, "parts": {}},
+    "response.json": {"output": [], "diagnosis": "inconclusive"},
+}
+ARTIFACTS = "/var/lib/private/test-mlflow-server/artifacts"
+
+Deed = Callable[[Site], None]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a page needs beside the models that serve already."""
+
+    prepare: Deed | None = None
+    before: Mapping[str, Deed] = field(default_factory=dict)
+    """What happens before a command, by the beginning of it."""
+    clear: Deed | None = None
+    """What is done after the page."""
+    words: Mapping[str, Callable[[Site], str]] = field(default_factory=dict)
+    """What stands on the page, and what is typed instead; what is printed is read the other way round."""
+    recorded: str = ""
+    """Why the page is not typed: what it shows was recorded."""
+
+
+def serve_models(site: Site) -> None:
+    """Register everything that the scenes need, and serve `pauses` and `iris`."""
+    pauses = {"name": "pauses", "code": SERVABLE, "replay": EXAMPLE}
+    failing = {**pauses, "code": FAILS_WHEN_ASKED, "settings": {**HOST, "soak": "120"}}
+    # It does not get ready in time.
+    hungry = {"code": code(on_load="import time; time.sleep(3600)"), "settings": {**HOST, "start_timeout": "5"}}
+    site.register(
+        *(dict(pauses), dict(pauses), failing, {**pauses, "settings": {}}),
+        {"name": "iris", "code": code([200.60573556797024])},
+        {"name": "hungry", **hungry},
+        *({"name": name, "code": code()} for name in ("cough", "snore", "draft")),
+    )
+    name_another_python(site, "pauses", PYTHON_ELSEWHERE)
+    for version in (GOOD, ANOTHER):
+        promote(site, pauses=version)
+        site.wait_for("pauses", "serving", version)
+    promote(site, iris=1)
+    site.wait_for("iris", "serving", 1)
+    product = "/opt/mlflow-reconciler"
+    site.host.run(["cp", "-rL", f"{product}/pipeline.py", f"{product}/examples", HOME], user=SCIENTIST)
+
+
+def name_another_python(site: Site, name: str, version: int) -> None:
+    """Have a version say that it was logged with a Python that no host has."""
+    artifacts = str(site.registry.version(name, version)["source"])
+    model = f"{ARTIFACTS}/*/models/{artifacts.rpartition('/')[2]}/artifacts"
+    site.host.run(f"sed -i 's/^python: .*/python: 3.99.1/' {model}/python_env.yaml")
+
+
+def promote(site: Site, **versions: int) -> None:
+    """Select these versions."""
+    for name, version in versions.items():
+        site.registry.promote(name, version, archive=True)
+
+
+def write_files(site: Site) -> None:
+    """Recordings and other files that pages name."""
+    for name in ("aceite.wav", "sustentada.wav"):
+        site.host.run(["cp", f"{HOME}/examples/pauses/recording.wav", f"{HOME}/{name}"])
+    site.host.write(f"{HOME}/notes.txt", "These are notes.\n")
+
+
+def go_wrong(site: Site) -> None:
+    """One deployment fails, and the new version of another one does."""
+    promote(site, hungry=1, pauses=PYTHON_ELSEWHERE)
+    site.wait_for("pauses", "degraded")
+    site.wait_for("hungry", "failed")
+
+
+def go_well(site: Site) -> None:
+    """As before `go_wrong`, or another scene."""
+    promote(site, pauses=ANOTHER)
+    site.wait_for("pauses", "serving", ANOTHER)
+    site.demote(*(set(site.statuses()) - {"pauses", "iris"}))
+    site.settle()
+
+
+def fail_in_soak(site: Site) -> None:
+    """A version of `pauses` is rejected because of its answers."""
+    write_files(site)
+    promote(site, pauses=FAILING, draft=1)
+    url = address("pauses")(site)
+    site.host.wait_for(lambda: site.statuses()["pauses"]["reason"] == "soaking" or None, 120, "the soak")
+    metadata = {"metadata": (None, json.dumps({"age": TOO_OLD}), "application/json")}
+    for _ in range(25):
+        httpx.post(f"http://{url}/predict", files=metadata, timeout=60, trust_env=False)
+    site.wait_for("pauses", "degraded")
+
+
+def allow_downloads(site: Site) -> None:
+    """Interpreters may be downloaded."""
+    site.change_settings("70-pythons.toml", "[build]\npythons = 'managed'\n")
+
+
+def allow_no_downloads(site: Site) -> None:
+    """Undo `allow_downloads`."""
+    site.host.run(["rm", "/etc/mlflow-reconciler/config.d/70-pythons.toml"])
+
+
+def deselect_most(site: Site) -> None:
+    """Three of four deployments are to be removed at once."""
+    promote(site, cough=1, snore=1)
+    for name in ("cough", "snore"):
+        site.wait_for(name, "serving")
+    for name in ("cough", "iris", "snore"):
+        site.registry.promote(name, 1, "Archived")
+
+
+def wait_for_a_yes(site: Site) -> None:
+    """Another version waits for an operator."""
+    site.change_settings("70-confirm.toml", "[reconcile]\nmode = 'confirm'\n")
+    promote(site, pauses=GOOD)
+    site.wait_for("pauses", "held")
+
+
+def ask_no_longer(site: Site) -> None:
+    """Undo `wait_for_a_yes` and `deselect_most`."""
+    site.host.run(["rm", "/etc/mlflow-reconciler/config.d/70-confirm.toml"])
+    promote(site, iris=1)
+    go_well(site)
+    site.wait_for("iris", "serving", 1)
+
+
+def name_of_plan(site: Site) -> str:
+    """The plan that waits now."""
+    return str(json.loads(site.host.run(["reconciler", "plan", "--json"], check=False).stdout)["id"])
+
+
+def while_version_1_served(site: Site) -> str:
+    """A moment at which only the first version of `pauses` did."""
+    runs = json.loads(site.host.output(["reconciler", "history", "pauses", "--json"]))["runs"]
+    ended = datetime.fromisoformat(runs[0]["ended"])
+    return f"{ended - timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}Z"
+
+
+def write_cough(site: Site) -> None:
+    """The model that the page shows, in a file as the page says."""
+    shown = next(block for block in read("docs/first-model.md").blocks if "class Cough" in block.text)
+    site.host.write(f"{HOME}/cough.py", shown.text)
+
+
+def address(name: str) -> Callable[[Site], str]:
+    """Where a deployment answers on this host."""
+    return lambda site: str(site.statuses()[name]["url"]).removeprefix("http://")
+
+
+ADDRESSES: Mapping[str, Callable[[Site], str]] = {
+    "127.0.0.1:5000": lambda site: site.registry.uri.removeprefix("http://"),
+    "127.0.0.1:20001": address("pauses"),
+    "127.0.0.1:20002": address("iris"),
+    "127.0.0.1:20828": address("pauses"),
+    "ADDRESS": address("pauses"),
+    "inference1": lambda site: site.host.name,
+}
+"""The addresses that pages give to what they speak of."""
+
+SCENES: Mapping[str, Scene] = {
+    "README.md": Scene(words={"--name pauses": lambda _: "--name pauses-of-readme"}),
+    "docs/audit.md": Scene(
+        words={"2026-11-24T14:03": while_version_1_served, "2026-11-25T09:15": while_version_1_served}
+    ),
+    "docs/cli.md": Scene(prepare=go_wrong, clear=go_well),
+    "docs/first-model.md": Scene(
+        prepare=write_cough,
+        words={
+            "--name pauses": lambda _: "--name pauses-of-page",
+            "pauses is a new": lambda _: "pauses-of-page is a new",
+        },
+    ),
+    "docs/reference/states.md": Scene(recorded="python -m tests.reference.record"),
+    "docs/rollouts.md": Scene(
+        before={"reconciler apply": deselect_most, "reconciler plan": wait_for_a_yes},
+        words={"41c3b80e92d7": name_of_plan, "--to 2": lambda _: "--to 99"},
+        clear=ask_no_longer,
+    ),
+    "docs/serving.md": Scene(prepare=write_files),
+    "docs/troubleshooting.md": Scene(
+        prepare=fail_in_soak,
+        before={"reconciler check": allow_downloads, "reconciler plan": allow_no_downloads},
+        clear=go_well,
+    ),
+}
