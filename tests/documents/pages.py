@@ -86,13 +86,13 @@ def parse(name: str, text: str) -> Page:
 
 
 def _blocks(name: str, tokens: list[Token]) -> Iterator[Block]:
-    before = None
+    before: Token | None = None
     for token in tokens:
-        note = _note(name, before) if before else None
+        note: re.Match[str] | None = _note(name, before) if before else None
         if token.type in ("fence", "code_block"):
             assert token.map is not None  # markdown-it says so of every block
             language = (token.info.split() or [""])[0] if token.type == "fence" else "indented"
-            said = note.groupdict(default="") if note else {}
+            said: dict[str, str] = note.groupdict(default="") if note else {}
             reason = " ".join(said.get("reason", "").split())
             status = int(said.get("status") or 0)
             yield Block(name, token.map[0] + 1, language, token.content, reason, status)

@@ -7,6 +7,8 @@ ANYTHING = "…"
 _DIGEST = re.compile(r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,}\b")
 _FIGURE = re.compile(r"\d+(\.\d+)?")
 _UNIT = re.compile(r"0 (s|min|h|d|[KMG]iB|B)\b")
+_SHARE = re.compile(r"0 of 0\b")
+_NONE = re.compile(r"(?<!\S)-(?!\S)")
 
 
 def is_like(shown: str, printed: str) -> bool:
@@ -18,4 +20,6 @@ def is_like(shown: str, printed: str) -> bool:
 
 def _without_figures(text: str) -> str:
     words = " ".join(text.split())
-    return _UNIT.sub("0", _FIGURE.sub("0", _DIGEST.sub("0", words)))
+    figures = _UNIT.sub("0", _FIGURE.sub("0", _DIGEST.sub("0", words)))
+    # A cell without a figure, such as the memory on a host that does not count it.
+    return _NONE.sub("0", _SHARE.sub("0", figures))

@@ -31,7 +31,8 @@ class Shell:
         termios.tcsetattr(theirs, termios.TCSANOW, mode)
         self._bash = subprocess.Popen(
             [*host.enter(user), "bash", "--noprofile", "--norc"],
-            env=host.environment({"TERM": "dumb", "TZ": "UTC"}),
+            # As if root had come by sudo.
+            env=host.environment({"TERM": "dumb", "TZ": "UTC", **({} if user else {"SUDO_USER": "ana"})}),
             stdin=subprocess.PIPE,
             stdout=theirs,
             stderr=theirs,
@@ -53,13 +54,13 @@ class Shell:
         os.close(self._ours)
 
     def type(self, command: str, *, is_script: bool = False, timeout: float = 120) -> tuple[int, str]:
-        """Run a command; gives its exit status and what it printed. A script ends the shell where it fails.
+        """Run a command; gives its exit status and what it printed.
 
-        Raises TimeoutError.
+        A script is a process of its own, and ends where it fails. Raises TimeoutError.
         """
         assert self._bash.stdin is not None
-        strictness = "set -e; " if is_script else ""
-        line = f"{strictness}eval {shlex.quote(command)} </dev/null; printf '{_END}%d{_END}' $?; set +e\n"
+        run = f"eval {shlex.quote(command)} </dev/null"
+        line = f"{f'( set -e; {run} )' if is_script else run}; printf '{_END}%d{_END}' $?\n"
         self._bash.stdin.write(line.encode())
         self._bash.stdin.flush()
         printed, _, status = self._read(time.monotonic() + timeout, command).partition(_END)

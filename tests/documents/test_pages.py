@@ -75,6 +75,7 @@ def test_code_in_text_and_in_tables_is_read() -> None:
         ("read 4 s ago", "read 2 min ago"),
         ("3.e9bde54b  2026-11-24\n", "12.1f0c3f79  2027-01-01"),
         ("212.4 MiB of 4 GiB", "1 B of 2.5 GiB"),
+        ("3 d  212.4 MiB of 4.0 GiB  7", "5 s  -  -"),
         ("a long\n   line", "a long line"),
         ("first\n…", "first\nand more\nand more"),
         ("HTTP/1.1 200 OK\n…\nmodel-release: x", "HTTP/1.1 200 OK\r\na: b\r\nmodel-release: x\r\n"),

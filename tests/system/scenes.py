@@ -14,13 +14,7 @@ from tests.documents.pages import CHECKOUT, read
 from tests.system.site import SCIENTIST, Site, code
 
 HOME = f"/home/{SCIENTIST}"
-SETTINGS = """
-[reconcile]
-retry_min = 1
-retry_max = 5
-[policy]
-names = ["pauses*", "iris", "hungry", "cough", "snore"]
-"""
+SETTINGS = "[policy]\nnames = ['pauses*', 'iris', 'hungry', 'cough', 'snore']\n"
 HOST = {"environment": "host"}
 GOOD, ANOTHER, FAILING, PYTHON_ELSEWHERE = 1, 2, 3, 4
 """The versions of `pauses`."""
@@ -74,6 +68,7 @@ def serve_models(site: Site) -> None:
         site.wait_for("pauses", "serving", version)
     promote(site, iris=1)
     site.wait_for("iris", "serving", 1)
+    site.host.write(f"{HOME}/.env", f"MLFLOW_TRACKING_URI={site.registry.uri}\n")
     product = "/opt/mlflow-reconciler"
     site.host.run(["cp", "-rL", f"{product}/pipeline.py", f"{product}/examples", HOME], user=SCIENTIST)
 
@@ -203,6 +198,7 @@ SCENES: Mapping[str, Scene] = {
         words={
             "--name pauses": lambda _: "--name pauses-of-page",
             "pauses is a new": lambda _: "pauses-of-page is a new",
+            "pauses could": lambda _: "pauses-of-page could",
         },
     ),
     "docs/reference/states.md": Scene(recorded="python -m tests.reference.record"),
