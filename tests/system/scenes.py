@@ -53,7 +53,7 @@ class Scene:
 def serve_models(site: Site) -> None:
     """Register everything that the scenes need, and serve `pauses` and `iris`."""
     pauses = {"name": "pauses", "code": SERVABLE, "replay": EXAMPLE}
-    failing = {**pauses, "code": FAILS_WHEN_ASKED, "settings": {**HOST, "soak": "120"}}
+    failing = {**pauses, "code": FAILS_WHEN_ASKED}
     # It does not get ready in time.
     hungry = {"code": code(on_load="import time; time.sleep(3600)"), "settings": {**HOST, "start_timeout": "5"}}
     site.register(
@@ -102,6 +102,7 @@ def go_wrong(site: Site) -> None:
 
 def go_well(site: Site) -> None:
     """As before `go_wrong`, or another scene."""
+    site.host.run(["rm", "-f", "/etc/mlflow-reconciler/config.d/70-soak.toml"])
     promote(site, pauses=ANOTHER)
     site.wait_for("pauses", "serving", ANOTHER)
     site.demote(*(set(site.statuses()) - {"pauses", "iris"}))
@@ -111,6 +112,7 @@ def go_well(site: Site) -> None:
 def fail_in_soak(site: Site) -> None:
     """A version of `pauses` is rejected because of its answers."""
     write_files(site)
+    site.change_settings("70-soak.toml", "[deploy]\nsoak = 120\n")
     promote(site, pauses=FAILING, draft=1)
     url = address("pauses")(site)
     site.host.wait_for(lambda: site.statuses()["pauses"]["reason"] == "soaking" or None, 120, "the soak")
