@@ -199,6 +199,7 @@ SCENES: Mapping[str, Scene] = {
         prepare=write_cough,
         words={
             "--name pauses": lambda _: "--name pauses-of-page",
+            "--name cough": lambda _: "--name cough-of-page",
             "pauses is a new": lambda _: "pauses-of-page is a new",
             "pauses could": lambda _: "pauses-of-page could",
         },
