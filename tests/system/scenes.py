@@ -8,24 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import httpx
-
 from tests.documents.pages import CHECKOUT, read
 from tests.system.site import SCIENTIST, Site, code
 
 HOME = f"/home/{SCIENTIST}"
-SETTINGS = "[policy]\nnames = ['pauses*', 'iris', 'hungry', 'cough', 'snore']\n"
+SETTINGS = "[policy]\nnames = ['pauses*', 'iris', 'hungry']\n"
 HOST = {"environment": "host"}
-GOOD, ANOTHER, FAILING, PYTHON_ELSEWHERE = 1, 2, 3, 4
+GOOD, ANOTHER, PYTHON_ELSEWHERE = 1, 2, 3
 """The versions of `pauses`."""
 PAUSES = CHECKOUT.joinpath("examples/pauses/pauses.py").read_text()
 SERVABLE = f"{PAUSES}\n\nimport mlflow\n\nmlflow.models.set_model(Pauses())\n"
-# It fails where a scene asks it to, and is like the others otherwise.
-TOO_OLD = 999
-FAILS_WHEN_ASKED = SERVABLE.replace(
-    "_, parts = model_input",
-    f"metadata, parts = model_input\n        assert metadata.get('age') != {TOO_OLD}, 'too old'",
-)
 EXAMPLE = {
     "request.json": {"schema": 1, "metadata": {}, "parts": {}},
     "response.json": {"output": [], "diagnosis": "inconclusive"},
@@ -40,27 +32,23 @@ class Scene:
     """What a page needs beside the models that serve already."""
 
     prepare: Deed | None = None
-    before: Mapping[str, Deed] = field(default_factory=dict)
-    """What happens before a command, by the beginning of it."""
     clear: Deed | None = None
     """What is done after the page."""
     words: Mapping[str, Callable[[Site], str]] = field(default_factory=dict)
     """What stands on the page, and what is typed instead; what is printed is read the other way round."""
-    recorded: str = ""
-    """Why the page is not typed: what it shows was recorded."""
+    not_typed: str = ""
+    """Why not; its commands are given to their parsers, as those of every page."""
 
 
 def serve_models(site: Site) -> None:
     """Register everything that the scenes need, and serve `pauses` and `iris`."""
     pauses = {"name": "pauses", "code": SERVABLE, "replay": EXAMPLE}
-    failing = {**pauses, "code": FAILS_WHEN_ASKED}
     # It does not get ready in time.
     hungry = {"code": code(on_load="import time; time.sleep(3600)"), "settings": {**HOST, "start_timeout": "5"}}
     site.register(
-        *(dict(pauses), dict(pauses), failing, {**pauses, "settings": {}}),
+        *(dict(pauses), dict(pauses), {**pauses, "settings": {}}),
         {"name": "iris", "code": code([200.60573556797024])},
         {"name": "hungry", **hungry},
-        *({"name": name, "code": code()} for name in ("cough", "snore", "draft")),
     )
     name_another_python(site, "pauses", PYTHON_ELSEWHERE)
     for version in (GOOD, ANOTHER):
@@ -90,7 +78,6 @@ def write_files(site: Site) -> None:
     """Recordings and other files that pages name."""
     for name in ("aceite.wav", "sustentada.wav"):
         site.host.run(["cp", f"{HOME}/examples/pauses/recording.wav", f"{HOME}/{name}"])
-    site.host.write(f"{HOME}/notes.txt", "These are notes.\n")
 
 
 def go_wrong(site: Site) -> None:
@@ -101,64 +88,11 @@ def go_wrong(site: Site) -> None:
 
 
 def go_well(site: Site) -> None:
-    """As before `go_wrong`, or another scene."""
-    site.host.run(["rm", "-f", "/etc/mlflow-reconciler/config.d/70-soak.toml"])
+    """As before `go_wrong`."""
     promote(site, pauses=ANOTHER)
     site.wait_for("pauses", "serving", ANOTHER)
     site.demote(*(set(site.statuses()) - {"pauses", "iris"}))
     site.settle()
-
-
-def fail_in_soak(site: Site) -> None:
-    """A version of `pauses` is rejected because of its answers."""
-    write_files(site)
-    site.change_settings("70-soak.toml", "[deploy]\nsoak = 120\n")
-    promote(site, pauses=FAILING, draft=1)
-    url = address("pauses")(site)
-    site.host.wait_for(lambda: site.statuses()["pauses"]["reason"] == "soaking" or None, 120, "the soak")
-    metadata = {"metadata": (None, json.dumps({"age": TOO_OLD}), "application/json")}
-    for _ in range(25):
-        httpx.post(f"http://{url}/predict", files=metadata, timeout=60, trust_env=False)
-    site.wait_for("pauses", "degraded")
-
-
-def allow_downloads(site: Site) -> None:
-    """Interpreters may be downloaded."""
-    site.change_settings("70-pythons.toml", "[build]\npythons = 'managed'\n")
-
-
-def allow_no_downloads(site: Site) -> None:
-    """Undo `allow_downloads`."""
-    site.host.run(["rm", "/etc/mlflow-reconciler/config.d/70-pythons.toml"])
-
-
-def deselect_most(site: Site) -> None:
-    """Three of four deployments are to be removed at once."""
-    promote(site, cough=1, snore=1)
-    for name in ("cough", "snore"):
-        site.wait_for(name, "serving")
-    for name in ("cough", "iris", "snore"):
-        site.registry.promote(name, 1, "Archived")
-
-
-def wait_for_a_yes(site: Site) -> None:
-    """Another version waits for an operator."""
-    site.change_settings("70-confirm.toml", "[reconcile]\nmode = 'confirm'\n")
-    promote(site, pauses=GOOD)
-    site.wait_for("pauses", "held")
-
-
-def ask_no_longer(site: Site) -> None:
-    """Undo `wait_for_a_yes` and `deselect_most`."""
-    site.host.run(["rm", "/etc/mlflow-reconciler/config.d/70-confirm.toml"])
-    promote(site, iris=1)
-    go_well(site)
-    site.wait_for("iris", "serving", 1)
-
-
-def name_of_plan(site: Site) -> str:
-    """The plan that waits now."""
-    return str(json.loads(site.host.run(["reconciler", "plan", "--json"], check=False).stdout)["id"])
 
 
 def while_version_1_served(site: Site) -> str:
@@ -204,16 +138,8 @@ SCENES: Mapping[str, Scene] = {
             "pauses could": lambda _: "pauses-of-page could",
         },
     ),
-    "docs/reference/states.md": Scene(recorded="python -m tests.reference.record"),
-    "docs/rollouts.md": Scene(
-        before={"reconciler apply": deselect_most, "reconciler plan": wait_for_a_yes},
-        words={"41c3b80e92d7": name_of_plan, "--to 2": lambda _: "--to 99"},
-        clear=ask_no_longer,
-    ),
+    "docs/reference/states.md": Scene(not_typed="it is recorded from a host by a program"),
+    "docs/rollouts.md": Scene(not_typed="each block begins in a state that the one before does not leave"),
     "docs/serving.md": Scene(prepare=write_files),
-    "docs/troubleshooting.md": Scene(
-        prepare=fail_in_soak,
-        before={"reconciler check": allow_downloads, "reconciler plan": allow_no_downloads},
-        clear=go_well,
-    ),
+    "docs/troubleshooting.md": Scene(not_typed="each section begins with another fault"),
 }
