@@ -1,11 +1,13 @@
 """What happens to the models when the reconciler, D-Bus, systemd or the whole host is stopped and started."""
 
 import re
+import shutil
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.host.host import CHECKOUT_INSIDE
+from tests.host.host import CHECKOUT, CHECKOUT_INSIDE
 from tests.host.image import INSTALL_SECONDS
 from tests.system.site import Site, code
 
@@ -13,6 +15,19 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 AGENT, RECONCILER = "mlflow-registry-agent.service", "mlflow-reconciler.service"
 UNITS = "/etc/systemd/system"
+STATE = "/var/lib/mlflow-reconciler"
+# The two commands of the page that make an archive.
+BACKUPS = re.findall(
+    r"^```sh\n(cd /\n.+?)^```", (CHECKOUT / "docs/how-to/backup.md").read_text(), re.MULTILINE | re.DOTALL
+)
+OF_A_USED_HOST = (
+    "etc/mlflow-reconciler",
+    STATE.lstrip("/"),
+    "var/lib/mlflow-deploy/*/*",
+    "etc/systemd/system/model-*",
+    "etc/systemd/system/mlflow-*@*",
+    "etc/systemd/system/*.wants/model-*",
+)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +237,46 @@ def test_an_idle_model_is_started_by_the_first_request_after_a_boot(site: Site) 
     site.host.run(["systemctl", "start", RECONCILER])
     site.registry.start()
     site.demote("sleeper")
+
+
+def _empty(root: Path) -> None:
+    """Take everything from a host that is off but the installed product."""
+    for pattern in OF_A_USED_HOST:
+        found = list(root.glob(pattern))
+        assert found, pattern
+        for path in found:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+@pytest.mark.parametrize("kind", ["small", "whole"])
+def test_a_backup_brings_the_same_releases_back_on_an_empty_host(site: Site, urls: dict[str, str], kind: str) -> None:
+    """As docs/how-to/backup.md says: at the same addresses, with the audit log; the whole one without the registry."""
+    site.settle()
+    units, began = set(invocations(site)), site.host.output(f"grep -c began {STATE}/audit/*")
+    small, whole = BACKUPS
+    site.host.run(["bash", "-c", small if kind == "small" else whole])
+    site.host.run(["systemctl", "disable", AGENT, RECONCILER])
+    site.host.power_off()
+    _empty(site.host.root)
+    site.host.boot()
+    if kind == "small":
+        site.registry.start()
+    archive = "/root/inference1.tar.gz" if kind == "small" else "/root/inference1-whole.tar.gz"
+    site.host.run(f"tar --extract --gzip --file {archive} --directory / && systemctl daemon-reload")
+    site.host.run(["systemctl", "enable", "--now", AGENT, RECONCILER])
+    for name in ("moving", "staying"):
+        site.wait_for(name, "serving", 1)
+    assert site.registry_status()["reachable"] == (kind == "small")
+    assert {name: release(url) for name, url in urls.items()} == {"moving": "moving@1", "staying": "staying@1"}
+    assert set(invocations(site)) == units
+    site.host.run("reconciler history --export >/dev/null")
+    assert int(site.host.output(f"grep -c began {STATE}/audit/*")) > int(began)
+    site.host.run(["rm", archive])
+    if kind == "whole":
+        site.registry.start()
 
 
 def test_after_all_that_the_registry_is_followed_again(site: Site) -> None:
