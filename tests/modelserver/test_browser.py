@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.modelserver.browser import CHROMIUM, Browser, BrowserError
+from tests.browser import CHROMIUM, Browser, BrowserError
 from tests.modelserver.conftest import Address
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium: no browser was tried")

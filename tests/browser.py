@@ -104,6 +104,12 @@ class Browser:
             raise BrowserError(f"{address}: {failure}")
         self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
 
+    def reload(self) -> None:
+        """Loads the page anew, and waits until it is there."""
+        self.evaluate("window.isTheFormerPage = true")
+        self.call("Page.reload")
+        self.wait_for("document.readyState === 'complete' && !window.isTheFormerPage")
+
     def evaluate(self, script: str) -> Any:
         """The value of an expression in the page; a promise is awaited. It counts as done by a person."""
         done = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
@@ -131,6 +137,18 @@ class Browser:
         place = {"x": (corners[0] + corners[4]) / 2, "y": (corners[1] + corners[5]) / 2}
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
+
+    def click_words(self, words: str, *, where: str = "body") -> None:
+        """Waits until a person can read just these words somewhere, and clicks on them."""
+        find = f"""(() => {{
+          document.querySelectorAll("[data-clicked]").forEach((one) => one.removeAttribute("data-clicked"));
+          const found = [...document.querySelectorAll({json.dumps(f"{where} *")})]
+            .filter((one) => one.innerText?.trim() === {json.dumps(words)} && one.checkVisibility());
+          found.at(-1)?.setAttribute("data-clicked", "");
+          return found.length > 0;
+        }})()"""
+        self.wait_for(find)
+        self.click("[data-clicked]")
 
     def press(self, key: str) -> None:
         """Presses a key: `Tab` or `Enter`."""
