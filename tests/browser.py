@@ -131,9 +131,16 @@ class Browser:
         return str(self.evaluate(f"document.querySelector({json.dumps(selector)}).innerText"))
 
     def click(self, selector: str) -> None:
-        """Presses and lets go of the mouse in the middle of an element."""
+        """Presses and lets go of the mouse in the middle of an element, once it stands still."""
         self.evaluate(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
-        corners = self.call("DOM.getBoxModel", nodeId=self._node(selector))["model"]["border"]
+        node = self._node(selector)
+        deadline = time.monotonic() + PATIENCE
+        corners, before = self._corners(node), None
+        while corners != before:  # a dialogue moves while it appears, and a page while a part of it goes
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{selector} moves all the time")
+            self.evaluate("new Promise((done) => setTimeout(done, 50))")
+            corners, before = self._corners(node), corners
         place = {"x": (corners[0] + corners[4]) / 2, "y": (corners[1] + corners[5]) / 2}
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
@@ -182,6 +189,10 @@ class Browser:
         """A picture of the whole page."""
         picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
         file.write_bytes(base64.b64decode(picture))
+
+    def _corners(self, node: int) -> list[float]:
+        corners: list[float] = self.call("DOM.getBoxModel", nodeId=node)["model"]["border"]
+        return corners
 
     def _node(self, selector: str) -> int:
         root = self.call("DOM.getDocument")["root"]["nodeId"]
