@@ -80,6 +80,8 @@ def test_a_recording_is_uploaded_heard_and_diagnosed(
     browser.open(address(echo))
     labels = browser.evaluate("[...document.querySelectorAll('label')].map((one) => one.textContent)")
     assert labels == ["aceite file", "age number", "gender text", "mask_type text", "More metadata a JSON object"]
+    breaks = "[...document.querySelectorAll('label')].map((one) => one.innerHTML).find((one) => one.includes('mask'))"
+    assert "mask_<wbr>type" in browser.evaluate(breaks)  # a long name breaks there
     browser.choose("input[type=file]", [recording])
     browser.wait_for("document.querySelector('audio').duration > 0.9")
     browser.write("input[inputmode=decimal]", "47")

@@ -27,7 +27,9 @@ function fieldset(title, ...children) {
 // A label and what it is for.
 function labelled(text, hint, input, className = "") {
   input.id = input.id || `field-${++count}`;
-  const label = element("label", { for: input.id }, text);
+  // A long name breaks behind an underscore, not within a word.
+  const words = text.split("_").flatMap((word, at) => (at ? ["_", element("wbr"), word] : [word]));
+  const label = element("label", { for: input.id }, ...words);
   if (hint) label.append(" ", element("small", { textContent: hint }));
   return element("div", { className }, label, input);
 }
