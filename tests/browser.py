@@ -26,6 +26,10 @@ _OPTIONS = (
     *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
 )
 
+# Animations without an end, such as a logo's, are left alone.
+_STANDS_STILL = """document.getAnimations().every(
+  (one) => one.playState !== "running" || one.effect?.getComputedTiming().endTime === Infinity)"""
+
 
 class BrowserError(Exception):
     """The browser, or a script in its page, says that something is wrong."""
@@ -186,7 +190,8 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def screenshot(self, file: Path) -> None:
-        """A picture of the whole page."""
+        """A picture of the whole page, once nothing in it moves or fades any more."""
+        self.wait_for(_STANDS_STILL)
         picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
         file.write_bytes(base64.b64decode(picture))
 
