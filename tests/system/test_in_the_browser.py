@@ -72,7 +72,7 @@ def tag_on_page(browser: Browser, site: Site, address: str, word: str) -> str:
         found = rows[0].partition(key)[2].strip() if rows else ""
         return found if found.startswith(word) else None
 
-    return site.host.wait_for(told, 120, f"the page to show a tag that begins with {word}", interval=1)
+    return site.host.wait_for(told, 300, f"the page to show a tag that begins with {word}", interval=1)
 
 
 def address_of(site: Site, name: str, version: int) -> str:
