@@ -15,7 +15,7 @@ MADE_BY = CHECKOUT / "tests" / "system" / "test_in_the_browser.py"
 KEPT_IN = CHECKOUT / "docs" / "pictures"
 # What the test calls a picture, and what the documents call it.
 PICTURES = {
-    "2-transition.png": "stage.png",
+    "3-confirm.png": "stage.png",
     "4-serving.png": "serving.png",
     "5-try.png": "try.png",
     "6-alias.png": "alias.png",

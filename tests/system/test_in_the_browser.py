@@ -23,6 +23,9 @@ RECORDING = Path(__file__).resolve().parents[2] / "examples" / "pauses" / "recor
 SELECTORS = "[registry]\nselectors = ['stage:Production', 'alias:champion']\n"
 ANSWERED = "!document.querySelector('#result').hidden && document.querySelector('#verdict').textContent"
 DIALOGUE = "[role=dialog]"
+# The items of an open menu: they are in the page before they can be seen.
+SHOWN_ITEMS = """[...document.querySelectorAll("[role=menuitem]")].filter((one) => one.checkVisibility(
+  {opacityProperty: true, visibilityProperty: true}))"""
 WIDTH, HEIGHT = 1280, 720
 
 
@@ -94,7 +97,7 @@ def test_a_version_is_set_to_production_and_its_page_says_that_it_serves(
     browser.click_words("Disable", where=DIALOGUE)
     browser.wait_for("!document.body.innerText.includes('Stage (deprecated)')")
     browser.click_words("None")
-    browser.wait_for("document.querySelectorAll('[role=menuitem]').length === 3")
+    browser.wait_for(f"{SHOWN_ITEMS}.length === 3")
     browser.screenshot(pictures / "2-transition.png")
     browser.click_words("Production", where="[role=menuitem]")
     browser.wait_for("!!document.querySelector('[role=dialog] input[type=checkbox]')")
