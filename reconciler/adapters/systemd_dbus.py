@@ -180,7 +180,8 @@ class SystemdOverDbus:
         type_, flags, milliseconds = GLib.VariantType(reply), Gio.DBusCallFlags.NONE, int(self._timeout * 1000)
         bus = self._bus.con
         return self._guard(
-            what, lambda: bus.call_sync(BUS, path, interface, method, arguments, type_, flags, milliseconds, None)
+            what,
+            lambda: bus.call_sync(BUS, path, interface, method, arguments, type_, flags, milliseconds, None),
         )
 
     def _change(self, method: str, unit: str, *arguments: object, ignore: tuple[str, ...] = ()) -> Any:
@@ -189,7 +190,7 @@ class SystemdOverDbus:
         return self._call(method, unit, *arguments, ignore=ignore)
 
     def _call(self, method: str, *arguments: object, ignore: tuple[str, ...] = ()) -> Any:
-        what = f"{method} {arguments[0]}" if arguments and isinstance(arguments[0], str) else method
+        what = f"do {method} {arguments[0]}" if arguments and isinstance(arguments[0], str) else f"do {method}"
         return self._guard(what, lambda: getattr(self._manager, method)(*arguments, timeout=self._timeout), ignore)
 
     @staticmethod
@@ -201,4 +202,4 @@ class SystemdOverDbus:
             if name in ignore:
                 return None
             kind = SystemdBusyError if name == _BUSY else SystemdError
-            raise kind(f"cannot do {what}: {error.message}") from error
+            raise kind(f"cannot {what}: {error.message}") from error
