@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli import adopt, history, logs, operator_commands
+from reconciler.cli import adopt, history, logs, operator_commands, wait
 from reconciler.cli.exit import FAILED, MISUSED, WAITING, need_root, refuse
 from reconciler.cli.operator_commands import Json
 from reconciler.cli.overview_of_commands import DAEMONS, InOrder, version
@@ -33,6 +33,7 @@ app.add_typer(logs.app)
 app.add_typer(operator_commands.app)
 app.add_typer(history.app)
 app.add_typer(adopt.app)
+app.add_typer(wait.app)
 
 Config = Annotated[
     Path | None,

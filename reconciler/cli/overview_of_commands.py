@@ -8,7 +8,10 @@ from typer.core import TyperGroup
 from reconciler import __version__
 from reconciler.core.units import paths
 
-FIRST = ("status", "logs", "history", "check", "plan", "apply", "retry", "rollback", "rollout", "suspend", "resume")
+FIRST = (
+    *("status", "logs", "history", "check", "plan", "apply", "wait"),
+    *("retry", "rollback", "rollout", "suspend", "resume"),
+)
 """What people type, the most frequent first; all others follow in the order in which they are added."""
 DAEMONS = "Run by systemd"
 """The heading of the commands that nobody types."""
