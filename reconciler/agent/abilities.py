@@ -22,7 +22,7 @@ def abilities_of(settings: Settings) -> Abilities:
     return Abilities(
         pythons=installed_pythons(PLACES),
         downloads_pythons=settings.build.pythons == "managed",
-        selectors=settings.registry.selectors,
+        selectors=settings.registry.source.selectors,
         names=settings.policy.names,
         tags=settings.policy.tags,
         require_example=settings.policy.require_example,

@@ -23,7 +23,7 @@ from reconciler.core.registry.reading import RegistryReading
 from reconciler.core.registry.selection import InconsistentReadingError, refusals, select
 from reconciler.core.registry.selection_changes import changes
 from reconciler.core.registry.tag_words import Place
-from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot, Source
+from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import paths, status_lines
 from reconciler.files.atomic import replace_file
@@ -31,7 +31,7 @@ from reconciler.files.status_file import STATUS_FILE
 from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
 from reconciler.ports.registry import Registry, RegistryError
 from reconciler.settings.load import SettingsError, load, settings_files
-from reconciler.settings.model import RegistrySettings, Settings
+from reconciler.settings.model import Settings
 
 REGISTRY_FILE = Path(paths.REGISTRY_FILE)
 JITTER = 0.1
@@ -64,8 +64,9 @@ class Agent:
         """Read the registry once and write what it selects. A failure leaves the file as it is."""
         settings = self._settings.registry
         try:
-            reading = self._registry.read(settings.selectors, settings.choose)
-            snapshot = select(reading, _source(settings), datetime.now(UTC))
+            source = settings.source
+            reading = self._registry.read(source.selectors, source.choose)
+            snapshot = select(reading, source, datetime.now(UTC), self._settings.rollout.after)
             self._write(snapshot)
         except (RegistryError, InconsistentReadingError, ValidationError, OSError) as error:
             self._note_failure(error)
@@ -154,15 +155,6 @@ def run_agent(
         # Without a wake for two intervals the scheduler is behind a clock that jumped back: it starts anew.
         if changed or "poll" not in woken:
             _schedule(scheduler, settings, wakes)
-
-
-def _source(registry: RegistrySettings) -> Source:
-    return Source(
-        registry=registry.uri,
-        workspace=registry.workspace,
-        selectors=registry.selectors,
-        choose=registry.choose,
-    )
 
 
 def _connect(settings: Settings) -> Registry:

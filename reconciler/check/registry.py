@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from reconciler.adapters.systemctl import show
 from reconciler.check.host import Finding
 from reconciler.core.state.as_of_now import AGENT, RECONCILER
-from reconciler.core.state.snapshot import Snapshot, Source
+from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.text.quote import one_line
 from reconciler.core.units import status_lines
 from reconciler.files.snapshot_file import SnapshotReading
@@ -60,10 +60,7 @@ def _unreachable(settings: Settings, reading: SnapshotReading, why: str) -> Iter
 
 def _of_other_settings(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
     """Find a snapshot that was read by other settings than those on disk: the agent has not taken them."""
-    section = settings.registry
-    wanted = Source(
-        registry=section.uri, workspace=section.workspace, selectors=tuple(section.selectors), choose=section.choose
-    )
+    wanted = settings.registry.source
     if snapshot.source != wanted:
         yield Finding(
             f"this host still goes by {one_line(snapshot.source.words)}, not by {one_line(wanted.words)}",

@@ -1,6 +1,7 @@
 """One pass: read everything, plan, apply, publish. The caller runs another pass, which observes what came of it."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -13,6 +14,7 @@ from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.planner.overview import request_context
 from reconciler.core.planner.plan import Plan, plan, without_snapshot
 from reconciler.core.planner.show import propose, show
+from reconciler.core.registry.elsewhere import why_not_yet
 from reconciler.core.state.backoff import Backoff
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.plan_document import ShownPlan
@@ -172,6 +174,7 @@ class Reconciler:
             ledger=ledger,
             source=snapshot.source if snapshot else None,
             known=frozenset(snapshot.known if snapshot else ()),
+            not_yet=_not_yet(snapshot, self.settings.rollout.after, self.notes.clock.moment()),
             rules=rules(self.settings),
             rollout=rollout_settings(self.settings),
             retention=retention(self.settings),
@@ -250,3 +253,11 @@ def _with_pause(outlook: Outlook, paused: dict[str, str]) -> Outlook:
     else:
         state = State.DEGRADED if outlook.active_version else State.FAILED
     return outlook.model_copy(update={"state": state, "reason": Reason.ACTION_FAILED, "message": why})
+
+
+def _not_yet(snapshot: Snapshot | None, hosts: Sequence[str], now: datetime) -> dict[str, str]:
+    """Find the selected versions that other hosts are to have first, by model, and why they do not begin yet."""
+    if snapshot is None or not hosts:
+        return {}
+    found = {model.name: why_not_yet(model.version, model.reports, hosts, now) for model in snapshot.models}
+    return {name: why for name, why in found.items() if why}

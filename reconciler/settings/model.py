@@ -19,7 +19,7 @@ from reconciler.core.state.setting_kinds import (
     SecondsOrNone,
     declarations,
 )
-from reconciler.core.state.snapshot import Choose
+from reconciler.core.state.snapshot import MAX_REPORTS, Choose, Source
 from reconciler.core.text.brokers import Broker
 from reconciler.core.text.sizes import CpuQuota
 from reconciler.core.units.names import MAX_REPLICAS
@@ -32,6 +32,7 @@ from reconciler.settings.values import (
     Command,
     Extension,
     Host,
+    HostName,
     Image,
     MetricsFile,
     Mode,
@@ -43,6 +44,7 @@ from reconciler.settings.values import (
     PublicUrl,
     RecordingKind,
     Region,
+    Ring,
     Scheme,
     Selector,
     Subject,
@@ -59,15 +61,22 @@ class _Section(BaseModel, frozen=True, extra="forbid", hide_input_in_errors=True
     """A table of config.toml. What it refuses is never repeated in an error: it may be a password."""
 
 
+_USUAL_SELECTORS = ("stage:Production",)
+
+
 class RegistrySettings(_Section, frozen=True):
     """The MLflow server and what of it is wanted here."""
 
     uri: Address = "http://127.0.0.1:5000"
     workspace: Workspace = ""
     """The server's workspace that is read, where it has several; "" is what the server takes by itself."""
-    selectors: Annotated[tuple[Selector, ...], Field(min_length=1, max_length=16)] = ("stage:Production",)
+    selectors: Annotated[tuple[Selector, ...], Field(min_length=1, max_length=16)] = _USUAL_SELECTORS
     choose: Choose = "first"
     """Whether the first selector that matches decides, or the newest of all versions that selectors match."""
+    rings: Annotated[tuple[Ring, ...], Field(max_length=16)] = ()
+    """Aliases by which versions reach the hosts, in the order in which they do: those of the first ring come first."""
+    ring: Ring | Literal[""] = ""
+    """The ring of this host, which takes the place of `selectors` and `choose`; "" is none."""
     poll_interval: Seconds = 10
     timeout: Seconds = 5
     """Seconds that one complete reading of the registry may take."""
@@ -75,6 +84,30 @@ class RegistrySettings(_Section, frozen=True):
     """Whether credentials may be sent to a registry elsewhere over plain HTTP."""
     report: bool = True
     """Whether the agent writes `deployed.<host>` tags to the model versions."""
+
+    @model_validator(mode="after")
+    def _ring_is_one_of_the_rings(self) -> Self:
+        """Refuse a ring that is none, and selectors that would not count beside it."""
+        if not self.ring:
+            return self
+        if self.ring not in self.rings:
+            raise wrong("ring: should be one of registry.rings")
+        if self.selectors != _USUAL_SELECTORS or self.choose != "first":
+            raise wrong("ring: should stand alone: leave registry.selectors and registry.choose out, or the ring")
+        return self
+
+    @property
+    def source(self) -> Source:
+        """Which registry is read, and what of it is wanted here.
+
+        A host of a ring takes what its own ring or a later one names, and of these the newest: when a version has gone
+        through all rings, the first ring need not be told again.
+        """
+        selectors, choose = self.selectors, self.choose
+        if self.ring:
+            later = self.rings[self.rings.index(self.ring) :]
+            selectors, choose = tuple(f"alias:{ring}" for ring in later), "newest"
+        return Source(registry=self.uri, workspace=self.workspace, selectors=selectors, choose=choose)
 
 
 # The keys that are declared at the fields of `Parameters` and `Rollout`, with the types and defaults of settings. They
@@ -308,6 +341,13 @@ class ReconcileSettings(_Section, frozen=True):
         return self
 
 
+class RolloutSettings(_Section, frozen=True):
+    """When a version may come to this host."""
+
+    after: Annotated[tuple[HostName, ...], Field(max_length=MAX_REPORTS)] = ()
+    """Hosts that have to report a version as serving, with its soak behind it, before it begins here."""
+
+
 class MetricsSettings(_Section, frozen=True):
     """What is measured, for a monitoring that this host has already."""
 
@@ -362,6 +402,7 @@ class Settings(BaseSettings):
     build: BuildSettings = BuildSettings()
     nats: NatsSettings = NatsSettings()
     compose: ComposeSettings = ComposeSettings()
+    rollout: RolloutSettings = RolloutSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     metrics: MetricsSettings = MetricsSettings()
     policy: PolicySettings = PolicySettings()

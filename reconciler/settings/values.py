@@ -133,6 +133,15 @@ Selector = Annotated[
         'should be a list of selectors such as "stage:Production" or "alias:champion"',
     ),
 ]
+Ring = Annotated[
+    str, _matching(r"[A-Za-z0-9_.-]{1,256}", 'should be the name of an alias in the registry, such as "canary"')
+]
+HostName = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", 'should be a list of hosts, as reconciler status names them: ["ward-1"]'
+    ),
+]
 Workspace = Annotated[
     str,
     # MLflow's own rule for names of workspaces, and none.

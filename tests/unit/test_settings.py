@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.core.registry.tags import SETTABLE
 from reconciler.settings.load import SettingsError, load, settings_files
-from reconciler.settings.model import DeploySettings, Settings, known_keys
+from reconciler.settings.model import DeploySettings, RegistrySettings, Settings, known_keys
 
 SHIPPED = Path(__file__).parents[2] / "config" / "config.toml"
 
@@ -101,6 +101,15 @@ def test_the_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ('[registry]\nselectors = ["alias:a b"]\n', "registry.selectors", "should be a list of selectors"),
         ('[registry]\nselectors = "stage:Production"\n', "registry.selectors", "should be a list"),
         ('[registry]\nchoose = "latest"\n', "registry.choose", "should be 'first' or 'newest'"),
+        ('[registry]\nring = "all"\n', "registry.ring", "should be one of registry.rings"),
+        ('[registry]\nrings = ["a b"]\n', "registry.rings", "should be the name of an alias in the registry"),
+        (
+            '[registry]\nrings = ["all"]\nring = "all"\nselectors = ["alias:champion"]\n',
+            "registry.ring",
+            "should stand alone: leave registry.selectors and registry.choose out",
+        ),
+        ('[rollout]\nafter = "ward-1"\n', "rollout.after", "should be a list"),
+        ('[rollout]\nafter = ["ward 1"]\n', "rollout.after", "should be a list of hosts"),
         ('[registry]\nworkspace = "Ward"\n', "registry.workspace", 'such as "ward", or "" for none'),
         ('[registry]\nworkspace = "-x"\n', "registry.workspace", "should be the name of a workspace"),
         ('[registry]\nworkspace = "w/x"\n', "registry.workspace", "should be the name of a workspace"),
@@ -180,8 +189,8 @@ def test_a_wrong_value_is_refused_with_file_key_and_what_would_be_right(
         ("[deploy]\npoll_interval = 5\n", "deploy.poll_interval: no such key; did you mean registry.poll_interval?"),
         (
             "[zzz]\nqqq = 5\n",
-            "zzz: no such key; the sections are registry, deploy, fetch, build, nats, compose, reconcile, metrics, "
-            "policy",
+            "zzz: no such key; the sections are registry, deploy, fetch, build, nats, compose, rollout, reconcile, "
+            "metrics, policy",
         ),
         ("[registry]\npassword = 'hunter2'\n", "registry.password: no such key: credentials are not settings"),
     ],
@@ -292,3 +301,19 @@ def test_the_shipped_file_says_which_keys_a_tag_may_have() -> None:
     keys = list(tomllib.loads(SHIPPED.read_text())["deploy"])
     first, last = re.findall(r"keys of \[deploy\]\n# from (\w+) to (\w+)\.", SHIPPED.read_text())[0]
     assert set(keys[keys.index(first) : keys.index(last) + 1]) == SETTABLE
+
+
+@pytest.mark.parametrize(
+    ("ring", "selectors", "choose"),
+    [
+        ("canary", ("alias:canary", "alias:ward", "alias:all"), "newest"),
+        ("all", ("alias:all",), "newest"),
+        ("", ("stage:Production",), "first"),
+    ],
+)
+def test_a_ring_takes_its_own_versions_and_those_of_later_rings(
+    ring: str, selectors: tuple[str, ...], choose: str
+) -> None:
+    """So a host that goes first is not left behind by what went through all rings since."""
+    source = RegistrySettings(rings=("canary", "ward", "all"), ring=ring).source
+    assert (source.selectors, source.choose) == (selectors, choose)

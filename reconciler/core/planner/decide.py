@@ -148,7 +148,7 @@ def _plan_refused(deployment: DeploymentPlan, refused: Refused) -> Outlook:
 
 
 def _hold(deployment: DeploymentPlan, desired: Release | Refused | None, wait: Wait) -> Outlook:
-    """Plan that a deployment stays as it is until an operator confirms its removal or its replacement.
+    """Plan that a deployment stays as it is until an operator, or another host, lets its removal or replacement begin.
 
     The status says what the deployment waits for, unless its release should serve and does not: that is more urgent.
     """
@@ -159,7 +159,7 @@ def _hold(deployment: DeploymentPlan, desired: Release | Refused | None, wait: W
         if outlook is not None:
             return outlook
     version = desired.version if desired is not None else None
-    return deployment.outlook(State.HELD, version, wait.reason, wait.why)
+    return deployment.outlook(wait.state, version, wait.reason, wait.why)
 
 
 def _foreign_unit(deployment: DeploymentView, release: Release) -> str | None:

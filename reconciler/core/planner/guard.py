@@ -14,6 +14,7 @@ from reconciler.core.state.ledger import Agreed, Ledger, Rules
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.snapshot import Source
+from reconciler.core.state.status import State
 from reconciler.core.units import names
 from reconciler.core.units.observed import File, Observed
 
@@ -25,17 +26,26 @@ CONFIRM_REGISTRY = "reconciler apply --confirm-registry agrees to that, putting 
 
 @dataclass(frozen=True)
 class Wait:
-    """What a deployment waits for a person with, and the sentence for that person."""
+    """What a deployment waits with, and the sentence that says for whom."""
 
     why: str
     removal: bool
     """Whether it would be removed; else it would be replaced, or begin."""
     for_apply: bool = False
     """Whether it waits only because every change of this host does."""
+    for_hosts: bool = False
+    """Whether it waits for other hosts and not for a person."""
+
+    @property
+    def state(self) -> State:
+        """Where a deployment stands that waits so."""
+        return State.PENDING if self.for_hosts else State.HELD
 
     @property
     def reason(self) -> Reason:
         """The word for programs."""
+        if self.for_hosts:
+            return Reason.OTHER_HOSTS_FIRST
         if self.for_apply:
             return Reason.NOT_CONFIRMED
         return Reason.HELD if self.removal else Reason.ANOTHER_SOURCE

@@ -56,6 +56,8 @@ class PlannerInputs:
     # What the snapshot says.
     source: Source | None = None
     """Which registry was asked, and for what; None without a snapshot."""
+    not_yet: Mapping[str, str] = field(default_factory=dict)
+    """By model, why its selected version may not begin on this host: which hosts are to have it first."""
     known: frozenset[str] = frozenset()
     """Models that the registry has and does not select."""
 

@@ -18,6 +18,7 @@ from reconciler.core.planner.guard import DesiredReleases, agreement, waiting
 from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.planner.pins import lost, pins
 from reconciler.core.planner.plan_deployment import plan_deployment
+from reconciler.core.planner.waves import other_hosts_first
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Release
 from reconciler.core.state.status import Outlook, State
@@ -130,6 +131,8 @@ def _collect(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) ->
         # The guard's reasons come first: each asks for a yes of its own.
         for name, change in unconfirmed(desired, seen, inputs).items():
             waits.setdefault(name, wait_for(change))
+    for name, wait in other_hosts_first(desired, seen, inputs).items():
+        waits.setdefault(name, wait)
     for name in sorted({*seen.by_deployment, *desired}):
         # A copy: what this deployment plans counts for the next ones only if it is kept.
         deployment = DeploymentPlan(name, seen, inputs, dict(collected.shared))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from reconciler.core.registry.elsewhere import reports
 from reconciler.core.registry.reading import READY, Model, RegistryReading, Version
 from reconciler.core.state.snapshot import (
     MAX_KNOWN,
@@ -61,11 +62,11 @@ class Refusal(NamedTuple):
     """A sentence with what to do."""
 
 
-def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snapshot:
+def select(reading: RegistryReading, source: Source, read_at: datetime, hosts: Sequence[str] = ()) -> Snapshot:
     """Pick one version per model: the first selector that matches wins, or the newest version that any matches.
 
-    Of a stage it is the highest version. Only versions that are READY match. Raises InconsistentReadingError when the
-    reading contradicts itself.
+    Of a stage it is the highest version. Only versions that are READY match. What `hosts` say of a picked version is
+    taken along. Raises InconsistentReadingError when the reading contradicts itself.
     """
     # Before anything is picked: half of a reading is no basis for taking a model down.
     versions = _index(reading)
@@ -76,7 +77,8 @@ def select(reading: RegistryReading, source: Source, read_at: datetime) -> Snaps
     for model in sorted(reading.models, key=lambda model: model.name):
         match _choose(model, versions[model.name], source):
             case SelectedVersion() as selected:
-                models.append(selected)
+                tags = versions[model.name][selected.version].tags
+                models.append(selected.model_copy(update={"reports": reports(tags, hosts)}))
             case Refusal() as refusal:
                 refused.append(_not_deployable(refusal))
             case None if not why_not_deployable(model.name):

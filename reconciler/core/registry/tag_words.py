@@ -21,6 +21,7 @@ TIME = "%Y-%m-%dT%H:%M:%SZ"
 _VERSION = re.compile(r"[0-9]{1,10}")
 _BY_ITSELF = (State.SERVING, State.IDLE)
 """States in which the wanted version answers."""
+_PROVED = re.compile(rf"({'|'.join(_BY_ITSELF)}) \d{{4}}-\d\d-\d\dT", re.ASCII)
 _ON_ITS_WAY = (State.PENDING, State.PREPARING, State.ROLLING_OUT)
 _WAITS_FOR_PEOPLE = (State.HELD, State.SUSPENDED, State.STALLED)
 _INSTEAD = {
@@ -81,6 +82,11 @@ def value_of(deployment: DeploymentStatus) -> str:
         told = "; ".join(filter(None, (_who_answers(deployment), message)))
     # Messages have words of models in them: MLflow's table shows one line.
     return one_line(f"{words}: {told}" if told else words, MAX_VALUE)
+
+
+def says_proved(words: str) -> bool:
+    """Tell whether these are the words of `value_of` for a wanted version that answers, and is past its soak."""
+    return _PROVED.match(words) is not None
 
 
 def address(deployment: DeploymentStatus) -> str:

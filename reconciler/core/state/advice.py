@@ -27,6 +27,7 @@ _TO_DO = {
     Reason.HELD: "reconciler apply lists what waits, and the command that confirms it",
     Reason.ANOTHER_SOURCE: "reconciler apply lists what waits, and the command that confirms it",
     Reason.NOT_CONFIRMED: "reconciler plan shows the change, and reconciler apply PLAN carries it out",
+    Reason.OTHER_HOSTS_FIRST: "look at the hosts that the message names, or take them out of rollout.after",
     Reason.SUSPENDED: "reconciler resume {name} ends the suspension; systemctl unmask does, where a unit is masked",
     Reason.MENDED_TOO_OFTEN: "find what undoes every repair, then reconciler retry {name}",
     Reason.NAME_NOT_ALLOWED: "register the model again as the message says",
@@ -34,6 +35,7 @@ _TO_DO = {
 }
 _WAITS_FOR = {
     Reason.NO_SNAPSHOT: "the first reading of the registry",
+    Reason.OTHER_HOSTS_FIRST: "the hosts that are to have the version first",
     Reason.FETCHING: "the download of its files",
     Reason.BUILDING: "the build of its environment",
     Reason.VERIFYING: "the check of its files",

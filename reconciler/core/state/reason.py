@@ -79,6 +79,8 @@ class Reason(StrEnum):
     """The replacement comes from another registry, or by other selectors."""
     NOT_CONFIRMED = "not-confirmed"
     """Every change of this host waits until an operator applies the plan (`reconcile.mode = "confirm"`)."""
+    OTHER_HOSTS_FIRST = "other-hosts-first"
+    """Hosts that are to have the version first do not report it as serving yet (`rollout.after`)."""
     SUSPENDED = "suspended"
     """An operator suspended it, or a unit is masked."""
     MENDED_TOO_OFTEN = "mended-too-often"

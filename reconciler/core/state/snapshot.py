@@ -9,6 +9,8 @@ from reconciler.core.units.names import DeployableName, Version
 
 MAX_KNOWN = 100_000
 """Names of models that a snapshot lists beside those that are selected; what is left out counts as not known."""
+MAX_REPORTS = 100
+"""Hosts that one host may wait for."""
 # Of the tags of models and versions, only these are settings of deployments.
 TAG_PREFIX = "deploy."
 MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024
@@ -30,6 +32,8 @@ class SelectedVersion(StrictModel):
     """Other versions that the same selector matches (several in Production); the highest was taken."""
     settings: dict[ShortText, Annotated[str, StringConstraints(max_length=5000)]] = Field(default={}, max_length=100)
     """Tags `deploy.<key>` without the prefix, the version's over the model's."""
+    reports: dict[ShortText, ShortText] = Field(default={}, max_length=MAX_REPORTS)
+    """What the hosts that this one waits for say of the version, by host; those that say nothing are missing."""
 
     # What an auditor asks about. Nothing is decided by it.
     registered_by: ShortText = ""

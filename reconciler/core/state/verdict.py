@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from enum import IntEnum
 
-from reconciler.core.state.reason import FAILED
+from reconciler.core.state.reason import FAILED, Reason
 from reconciler.core.state.status import DeploymentStatus, State, Status
 from reconciler.core.text.quote import one_line
 
@@ -78,6 +78,8 @@ def _judge(one: DeploymentStatus) -> Verdict:
     match one.state:
         case State.FAILED | State.STALLED:
             return Verdict.CRITICAL
+        case State.PENDING if one.reason is Reason.OTHER_HOSTS_FIRST:
+            return Verdict.OK  # it was asked for, and what is wrong with the other hosts is theirs to tell
         case State.DEGRADED | State.HELD | State.NOT_DEPLOYABLE | State.PENDING:
             return Verdict.WARNING
         case State.PREPARING | State.ROLLING_OUT if one.tries:
