@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from reconciler.core.state import page, plan_document, status
+from reconciler.core.state import fleet, page, plan_document, status
+from reconciler.core.state.fleet import Fleet
 from reconciler.core.state.page import DeploymentPage
 from reconciler.core.state.plan_document import ShownPlan
 from reconciler.core.state.status import Status
@@ -15,6 +16,7 @@ from tests.reference.words import words
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DOCUMENTS: dict[str, tuple[type[BaseModel], str]] = {
     "status.schema.json": (Status, "reconciler status --json"),
+    "fleet.schema.json": (Fleet, "reconciler status --fleet --json"),
     "status-name.schema.json": (DeploymentPage, "reconciler status NAME --json"),
     "plan.schema.json": (ShownPlan, "reconciler plan --json"),
 }
@@ -38,7 +40,7 @@ def schema_of(name: str) -> str:
 def _model(part: str) -> type[BaseModel]:
     """Find the model of a part of a document."""
     found: type[BaseModel] = next(
-        getattr(module, part) for module in (page, status, plan_document) if hasattr(module, part)
+        getattr(module, part) for module in (page, status, plan_document, fleet) if hasattr(module, part)
     )
     return found
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from reconciler.adapters.journal import configure, notify
 from reconciler.adapters.registry_mlflow import MlflowRegistry
 from reconciler.agent.abilities import AbilitiesTeller
+from reconciler.agent.fleet import FleetTeller
 from reconciler.agent.report import Reporter
 from reconciler.core.registry.reading import RegistryReading
 from reconciler.core.registry.selection import InconsistentReadingError, refusals, select
@@ -52,6 +53,7 @@ class Agent:
         self._reporter = reporter
         self._registry = registry
         self._abilities = AbilitiesTeller()
+        self._fleet = FleetTeller(registry_file.with_name(Path(paths.FLEET_FILE).name))
         self._failures = 0
         self._content = _read_own(registry_file)
         self._written = self._announced = _parse(self._content)
@@ -72,6 +74,7 @@ class Agent:
             self._note_failure(error)
             return
         self._note_success(reading, snapshot)
+        self._fleet.tell(reading)
         if settings.report:
             refused = refusals(reading, snapshot.source) if snapshot.not_deployable else ()
             why = {Place(refusal.name, refusal.version): refusal.why for refusal in refused}

@@ -233,10 +233,11 @@ def test_every_reason_that_calls_for_a_person_says_what_to_do() -> None:
     by_itself = {Reason.FETCHING, Reason.BUILDING, Reason.VERIFYING, Reason.WAITING, Reason.STARTING}
     by_itself |= {Reason.TAKING_OVER, Reason.SOAKING, Reason.GOING_BACK, Reason.NOT_SELECTED}
     by_itself |= {Reason.KEPT_FOR_A_WHILE, Reason.REPLACING_FILES}
+    both = {Reason.NO_SNAPSHOT, Reason.OTHER_HOSTS_FIRST}
     for reason in set(Reason) - {Reason.NONE, Reason.UNKNOWN}:
         one = PAUSES.model_copy(update={"reason": reason, "next_try": None})
         assert bool(to_do(one)) != (reason in by_itself)
-        assert bool(waits_for(one)) == (reason in by_itself or reason is Reason.NO_SNAPSHOT)
+        assert bool(waits_for(one)) == (reason in by_itself or reason in both)
         assert "{" not in to_do(one)
     untried = PAUSES.model_copy(update={"state": State.SERVING, "reason": Reason.NONE, "example": "none"})
     assert to_do(untried).startswith("register a version with a logged example")

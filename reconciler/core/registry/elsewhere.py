@@ -4,14 +4,17 @@ Anybody who may write to the registry can write such a tag. At worst it delays a
 host's policy allows anyway.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from reconciler.core.registry.host_tags import OLD, Told, tag_key, told_by
+from reconciler.core.registry.host_tags import OLD, PREFIX, Told, tag_key, told_by
+from reconciler.core.registry.reading import RegistryReading, Version
 from reconciler.core.registry.tag_words import says_proved
+from reconciler.core.state.fleet import MAX_HOST_REPORTS, Fleet, HostReport
 from reconciler.core.text.quote import one_line
 
-_MAX_REPORT = 1000
+_MAX_NAME = 200
+_MAX_REPORT = 900
 _MAX_SAID = 200
 """Characters of what a host says that a message quotes."""
 
@@ -41,3 +44,25 @@ def _why_not(host: str, told: Told, now: datetime) -> str:
         since = f"since {told.seen:%Y-%m-%d %H:%M} UTC" if told.seen else "in a way that it can be trusted"
         return f"{host} has not reported {since}"
     return "" if says_proved(told.words) else f"{host} says {one_line(told.words, _MAX_SAID)!r}"
+
+
+def fleet(reading: RegistryReading) -> Fleet:
+    """Gather what hosts report of the versions of a reading; what they say is removed from them is left out."""
+    found = [
+        HostReport(
+            name=one_line(version.name, _MAX_NAME),
+            version=version.version,
+            host=one_line(key.removeprefix(PREFIX), _MAX_NAME),
+            words=one_line(told.words, _MAX_REPORT),
+            seen=told.seen,
+        )
+        for version in reading.versions
+        for key, told in _told(version)
+        if told.news
+    ]
+    found.sort(key=lambda report: (report.name, -report.version, report.host))
+    return Fleet(schema=1, reports=tuple(found[:MAX_HOST_REPORTS]))
+
+
+def _told(version: Version) -> Iterator[tuple[str, Told]]:
+    return ((key, told_by(value)) for key, value in version.tags.items() if key.startswith(PREFIX))

@@ -36,6 +36,7 @@ SERVER_COMPILED = "/var/cache/private/mlflow-compiled"
 """One directory for each release, with what its first server compiled before it was ready."""
 RUN_DIRECTORY = "/run/mlflow-reconciler"
 REGISTRY_FILE = "/run/mlflow-registry-agent/registry.json"
+FLEET_FILE = "/run/mlflow-registry-agent/fleet.json"
 
 # The users are made by systemd/mlflow-reconciler.sysusers.conf.
 AGENT_USER = "mlflow-agent"
