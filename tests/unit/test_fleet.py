@@ -58,7 +58,7 @@ def test_every_host_that_reports_has_a_line_with_its_age() -> None:
         "pauses  silent       3        old     2 d        its last word was: serving 202…",
         "pauses  serving      3        ward-1  5 min      2026-11-28T11:00:00Z https://m…",
         "pauses  rolling-out  3        ward-2  5 min      version 2 serves; version 3 is…",
-        "pauses  serving      2        ward-2  5 min      http://10.0.0.2:20001: version …",
+        "pauses  serving      2        ward-2  5 min      http://10.0.0.2:20001: version…",
     ]
     assert all(columns(line) <= 80 for line in fleet_table(FLEET, HERE, 80, NOW))
 
