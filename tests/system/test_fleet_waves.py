@@ -57,6 +57,13 @@ def wait(site: Site, version: int, timeout: str = PATIENCE) -> tuple[int, str]:
     return done.returncode, done.stdout.strip()
 
 
+def told(site: Site, version: int) -> list[list[str]]:
+    """Return what `status --fleet` shows of a version: name, state, version and host of each line."""
+    table = site.host.output(["reconciler", "status", "--fleet", NAME])
+    rows = [line.split()[:4] for line in table.splitlines() if line.startswith(NAME)]
+    return sorted(row for row in rows if row[2] == str(version))
+
+
 def active_since(site: Site) -> str:
     """Since when the active version serves; ISO, so that texts compare as times do."""
     return str(site.statuses()[NAME]["active_since"])
@@ -89,11 +96,8 @@ def test_a_good_version_goes_from_host_to_host(served: Fleet) -> None:
         assert code == 0, said
         after = [active_since(site) for site in served.sites]
         assert after == sorted(after)
-        table = served.last.host.output(["reconciler", "status", "--fleet", NAME])
-        rows = [line.split()[:4] for line in table.splitlines() if line.startswith(NAME)]
-        assert sorted(row for row in rows if row[2] == str(version)) == sorted(
-            [NAME, "serving", str(version), site.host.name] for site in served.sites
-        )
+        expected = sorted([NAME, "serving", str(version), site.host.name] for site in served.sites)
+        served.last.host.wait_for(lambda: told(served.last, version) == expected or None, 60, "the word of all hosts")
         for client, site in zip(clients, served.sites, strict=True):
             with client.unharmed(site.host):
                 pass
