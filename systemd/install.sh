@@ -28,6 +28,10 @@ declare -A completions=(
 metrics=/var/lib/prometheus/node-exporter/mlflow_reconciler.prom
 package_cache=/var/cache/mlflow-reconciler
 install_lock=/run/mlflow-reconciler.install.lock
+# What a package brings in the place of what a checkout downloads: an environment that was built for this place, and its
+# name.
+packed_environment=$checkout/environment.tar.gz
+packed_name=$checkout/environment.name
 # In the order of their start: the reconciler reads the snapshots of older agents, too, and none of newer ones.
 services=(mlflow-reconciler.service mlflow-registry-agent.service)
 users=(mlflow-agent mlflow-deploy mlflow-files)
@@ -50,11 +54,15 @@ install_product() {
         shift
     done
     as_root_with_systemd install
-    trap 'say "not finished: what was installed before is still in use; run ./dev install again"' EXIT
+    [[ ! -e $packed_environment || ${#asked[@]} -eq 0 ]] ||
+        die "cannot add ${asked[*]}: a package installs what is in it; build one with ./dev package --with ${asked[*]}"
+    trap 'say "not finished: what was installed before is still in use; run $checkout/dev install again"' EXIT
     trap 'exit 130' INT TERM
 
     say "[1/5] Debian packages"
-    debian_packages dbus ca-certificates python3 python3-venv python3-gi python3-systemd
+    if [[ ! -e $packed_environment ]]; then
+        debian_packages dbus ca-certificates python3 python3-venv python3-gi python3-systemd
+    fi
 
     say "[2/5] program"
     own_directories
@@ -148,12 +156,16 @@ choose_extras() {
 }
 
 install_environment() {
+    if [[ -e $packed_environment ]]; then
+        unpack_environment
+        return
+    fi
     local locks=(requirements.lock) extra
     for extra in "${extras[@]}"; do locks+=("requirements-$extra.lock"); done
     environment=environments/$( (/usr/bin/python3 --version && cd "$checkout" &&
         cat "${locks[@]}" modelserver/requirements.lock) | sha256sum | cut -c1-12)
     local new=$prefix/$environment
-    if [[ -e $new/complete && -x $new/bin/uv ]] && ! others_can_change "$new"; then
+    if is_usable "$new"; then
         show_to_all "$new"
         return
     fi
@@ -170,6 +182,25 @@ install_environment() {
         >"$(echo "$new"/lib/python3*/site-packages)/mlflow-systemd.pth"
     compile_bytecode "$new"
     finish "$new"
+}
+
+unpack_environment() {
+    environment=environments/$(cat "$packed_name")
+    local new=$prefix/$environment
+    if is_usable "$new"; then
+        show_to_all "$new"
+        return
+    fi
+    say "      $environment: from the package"
+    rm -rf "$new"
+    install -d -m 0700 "$new"
+    tar --extract --gzip --no-same-owner --file "$packed_environment" --directory "$new"
+    finish "$new"
+}
+
+# is_usable ENVIRONMENT: whether it is finished, and nobody else could have changed it.
+is_usable() {
+    [[ -e $1/complete && -x $1/bin/uv ]] && ! others_can_change "$1"
 }
 
 # server_wheels DIRECTORY: what the server needs beside a model's own packages, as wheels, every file by its hash. A model
@@ -351,12 +382,14 @@ remove_old_versions() {
 }
 
 uninstall_product() {
-    local keep_settings=no is_sure=no
+    local keep='' is_sure=no
     while [[ $# -gt 0 ]]; do
         case $1 in
-        --keep-settings) keep_settings=yes ;;
+        --keep-settings | --keep-data) keep=$1 ;;
         --yes) is_sure=yes ;;
-        *) die "cannot uninstall: unknown argument '$1'; usage: ./dev uninstall [--keep-settings] [--yes]" ;;
+        *)
+            die "cannot uninstall: unknown argument '$1'; usage: ./dev uninstall [--keep-settings | --keep-data] [--yes]"
+            ;;
         esac
         shift
     done
@@ -370,6 +403,30 @@ uninstall_product() {
     uninstall_deployments
 
     say "[3/4] program, units and data"
+    remove_program
+    if [[ $keep == --keep-data ]]; then
+        say "      releases, audit log and settings stay (--keep-data); the next install goes on with them"
+    else
+        remove_data
+        if [[ $keep == --keep-settings ]]; then
+            say "      settings stay in $settings (--keep-settings)"
+        else
+            rm -rf "$settings"
+        fi
+    fi
+    systemctl daemon-reload
+    systemctl reset-failed "${services[@]}" 2>/dev/null || true
+    journalctl --update-catalog
+
+    say "[4/4] users"
+    [[ $keep == --keep-data ]] || remove_users
+    rm -f "$install_lock"
+    say "uninstalled. What stays: Debian packages, the journal, credentials you put into /etc/credstore,"
+    say "and in MLflow the tags deployed.HOST of the versions that served here last, and the tag host.HOST of the"
+    say "experiment mlflow-systemd; nobody renews them any more"
+}
+
+remove_program() {
     local unit
     systemctl --quiet stop 'mlflow-temp@*' 2>/dev/null || true
     for unit in "$checkout"/systemd/*.{service,slice}; do
@@ -377,6 +434,18 @@ uninstall_product() {
         [[ $unit == *@* ]] || systemctl --quiet stop "$unit" 2>/dev/null || true
         rm -f "$units/$unit"
     done
+    rm -rf "$prefix" "$package_cache" \
+        /run/mlflow-reconciler /run/mlflow-registry-agent /run/models /run/mlflow-temp /run/mlflow-compose
+    rm -f "$metrics" /usr/local/bin/reconciler "$catalog" "$tmpfiles" "$sysusers" \
+        "$man_pages"/man1/reconciler.1 "$man_pages"/man5/mlflow-reconciler.toml.5 "${completions[@]}"
+    remove_if_empty "$units" "${catalog%/*}" "${units%/*}" "${sysusers%/*}" "${tmpfiles%/*}" "$man_pages"/man[15] \
+        /usr/local/share/bash-completion{/completions,} /usr/local/share/fish{/vendor_completions.d,}
+    # Debian's zsh makes these itself.
+    command -v zsh >/dev/null || remove_if_empty /usr/local/share/zsh{/site-functions,}
+}
+
+# Needs nothing of the program: a package calls it when its own files are gone.
+remove_data() {
     # What people made by hand before there was this product is theirs.
     local adopted=/var/lib/mlflow-reconciler/adopted
     if [[ -d $adopted ]]; then
@@ -385,35 +454,17 @@ uninstall_product() {
     else
         rm -rf /var/lib/mlflow-reconciler
     fi
-    rm -rf "$prefix" "$package_cache" /var/cache/mlflow-deploy /var/lib/mlflow-deploy \
-        /run/mlflow-reconciler /run/mlflow-registry-agent /run/models /run/mlflow-temp /run/mlflow-compose \
+    rm -rf /var/cache/mlflow-deploy /var/lib/mlflow-deploy \
         /var/cache/mlflow-models /var/cache/private/mlflow-models \
         /var/cache/mlflow-compiled /var/cache/private/mlflow-compiled
-    rm -f "$metrics" /usr/local/bin/reconciler "$catalog" "$tmpfiles" "$sysusers" \
-        "$man_pages"/man1/reconciler.1 "$man_pages"/man5/mlflow-reconciler.toml.5 "${completions[@]}"
-    remove_if_empty "$units" "${catalog%/*}" "${units%/*}" "${sysusers%/*}" "${tmpfiles%/*}" "$man_pages"/man[15] \
-        /usr/local/share/bash-completion{/completions,} /usr/local/share/fish{/vendor_completions.d,}
-    # Debian's zsh makes these itself.
-    command -v zsh >/dev/null || remove_if_empty /usr/local/share/zsh{/site-functions,}
-    systemctl daemon-reload
-    systemctl reset-failed "${services[@]}" 2>/dev/null || true
-    journalctl --update-catalog
-    if [[ $keep_settings == no ]]; then
-        rm -rf "$settings"
-    else
-        say "      settings stay in $settings (--keep-settings)"
-    fi
+}
 
-    say "[4/4] users"
+remove_users() {
     local user
     for user in "${users[@]}" mlflow-clients; do
         if getent passwd "$user" >/dev/null; then userdel "$user"; fi
         if getent group "$user" >/dev/null; then groupdel "$user"; fi
     done
-    rm -f "$install_lock"
-    say "uninstalled. What stays: Debian packages, the journal, credentials you put into /etc/credstore,"
-    say "and in MLflow the tags deployed.HOST of the versions that served here last, and the tag host.HOST of the"
-    say "experiment mlflow-systemd; nobody renews them any more"
 }
 
 # A person at a terminal is asked; a program has nobody who could answer, and is not.
