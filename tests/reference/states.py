@@ -61,6 +61,7 @@ REASONS: dict[Reason, tuple[Who, tuple[State, ...]]] = {
     Reason.HELD: (Who.OPERATOR, (State.HELD,)),
     Reason.ANOTHER_SOURCE: (Who.OPERATOR, (State.HELD,)),
     Reason.NOT_CONFIRMED: (Who.OPERATOR, (State.HELD,)),
+    Reason.OTHER_HOSTS_FIRST: (Who.OPERATOR, (State.PENDING,)),
     Reason.SUSPENDED: (Who.OPERATOR, (State.SUSPENDED,)),
     Reason.MENDED_TOO_OFTEN: (Who.OPERATOR, (State.STALLED,)),
     Reason.KEPT_FOR_A_WHILE: (Who.NOBODY, _REMOVING),
