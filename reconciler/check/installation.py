@@ -53,6 +53,7 @@ def findings(config: Path | None) -> list[Finding]:
         _foreign_units,
         _services,
         registry.policy,
+        registry.other_hosts,
         registry.registry,
         _held_deployments,
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from reconciler.adapters.systemctl import show
 from reconciler.check.host import Finding
+from reconciler.core.registry.host_tags import tag_key
 from reconciler.core.state.as_of_now import AGENT, RECONCILER
 from reconciler.core.state.snapshot import Snapshot
 from reconciler.core.text.quote import one_line
@@ -21,6 +22,19 @@ def policy(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "policy.names is empty, so nothing may be deployed here",
             f"list the models that this host may serve in policy.names in {CONFIG}",
+        )
+
+
+def other_hosts(settings: Settings) -> Iterator[Finding]:
+    """Find a host that waits for itself: no version would ever begin here."""
+    try:
+        here = read_status().host
+    except NoStatusError:
+        return  # a finding of its own
+    if tag_key(here) in map(tag_key, settings.rollout.after):
+        yield Finding(
+            f"rollout.after names this host itself ({one_line(here, 80)}), so no new version ever begins here",
+            f"take it out of rollout.after in {CONFIG}",
         )
 
 

@@ -11,10 +11,10 @@ from reconciler.check import limits, registry
 from reconciler.check.host import Finding
 from reconciler.core.state.as_of_now import AGENT, RECONCILER
 from reconciler.core.state.snapshot import Snapshot
-from reconciler.core.state.status import RegistryStatus
+from reconciler.core.state.status import RegistryStatus, Status
 from reconciler.daemon import wiring
 from reconciler.files.snapshot_file import SnapshotReading
-from reconciler.settings.model import DeploySettings, PolicySettings, RegistrySettings, Settings
+from reconciler.settings.model import DeploySettings, PolicySettings, RegistrySettings, RolloutSettings, Settings
 
 URI = "http://127.0.0.1:5999"
 SETTINGS = Settings(registry=RegistrySettings(uri=URI))
@@ -75,6 +75,16 @@ def test_a_snapshot_by_other_settings_is_found(other: dict[str, str], monkeypatc
     [finding] = found(monkeypatch, seen=snapshot(**other))
     assert finding.what.startswith("this host still goes by the registry at ")
     assert f"not by the registry at {URI}, stage:Production" in finding.what
+
+
+def test_a_host_that_waits_for_itself_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would ever report what it waits for."""
+    here = Status(schema=1, host="ward-1", registry=FRESH)
+    monkeypatch.setattr(registry, "read_status", lambda: here)
+    waits = SETTINGS.model_copy(update={"rollout": RolloutSettings(after=("canary", "ward-1"))})
+    [finding] = registry.other_hosts(waits)
+    assert finding.what == "rollout.after names this host itself (ward-1), so no new version ever begins here"
+    assert not [*registry.other_hosts(SETTINGS)]
 
 
 def test_a_policy_that_allows_nothing_is_found() -> None:

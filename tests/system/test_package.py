@@ -1,0 +1,96 @@
+"""The deb, installed without a network, upgraded under load, removed, installed again and purged."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.host import Host, Registry
+from tests.host.host import CHECKOUT
+from tests.host.installed import configure
+from tests.host.registry import prepare_registry
+from tests.system.site import Site, code
+from tests.system.steady import Steady
+from tests.system.test_install import LISTING
+
+pytestmark = [pytest.mark.system, pytest.mark.by_hand]
+
+SETTINGS = "/etc/mlflow-reconciler/config.toml"
+NAME = "mlflow-systemd"
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two versions of the deb; the second differs in its number and in a page of the documents."""
+    directory = tmp_path_factory.mktemp("packages")
+    build = [str(CHECKOUT / "dev"), "package", "--version", "1.0", "--to", str(directory)]
+    subprocess.run(build, check=True, timeout=1800)
+    [first] = directory.glob("*.deb")
+    tree = directory / "tree"
+    subprocess.run(["dpkg-deb", "--raw-extract", first, tree], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text(control.read_text().replace("\nVersion: 1.0-", "\nVersion: 1.1-"))
+    with (tree / "usr/lib/mlflow-systemd/docs/style.md").open("a") as page:
+        page.write("\nAnother version.\n")
+    (tree / "DEBIAN/md5sums").unlink(missing_ok=True)
+    subprocess.run(["dpkg-deb", "-Zgzip", "-z1", "--build", tree, directory / "second.deb"], check=True)
+    shutil.rmtree(tree)
+    first.rename(directory / "first.deb")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def host(packages: Path) -> Iterator[Host]:
+    """A host that has the two files."""
+    with Host("packaged", nspawn_options=[f"--bind-ro={packages}:/srv/packages"]) as booted:
+        yield booted
+
+
+def dpkg(host: Host, *arguments: str) -> None:
+    """Run dpkg where no network is, not even the loopback."""
+    host.run(["unshare", "--net", "dpkg", *arguments], timeout=600)
+
+
+def listing(host: Host) -> list[str]:
+    """List all that an installation could leave; the packages' own directory of lists is no part of it."""
+    return [line for line in host.output(LISTING, timeout=300).splitlines() if "/var/lib/dpkg" not in line]
+
+
+def test_a_package_goes_its_whole_way(host: Host) -> None:
+    """From the first installation to the last trace."""
+    before = listing(host)
+    dpkg(host, "--install", "/srv/packages/first.deb")
+    assert host.output("systemctl is-active mlflow-reconciler mlflow-registry-agent").split() == ["active", "active"]
+    configure(host)
+    prepare_registry(host)
+    registry = Registry(host, host.registry_port)
+    registry.start()
+    site = Site(host, registry)
+    site.serve({"name": "demo", "code": code()})
+    pid = ["systemctl", "show", "--value", "--property=MainPID", site.servers("demo")[0]]
+    first = host.output(pid)
+    shipped = host.read(SETTINGS)
+    host.write(SETTINGS, shipped + "# mine\n")
+    client = Steady(site.statuses()["demo"]["url"], ([0.5], "negative"))
+    try:
+        with client.unharmed(host):
+            dpkg(host, "--install", "/srv/packages/second.deb")
+    finally:
+        client.stop()
+    assert host.output(pid) == first
+    assert host.read(SETTINGS).endswith("# mine\n")
+    assert "Another version." in host.read("/opt/mlflow-reconciler/docs/style.md")
+    history = host.output("reconciler history demo")
+    dpkg(host, "--remove", NAME)
+    assert host.run("test -e /opt/mlflow-reconciler", check=False).returncode == 1
+    assert host.read(SETTINGS).endswith("# mine\n")
+    dpkg(host, "--install", "/srv/packages/second.deb")
+    site.wait_for("demo", "serving")
+    assert history.splitlines()[1].split()[0] in host.output("reconciler history demo")
+    registry.stop()
+    dpkg(host, "--purge", NAME)
+    host.run("userdel --remove ada; rm -rf /var/lib/test-mlflow-server /usr/local/share/test-mlflow-server.db")
+    host.run("rm -rf /var/lib/private/test-mlflow-server")
+    assert listing(host) == before
