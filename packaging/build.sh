@@ -92,7 +92,7 @@ documents() {
     } | gzip -9n >"$1/changelog.Debian.gz"
     {
         echo "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
-        printf '\nFiles: *\nCopyright: 2026 mlflow-systemd contributors\nLicense: Expat\n'
+        printf '\nFiles: *\nCopyright: 2026 The mlflow-systemd authors\nLicense: Expat\n'
         tail -n +4 "$checkout/LICENSE" | sed 's/^$/./; s/^/ /'
     } >"$1/copyright"
 }
