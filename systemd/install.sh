@@ -184,7 +184,14 @@ install_environment() {
     finish "$new"
 }
 
+# Libraries for other artifact stores that are in use here must be in it, too: models need them at their next fetch.
 unpack_environment() {
+    local extra
+    for extra in "${extras[@]}"; do
+        tar --extract --gzip --to-stdout --file "$packed_environment" ./extras | grep -qx "$extra" ||
+            die "cannot install: this host has the libraries of --with $extra, and the package was built without;" \
+                "build one with ./dev package --with $extra"
+    done
     environment=environments/$(cat "$packed_name")
     local new=$prefix/$environment
     if is_usable "$new"; then
