@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import httpx
+
 from tests.documents.pages import CHECKOUT, read
 from tests.system.site import SCIENTIST, Site, code
 
@@ -80,8 +82,21 @@ def write_files(site: Site) -> None:
         site.host.run(["cp", f"{HOME}/examples/pauses/recording.wav", f"{HOME}/{name}"])
 
 
+def ask_until_it_runs(site: Site, name: str) -> None:
+    """Ask a deployment; systemd calls its socket running only once a client has come."""
+    url = f"{site.statuses()[name]['url']}/ping"
+    state = ["systemctl", "show", "--value", "--property=SubState", f"model-{name}.socket"]
+
+    def runs() -> bool | None:
+        httpx.get(url, timeout=30, trust_env=False)
+        return site.host.output(state) == "running" or None
+
+    site.host.wait_for(runs, 60, f"the socket of {name} to run")
+
+
 def go_wrong(site: Site) -> None:
     """One deployment fails, and the new version of another one does."""
+    ask_until_it_runs(site, "pauses")
     promote(site, hungry=1, pauses=PYTHON_ELSEWHERE)
     site.wait_for("pauses", "degraded")
     site.wait_for("hungry", "failed")
