@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,14 @@ def image() -> Iterator[Layers]:
     """Layers of a host on which `./dev install` has run and nothing has been started yet."""
     with installed_image() as layers:
         yield layers
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests in a browser keep their pictures, for people to look at."""
+    directory = tmp_path_factory.mktemp("pictures")
+    print(f"\npictures of the pages: {directory}")  # noqa: T201 - people look at them
+    return directory
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """People try a model in a real browser: what they send arrives as it was, and they see what comes back."""
 
-# ruff: noqa: T201 - where the pictures are is reported
-
 from __future__ import annotations
 
 import ast
@@ -32,14 +30,6 @@ form.append("metadata", JSON.stringify({behave: "raise"}));
 fetch("http://127.0.0.1:PORT/predict", {method: "POST", body: form, mode: "no-cors"})
   .then(() => { document.title = "sent"; }, (error) => { document.title = `failed ${error}`; });
 </script>"""
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the pictures are kept, for people to look at."""
-    directory = tmp_path_factory.mktemp("pictures")
-    print(f"\npictures of the pages: {directory}")
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """A data scientist with a browser, by the words of docs/first-model.md: MLflow's own pages, and that of the model."""
 
-# ruff: noqa: T201 - where the pictures are is reported
-
 import json
 import re
 from collections.abc import Iterator
@@ -36,14 +34,6 @@ def site(image: Layers) -> Iterator[Site]:
         registry = Registry(host, host.registry_port)
         registry.start()
         yield Site(host, registry)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the pictures are kept, for people to look at."""
-    directory = tmp_path_factory.mktemp("pictures")
-    print(f"\npictures of the pages: {directory}")
-    return directory
 
 
 @pytest.fixture(scope="module")

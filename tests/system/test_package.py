@@ -1,9 +1,11 @@
 """The deb, installed without a network, upgraded under load, removed, installed again and purged."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +61,13 @@ def listing(host: Host) -> set[str]:
     return {line for line in lines if "/var/lib/dpkg" not in line and not line.startswith("/root/.cache")}
 
 
+def runs(host: Host) -> list[dict[str, Any]]:
+    """Return what the history has of the one deployment."""
+    document = json.loads(host.output("reconciler history demo --json"))
+    found: list[dict[str, Any]] = document["runs"]
+    return found
+
+
 def test_a_package_goes_its_whole_way(host: Host) -> None:
     """From the first installation to the last trace."""
     before = listing(host)
@@ -83,13 +92,13 @@ def test_a_package_goes_its_whole_way(host: Host) -> None:
     assert host.output(pid) == first
     assert host.read(SETTINGS).endswith("# mine\n")
     assert "Another version." in host.read("/opt/mlflow-reconciler/docs/style.md")
-    history = host.output("reconciler history demo")
+    [run] = runs(host)
     dpkg(host, "--remove", NAME)
     assert host.run("test -e /opt/mlflow-reconciler", check=False).returncode == 1
     assert host.read(SETTINGS).endswith("# mine\n")
     dpkg(host, "--install", "/srv/packages/second.deb")
     site.wait_for("demo", "serving")
-    assert history.splitlines()[1].split()[0] in host.output("reconciler history demo")
+    assert run["began"] in [one["began"] for one in runs(host)]
     registry.stop()
     dpkg(host, "--purge", NAME)
     host.run("userdel --remove ada; rm -rf /var/lib/test-mlflow-server /usr/local/share/test-mlflow-server.db")

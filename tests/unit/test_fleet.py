@@ -12,9 +12,10 @@ from reconciler.agent.fleet import FleetTeller
 from reconciler.cli.main import app
 from reconciler.cli.status.fleet import fleet_table, of_deployment
 from reconciler.cli.terminal import columns
+from reconciler.core.registry import elsewhere
 from reconciler.core.registry.elsewhere import fleet
 from reconciler.core.registry.reading import RegistryReading, Version
-from reconciler.core.state.fleet import Fleet
+from reconciler.core.state.fleet import MAX_FLEET_BYTES, MAX_HOST_REPORTS, Fleet
 from reconciler.core.state.status import RegistryStatus, Status
 from reconciler.files import fleet_file
 from reconciler.files.fleet_file import NoFleetError, read_fleet
@@ -85,6 +86,17 @@ def test_the_agent_writes_what_changed_and_nothing_else(tmp_path: Path) -> None:
     assert Fleet.model_validate_json(file.read_bytes()) == FLEET
     teller.tell(RegistryReading())
     assert Fleet.model_validate_json(file.read_bytes()).reports == ()
+
+
+def test_as_many_reports_as_are_told_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long each is, and in whatever script: the agent must not write what the command refuses."""
+    odd = "\U0001f600" * 5000
+    monkeypatch.setattr(elsewhere, "MAX_HOST_REPORTS", 100)
+    version = Version(odd, 2**31 - 1, tags={f"deployed.{number}{odd}": tag(odd) for number in range(200)})
+    told = fleet(RegistryReading((), (version,)))
+    assert len(told.reports) == 100
+    size = len(told.model_dump_json(by_alias=True, indent=1).encode())
+    assert size / 100 * MAX_HOST_REPORTS < MAX_FLEET_BYTES
 
 
 def test_a_full_disk_does_not_end_the_agent(tmp_path: Path) -> None:

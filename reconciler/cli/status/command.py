@@ -37,12 +37,12 @@ def status(
         refuse("cannot check the fleet: ask each host with --check", MISUSED)
     if check:
         _check(name)
-    lay_out = _fleet_lines if fleet else _lines
+    lay_out, document = (_fleet_lines, _fleet_json) if fleet else (_lines, _json)
     if watch:
         _watch(lambda: lay_out(name))
         return
     try:
-        lines = ([_fleet_json(name)] if fleet else [_json(name)]) if as_json else lay_out(name)
+        lines = [document(name)] if as_json else lay_out(name)
     except NoFleetError as error:
         refuse(_no_fleet(error), FAILED)
     except NoStatusError as error:

@@ -30,8 +30,7 @@ def fleet_table(fleet: Fleet, document: Status, width: int | None, now: datetime
 
 
 def _row(report: HostReport, now: datetime) -> Sequence[str]:
-    state, _, rest = report.words.partition(" ")
-    says = rest
+    state, _, says = report.words.partition(" ")
     is_silent = report.seen is None or now - report.seen >= OLD
     if is_silent:
         # What it said last may be wrong for long.

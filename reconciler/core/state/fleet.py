@@ -6,7 +6,8 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from reconciler.core.text.strict import StrictModel
 
-MAX_FLEET_BYTES = 16 * 1024 * 1024
+MAX_FLEET_BYTES = 128 * 1024 * 1024
+"""As many reports as are told take less, however long and odd each is."""
 MAX_HOST_REPORTS = 20_000
 """Reports that are told; a registry with more has tags that no host of ours wrote."""
 
