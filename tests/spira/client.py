@@ -202,16 +202,19 @@ async def _heard(_error: Exception) -> None:
 async def store_all(
     put: Callable[[str, bytes], None], inferences: Iterable[str], recordings: Mapping[str, bytes]
 ) -> None:
-    """Store the same recordings for many inferences, several at a time."""
+    """Store the same recordings for many inferences, several inferences at a time.
+
+    Those of one inference one after the other, as the API does: of objects that come at the same moment into one
+    folder, rclone's store may answer a later GET with InternalError for ever.
+    """
+
+    def store(inference: str) -> None:
+        for kind, content in recordings.items():
+            put(f"{inference}/{kind}.wav", content)
+
     with ThreadPoolExecutor(8) as threads:
         loop = asyncio.get_running_loop()
-        await asyncio.gather(
-            *(
-                loop.run_in_executor(threads, put, f"{inference}/{kind}.wav", content)
-                for inference in inferences
-                for kind, content in recordings.items()
-            )
-        )
+        await asyncio.gather(*(loop.run_in_executor(threads, store, inference) for inference in inferences))
 
 
 async def load(
