@@ -382,6 +382,8 @@ def run_pipeline(options: argparse.Namespace, progress: RegistrationProgress) ->
     name = ask_name() if options.name is None else options.name
     progress.name, progress.page = name, page_of(address, name)
 
+    # Importing MLflow takes seconds, and an address without a server some more.
+    print_line(f"[1/5] asking {address} about {name}")
     client = connect_client(address, options.verbose)
     versions = look_up_name(client, name, address)
     is_new_name = versions is None
@@ -950,7 +952,7 @@ def look_up_name(client: Any, name: str, address: str) -> list[VersionRow] | Non
     with registry_request(f"reach {address}", address, METADATA_SECONDS):
         versions = existing_versions(client, name)
     status = "a new name" if versions is None else "there already"
-    print_line(f"[1/5] {address} answers; {name} is {status}")
+    print_line(f"      it answers; {name} is {status}")
     if versions is not None:
         show_versions(name, versions)
     return versions

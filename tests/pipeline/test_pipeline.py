@@ -253,6 +253,8 @@ def test_a_server_that_is_down_is_one_sentence_without_the_password(scientist: A
         result = scientist.run("--name", name, "--model", PAUSES, "--tracking-uri", f"http://ana:hunter22@{place}")
     assert result.code == 1
     assert f"cannot reach http://{place}: it refused the connection; start the MLflow server" in result.err
+    # Whoever waits meanwhile has read what for.
+    assert f"asking http://{place} about {name}" in result.out
     assert "hunter22" not in result.out + result.err
     assert "Traceback" not in result.err
 
