@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PYTHON_SOURCES = ("reconciler", "modelserver", "containerserver", "pipeline.py", "examples", "tests")
+PYTHON_SOURCES = ("reconciler", "modelserver", "containerserver", "package", "pipeline.py", "examples", "tests")
 LAUNCHERS = ("reconciler", "modelserver", "containerserver", "nats-bridge", "release-step", "server-temp")
 SHELL_SCRIPTS = ("dev", ".ci/run", "systemd/install.sh", *(f"systemd/launchers/{name}" for name in LAUNCHERS))
 EXTRAS = ("requirements-gs.lock", "requirements-azure.lock")

@@ -1,4 +1,4 @@
-"""The deb, installed without a network, upgraded under load, removed, installed again and purged."""
+"""The deb, installed without a network, upgraded under load, removed, installed again and purged; and the bundle."""
 
 import json
 import shutil
@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.system, pytest.mark.by_hand]
 
 SETTINGS = "/etc/mlflow-reconciler/config.toml"
 NAME = "mlflow-systemd"
+REQUIREMENTS = ["mlflow-skinny==3.17.2", "pandas"]
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,33 @@ def test_a_package_goes_its_whole_way(host: Host) -> None:
     host.run("userdel --remove ada; rm -rf /var/lib/test-mlflow-server /usr/local/share/test-mlflow-server.db")
     host.run("rm -rf /var/lib/private/test-mlflow-server")
     assert sorted(listing(host) ^ before) == []
+
+
+def test_a_bundle_is_all_that_a_site_without_internet_needs(host: Host, packages: Path) -> None:
+    """A version whose packages are in it serves; one that needs another is rejected with that package's name."""
+    import mlflow
+
+    saved = packages / "saved"
+    (packages / "demo.py").write_text(code())
+    mlflow.pyfunc.save_model(saved, python_model=str(packages / "demo.py"), pip_requirements=REQUIREMENTS)
+    make = [str(CHECKOUT / "dev"), "bundle", "--version", "1.2", "--to", str(packages), str(saved)]
+    subprocess.run(make, check=True, timeout=1800)
+    host.run("cd /root && tar -xf /srv/packages/mlflow-systemd-offline_1.2-*.tar", timeout=300)
+    host.run("unshare --net /root/mlflow-systemd-offline_1.2-*/install", timeout=600)
+    configure(host)
+    prepare_registry(host)
+    registry = Registry(host, host.registry_port)
+    registry.start()
+    site = Site(host, registry)
+    as_model = {"environment": "model"}
+    site.serve({"name": "demo", "code": code(), "requirements": REQUIREMENTS, "settings": as_model})
+    assert len(host.output("ls /var/lib/mlflow-deploy/environments").split()) == 1
+    more = {"name": "demo", "code": code(), "requirements": [*REQUIREMENTS, "cowsay==6.1"], "settings": as_model}
+    version = site.register(more)["demo"]
+    site.registry.promote("demo", version)
+    rejected = site.wait_for("demo", "degraded", version)
+    assert "cowsay was not found" in rejected["message"], rejected
+    assert rejected["active_version"] == "1"
 
 
 def test_lintian_finds_nothing(packages: Path) -> None:

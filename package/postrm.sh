@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The end of the script that purges; packaging/build.sh puts before it what it calls.
+# The end of the script that purges; package/build.sh puts before it what it calls.
 # shellcheck disable=SC2154
 
 if [[ ${1-} == purge ]]; then

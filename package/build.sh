@@ -10,7 +10,7 @@
 : "${checkout:?is set by ./dev}" "${venv:?is set by ./dev}"
 # shellcheck source=systemd/install.sh
 source "$checkout/systemd/install.sh"
-packaging=$checkout/packaging
+scripts=$checkout/package
 home=/usr/lib/mlflow-systemd
 packed=(dev CHANGELOG.md LICENSE README.md pyproject.toml requirements.lock pipeline.py config containerserver docs
     examples modelserver reconciler systemd templates)
@@ -100,13 +100,13 @@ documents() {
 # scripts STAGE: the scripts of the package. The one that purges runs when the program is gone, so it brings along what it
 # needs of systemd/install.sh.
 scripts() {
-    cp "$packaging/postinst.sh" "$packaging/prerm.sh" "$1/"
+    cp "$scripts/postinst.sh" "$scripts/prerm.sh" "$1/"
     {
         echo '#!/bin/bash'
         echo 'set -euo pipefail'
         declare -p settings users
         declare -f say remove_data remove_users
-        cat "$packaging/postrm.sh"
+        cat "$scripts/postrm.sh"
     } >"$1/postrm.sh"
 }
 
@@ -125,7 +125,7 @@ describe() {
     local python next
     python=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     next=${python%.*}.$((${python#*.} + 1))
-    sed -e "s|@STAGE@|$1|g; s|@HOME@|$home|g; s|@VERSION@|$2|g; s|@RELEASE@|$(release)|g; s|@PACKAGING@|$packaging|g" \
+    sed -e "s|@STAGE@|$1|g; s|@HOME@|$home|g; s|@VERSION@|$2|g; s|@RELEASE@|$(release)|g; s|@SCRIPTS@|$scripts|g" \
         -e "s|@PYTHON@|$python|g; s|@NEXT@|$next|g; s|@ARCHITECTURE@|$(dpkg --print-architecture)|g" \
-        "$packaging/nfpm.yaml"
+        "$scripts/nfpm.yaml"
 }
