@@ -37,12 +37,16 @@ def prepare_registry(host: Host) -> None:
 class Registry:
     """The MLflow server of one host: sqlite, one worker, artifacts handed through it; needs the product."""
 
-    def __init__(self, host: Host, port: int, admin_password: str = "") -> None:
-        """Name the server; `start` starts it. With a password for `admin`, it asks everybody who they are."""
+    def __init__(self, host: Host, port: int, admin_password: str = "", *, address: str = "127.0.0.1") -> None:
+        """Name the server; `start` starts it. With a password for `admin`, it asks everybody who they are.
+
+        `address`: the host's own, at which other hosts reach it.
+        """
         self.host = host
         self._admin_password = admin_password
         self.port = port
-        self.uri = f"http://127.0.0.1:{port}"
+        self._address = address
+        self.uri = f"http://{address}:{port}"
         login = ("admin", admin_password) if admin_password else None
         self._client = httpx.Client(base_url=self.uri, timeout=30, trust_env=False, auth=login)
         self.login = {"MLFLOW_TRACKING_USERNAME": login[0], "MLFLOW_TRACKING_PASSWORD": login[1]} if login else {}
@@ -72,7 +76,7 @@ class Registry:
                 f"--property=ExecStartPre=/bin/sh -c '[ -e mlflow.db -o ! -e {DATABASE} ] || cp {DATABASE} mlflow.db'",
                 *(f"{VENV}/python", "-m", "mlflow", "server"),
                 *(("--app-name", "basic-auth") if self._admin_password else ()),
-                *("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
+                *("--host", self._address, "--port", str(self.port), "--workers", "1"),
                 *("--uvicorn-opts", "--no-access-log"),  # the journal is for people
                 *("--backend-store-uri", f"sqlite:////var/lib/{STATE}/mlflow.db"),
                 *("--artifacts-destination", f"/var/lib/{STATE}/artifacts"),

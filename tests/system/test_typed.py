@@ -10,7 +10,8 @@ from tests.documents.pages import Command, documents, read
 from tests.documents.printed import is_like
 from tests.documents.shell import Shell
 from tests.host import Layers, Registry, installed_host
-from tests.system.scenes import ADDRESSES, HOME, SCENES, SETTINGS, Scene, serve_models
+from tests.system.deeds import HOME, SETTINGS, serve_models
+from tests.system.scenes import ADDRESSES, SCENES, Scene
 from tests.system.site import SCIENTIST, Site
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
@@ -43,8 +44,12 @@ def test_every_command_of_a_page_does_what_the_page_says(site: Site, page: str) 
         Shell(site.host, f"/root/{page.replace('/', '-')}", None) as root,
         Shell(site.host, HOME, SCIENTIST, "/opt/mlflow-reconciler/venv/bin:") as person,
     ):
+        due = list(scene.before)
         for command in read(page).commands:
+            if due and due[0][0] == command.text:
+                due.pop(0)[1](site)
             type_it(site, scene, root if command.by_root else person, command)
+        assert not due, f"{page} has no command '{due[0][0]}'"
     if scene.clear:
         scene.clear(site)
 

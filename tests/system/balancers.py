@@ -1,0 +1,84 @@
+"""Real load balancers in front of hosts, with the configurations that docs/fleet has."""
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from tests.documents.pages import CHECKOUT
+from tests.mlflow_server import PATIENCE, wait_until
+
+RECIPES = CHECKOUT / "docs/fleet"
+PORTS = {"haproxy": 8001, "nginx": 8002, "caddy": 8003}
+"""Where each listens, in its recipe."""
+_FILES = {"haproxy": "haproxy.cfg", "nginx": "nginx.conf", "caddy": "Caddyfile"}
+# What stands around a file of /etc/nginx/conf.d.
+_NGINX = """daemon off;
+pid {place}/pid;
+error_log {place}/errors;
+events {{}}
+http {{
+access_log off;
+{paths}
+{text}
+}}
+"""
+_KINDS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+def missing() -> list[str]:
+    """Name the programs that are not on this machine."""
+    return [name for name in PORTS if shutil.which(name) is None]
+
+
+@contextmanager
+def balancer(name: str, servers: Sequence[str], place: Path) -> Iterator[str]:
+    """Run one in front of three servers; gives its address. `place` takes its files."""
+    assert len(servers) == 3, "a recipe has three servers"
+    text = (RECIPES / _FILES[name]).read_text()
+    for number, server in enumerate(servers, 1):
+        text, found = re.subn(rf"127\.0\.0\.1:2000{number}\b", server, text)
+        assert found, f"the recipe of {name} has no server {number}"
+    address = f"http://127.0.0.1:{PORTS[name]}"
+
+    def answers() -> bool | None:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{address}/ping", timeout=5, trust_env=False).status_code == httpx.codes.OK or None
+        return None
+
+    with run(name, text, place):
+        wait_until(answers, f"{name} answers: {(place / 'output').read_text()[-500:]}")
+        yield address
+
+
+@contextmanager
+def run(name: str, text: str, place: Path) -> Iterator[None]:
+    """Run a program with a configuration."""
+    place.mkdir(parents=True, exist_ok=True)
+    file = place / _FILES[name]
+    file.write_text(as_nginx_has_it(text, place) if name == "nginx" else text)
+    commands = {
+        "haproxy": ["haproxy", "-db", "-f", str(file)],
+        "nginx": ["nginx", "-e", f"{place}/errors", "-c", str(file)],
+        "caddy": ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)],
+    }
+    with (place / "output").open("wb") as output:
+        process = subprocess.Popen(
+            commands[name], stdout=output, stderr=output, env={"PATH": "/usr/sbin:/usr/bin", "HOME": str(place)}
+        )
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+
+
+def as_nginx_has_it(text: str, place: Path) -> str:
+    """Put what Debian's main file of nginx has around a file of conf.d, with all that is written in one place."""
+    paths = "\n".join(f"{kind}_temp_path {place}/{kind};" for kind in _KINDS)
+    return _NGINX.format(place=place, paths=paths, text=text.replace("/var/cache/nginx", str(place)))
