@@ -39,7 +39,7 @@ GOALS = (
 
 def figures(rounds: int) -> list[Figure]:
     """Measure a real MLflow server over SQLite, and a real agent; some ten seconds for each round."""
-    with _registry(MODELS_OF_ALL) as uri:
+    with registry(MODELS_OF_ALL) as uri:
         reader = MlflowRegistry(uri, 60)
         reader.read(SELECTORS)
         ours = [_hours(_server_time(lambda: reader.read(SELECTORS), 3)) for _ in range(rounds)]
@@ -52,7 +52,7 @@ def figures(rounds: int) -> list[Figure]:
             Figure(SERVER, ONE_LIST, "h", tuple(lists), "without other versions of a stage, or those of aliases"),
             *_counted(uri),
         ]
-    with _registry(100) as uri:
+    with registry(100) as uri:
         memory, processor = zip(*[_agent(uri) for _ in range(rounds)], strict=True)
     return [
         *found,
@@ -113,13 +113,13 @@ def _ask_for_one(uri: str) -> bytes:
 def _server_time(poll: Callable[[], object], times: int) -> float:
     """Return the processor seconds that one poll takes of the server, the only child of this process by then."""
     poll()
-    before = _children()
+    before = running_seconds()
     for _ in range(times):
         poll()
-    return (_children() - before) / times
+    return (running_seconds() - before) / times
 
 
-def _children() -> float:
+def running_seconds() -> float:
     """Add up the processor seconds of all processes that this one has started and that run."""
     parents = {}
     for directory in Path("/proc").glob("[0-9]*"):
@@ -145,7 +145,8 @@ def _ticks(process: Path) -> float:
 
 
 @contextmanager
-def _registry(models: int) -> Iterator[str]:
+def registry(models: int) -> Iterator[str]:
+    """Run a real MLflow server that has so many models; gives its address."""
     from mlflow import MlflowClient
 
     with tempfile.TemporaryDirectory() as directory, mlflow_server(Path(directory)) as uri:

@@ -2,15 +2,18 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.balancers import PORTS, RECIPES, balancer, missing
+from tests.documents.pages import CHECKOUT
 from tests.host import Layers, Registry, installed_host
 from tests.host.links import NETWORK, Links, links
-from tests.system.balancers import PORTS, balancer, missing
 from tests.system.conftest import SETTINGS
 from tests.system.site import Site, code
 from tests.system.steady import Steady
@@ -18,6 +21,7 @@ from tests.system.test_fleet_waves import NAME, wait
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"needs Debian's packages {' '.join(missing())}")
 
+PLAYBOOK = Path("/usr/bin/ansible-playbook")
 NAMES = ("first", "second", "third")
 
 
@@ -29,10 +33,11 @@ class Fleet(NamedTuple):
     registry: Registry
     clients: dict[str, Steady]
 
-    def register(self, **about: str) -> int:
-        """Register a new version of the one model, and select it for all hosts."""
+    def register(self, *, select: bool = True, **about: str) -> int:
+        """Register a new version of the one model; it is for all hosts unless it is not to be selected."""
         version = self.sites["first"].register({"name": NAME, "code": code(**about)})[NAME]
-        self.registry.promote(NAME, version, archive=True)
+        if select:
+            self.registry.promote(NAME, version, archive=True)
         return version
 
     @contextmanager
@@ -140,6 +145,59 @@ def test_without_the_registry_all_serve_on(fleet: Fleet) -> None:
         for site in fleet.sites.values():
             status, said = wait(site, version)
             assert status == 0, said
+
+
+@pytest.mark.skipif(not PLAYBOOK.exists(), reason="needs Debian's package ansible-core")
+def test_a_play_takes_a_version_from_host_to_host(fleet: Fleet, tmp_path: Path) -> None:
+    """And stops at the first host where the version is rejected, whose sentence is what Ansible says."""
+    follow_their_own_aliases(fleet)
+    with fleet.losing(0):
+        good = fleet.register(select=False)
+        done = play(fleet, tmp_path, good)
+        assert done.returncode == 0, done.stdout
+        assert {site.statuses()[NAME]["active_version"] for site in fleet.sites.values()} == {str(good)}
+        since = [site.statuses()[NAME]["active_since"] for site in fleet.sites.values()]
+        assert since[0] == min(since)
+        bad = fleet.register(select=False, on_load="raise RuntimeError('a broken model')")
+        done = play(fleet, tmp_path, bad)
+        assert done.returncode != 0
+        assert f"version {bad} of {NAME} is rejected on this host: " in done.stdout
+        assert {site.statuses()[NAME]["active_version"] for site in fleet.sites.values()} == {str(good)}
+        wanted = {name: site.statuses()[NAME]["desired_version"] for name, site in fleet.sites.items()}
+        assert wanted == {"first": str(bad), "second": str(good), "third": str(good)}
+
+
+def follow_their_own_aliases(fleet: Fleet) -> None:
+    """As the play expects it. What serves is what the aliases name, so nothing has to be confirmed."""
+    version = fleet.register()
+    for site in fleet.sites.values():
+        status, said = wait(site, version)
+        assert status == 0, said
+    for name, site in fleet.sites.items():
+        fleet.registry.set_alias(NAME, name, version)
+        site.change_settings("80-alias.toml", f"[registry]\nselectors = ['alias:{name}']\n[rollout]\nafter = []\n")
+
+
+def play(fleet: Fleet, place: Path, version: int) -> "subprocess.CompletedProcess[str]":
+    """Run the documented play on all hosts."""
+    hosts = "".join(f"{name} host_pid={site.host.init}\n" for name, site in fleet.sites.items())
+    (place / "inventory.ini").write_text(f"[all]\n{hosts}[all:vars]\nansible_connection=booted\n")
+    about = {"mlflow": fleet.registry.uri, "model": NAME, "version": str(version), "timeout": "5m"}
+    told = [word for key, value in about.items() for word in ("-e", f"{key}={value}")]
+    return subprocess.run(
+        [str(PLAYBOOK), "-i", str(place / "inventory.ini"), str(RECIPES / "release.yml"), *told],
+        env={
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(place),
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_CONNECTION_PLUGINS": str(CHECKOUT / "tests/host/ansible"),
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
 
 
 def test_a_host_that_dies_costs_what_was_in_flight_to_it(fleet: Fleet) -> None:

@@ -1,4 +1,4 @@
-"""Real load balancers in front of hosts, with the configurations that docs/fleet has."""
+"""Real load balancers in front of hosts, and a cache in front of a registry, as docs/fleet has them."""
 
 import re
 import shutil
@@ -11,14 +11,16 @@ from pathlib import Path
 import httpx
 
 from tests.documents.pages import CHECKOUT
-from tests.mlflow_server import PATIENCE, wait_until
+from tests.mlflow_server import PATIENCE, free_port, wait_until
 
 RECIPES = CHECKOUT / "docs/fleet"
 PORTS = {"haproxy": 8001, "nginx": 8002, "caddy": 8003}
 """Where each listens, in its recipe."""
+PATH = "/usr/sbin:/usr/bin"
 _FILES = {"haproxy": "haproxy.cfg", "nginx": "nginx.conf", "caddy": "Caddyfile"}
 # What stands around a file of /etc/nginx/conf.d.
 _NGINX = """daemon off;
+user root;
 pid {place}/pid;
 error_log {place}/errors;
 events {{}}
@@ -31,9 +33,9 @@ access_log off;
 _KINDS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
-def missing() -> list[str]:
-    """Name the programs that are not on this machine."""
-    return [name for name in PORTS if shutil.which(name) is None]
+def missing(*names: str) -> list[str]:
+    """Name the programs that are not on this machine, of these or of all."""
+    return [name for name in names or PORTS if shutil.which(name, path=PATH) is None]
 
 
 @contextmanager
@@ -45,15 +47,31 @@ def balancer(name: str, servers: Sequence[str], place: Path) -> Iterator[str]:
         text, found = re.subn(rf"127\.0\.0\.1:2000{number}\b", server, text)
         assert found, f"the recipe of {name} has no server {number}"
     address = f"http://127.0.0.1:{PORTS[name]}"
+    with run(name, text, place):
+        wait_until_it_answers(name, f"{address}/ping", place)
+        yield address
+
+
+def wait_until_it_answers(name: str, url: str, place: Path) -> None:
+    """Wait until a program and what is behind it answer 200."""
 
     def answers() -> bool | None:
         with suppress(httpx.TransportError):
-            return httpx.get(f"{address}/ping", timeout=5, trust_env=False).status_code == httpx.codes.OK or None
+            return httpx.get(url, timeout=5, trust_env=False).status_code == httpx.codes.OK or None
         return None
 
-    with run(name, text, place):
-        wait_until(answers, f"{name} answers: {(place / 'output').read_text()[-500:]}")
-        yield address
+    wait_until(answers, f"{name} answers: {(place / 'output').read_text()[-500:]}")
+
+
+@contextmanager
+def cache(uri: str, place: Path) -> Iterator[str]:
+    """Run the cache in front of a registry; gives its address."""
+    front = f"127.0.0.1:{free_port()}"
+    text = (RECIPES / "registry-cache.conf").read_text()
+    text = text.replace("listen 5080;", f"listen {front};").replace("http://127.0.0.1:5000", uri)
+    with run("nginx", text, place):
+        wait_until_it_answers("nginx", f"http://{front}/health", place)
+        yield f"http://{front}"
 
 
 @contextmanager
@@ -68,9 +86,7 @@ def run(name: str, text: str, place: Path) -> Iterator[None]:
         "caddy": ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)],
     }
     with (place / "output").open("wb") as output:
-        process = subprocess.Popen(
-            commands[name], stdout=output, stderr=output, env={"PATH": "/usr/sbin:/usr/bin", "HOME": str(place)}
-        )
+        process = subprocess.Popen(commands[name], stdout=output, stderr=output, env={"PATH": PATH, "HOME": str(place)})
     try:
         yield
     finally:
