@@ -4,10 +4,11 @@
 : "${checkout:?is set by ./dev}" "${venv:?is set by ./dev}" "${scripts:?is set by package/build.sh}"
 
 build_bundle() {
-    local to=$checkout/dist options=() models=()
+    local to=$checkout/dist options=() models=() built=''
     while [[ $# -gt 0 ]]; do
         case $1 in
         --with | --version) options+=("$1" "${2-}") && shift ;;
+        --packages) built=$(realpath "${2:?}") && shift ;;
         --to) to=$(realpath -m "${2:?}") && shift ;;
         -*) die "cannot make a bundle: unknown argument '$1'; ./dev help says which there are" ;;
         *) models+=("$1") ;;
@@ -26,8 +27,12 @@ build_bundle() {
     say "wheels"
     PYTHONPATH=$checkout "$venv/bin/python" -W ignore -m package.wheels "$room/wheels" "${models[@]}" |
         tee "$room/models.txt"
-    # A shell of its own: it has a trap of its own.
-    (build_packages "${options[@]}" --to "$room/packages")
+    if [[ -n $built ]]; then
+        cp "$built"/mlflow-systemd[_-]* "$room/packages"
+    else
+        # A shell of its own: it has a trap of its own.
+        (build_packages "${options[@]}" --to "$room/packages")
+    fi
     cp "$scripts/install-bundle" "$room/install"
     name=$(basename "$room"/packages/*.deb .deb)
     name=${name/mlflow-systemd_/mlflow-systemd-offline_}

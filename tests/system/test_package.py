@@ -17,7 +17,7 @@ from tests.system.site import Site, code
 from tests.system.steady import Steady
 from tests.system.test_install import LISTING
 
-pytestmark = [pytest.mark.system, pytest.mark.by_hand]
+pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(1800)]
 
 SETTINGS = "/etc/mlflow-reconciler/config.toml"
 NAME = "mlflow-systemd"
@@ -28,9 +28,9 @@ REQUIREMENTS = ["mlflow-skinny==3.17.2", "pandas"]
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two versions of the deb; the second differs in its number and in a page of the documents."""
     directory = tmp_path_factory.mktemp("packages")
-    build = [str(CHECKOUT / "dev"), "package", "--version", "1.0", "--to", str(directory)]
+    build = [str(CHECKOUT / "dev"), "package", "--version", "1.0", "--to", str(directory / "built")]
     subprocess.run(build, check=True, timeout=1800)
-    [first] = directory.glob("*.deb")
+    first = deb(directory)
     tree = directory / "tree"
     subprocess.run(["dpkg-deb", "--raw-extract", first, tree], check=True)
     control = tree / "DEBIAN/control"
@@ -40,8 +40,13 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tree / "DEBIAN/md5sums").unlink(missing_ok=True)
     subprocess.run(["dpkg-deb", "-Zgzip", "-z1", "--build", tree, directory / "second.deb"], check=True)
     shutil.rmtree(tree)
-    first.rename(directory / "first.deb")
     return directory
+
+
+def deb(packages: Path) -> Path:
+    """The first of them, as it was built."""
+    [found] = (packages / "built").glob("*.deb")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +74,10 @@ def runs(host: Host) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_package_goes_its_whole_way(host: Host) -> None:
+def test_a_package_goes_its_whole_way(host: Host, packages: Path) -> None:
     """From the first installation to the last trace."""
     before = listing(host)
-    dpkg(host, "--install", "/srv/packages/first.deb")
+    dpkg(host, "--install", f"/srv/packages/built/{deb(packages).name}")
     assert host.output("systemctl is-active mlflow-reconciler mlflow-registry-agent").split() == ["active", "active"]
     configure(host)
     prepare_registry(host)
@@ -114,10 +119,10 @@ def test_a_bundle_is_all_that_a_site_without_internet_needs(host: Host, packages
     saved = packages / "saved"
     (packages / "demo.py").write_text(code())
     mlflow.pyfunc.save_model(saved, python_model=str(packages / "demo.py"), pip_requirements=REQUIREMENTS)
-    make = [str(CHECKOUT / "dev"), "bundle", "--version", "1.2", "--to", str(packages), str(saved)]
+    make = [str(CHECKOUT / "dev"), "bundle", "--packages", str(packages / "built"), "--to", str(packages), str(saved)]
     subprocess.run(make, check=True, timeout=1800)
-    host.run("cd /root && tar -xf /srv/packages/mlflow-systemd-offline_1.2-*.tar", timeout=300)
-    host.run("unshare --net /root/mlflow-systemd-offline_1.2-*/install", timeout=600)
+    host.run("cd /root && tar -xf /srv/packages/mlflow-systemd-offline_1.0-*.tar", timeout=300)
+    host.run("unshare --net /root/mlflow-systemd-offline_1.0-*/install", timeout=600)
     configure(host)
     prepare_registry(host)
     registry = Registry(host, host.registry_port)
@@ -138,5 +143,5 @@ def test_lintian_finds_nothing(packages: Path) -> None:
     """But what is overridden, with its reason."""
     if not shutil.which("lintian"):
         pytest.skip("needs Debian's package lintian")
-    done = subprocess.run(["lintian", packages / "first.deb"], capture_output=True, text=True, check=False)
+    done = subprocess.run(["lintian", deb(packages)], capture_output=True, text=True, check=False)
     assert [line for line in done.stdout.splitlines() if line.startswith(("E:", "W:"))] == []
