@@ -1376,8 +1376,8 @@ class Host:
     def conditions(self) -> str:
         """Return how it runs a model, for people."""
         follows = " or ".join(self.selectors) or "nothing"
-        memory = f"{human_size(self.memory_max)} of memory" if self.memory_max else "memory without a limit"
-        return f"it follows {follows}; {memory}, {self.start_timeout} s to load"
+        memory = f"{human_size(self.memory_max)} of memory" if self.memory_max else "all its memory"
+        return f"it follows {follows}; at most {memory} and {self.start_timeout} s to load"
 
 
 def compare_with_hosts(client: Any, address: str, name: str, size: int) -> list[Host]:

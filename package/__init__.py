@@ -1,1 +1,1 @@
-"""How the product is packed for hosts: a deb, an rpm, and one file for hosts without a network."""
+"""How the product is packed for hosts: a deb, an rpm, and one file for hosts without internet."""

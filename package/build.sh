@@ -27,7 +27,7 @@ build_packages() {
             ;;
         --with) extras+=("${2-}") && shift ;;
         --version) version=${2-} && shift ;;
-        --to) to=$(realpath -m "${2:?}") && shift ;;
+        --to) to=$(from_caller "${2:?}") && shift ;;
         *) die "cannot build packages: unknown argument '$1'; ./dev help says which there are" ;;
         esac
         shift

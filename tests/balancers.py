@@ -47,36 +47,24 @@ def balancer(name: str, servers: Sequence[str], place: Path) -> Iterator[str]:
         text, found = re.subn(rf"127\.0\.0\.1:2000{number}\b", server, text)
         assert found, f"the recipe of {name} has no server {number}"
     address = f"http://127.0.0.1:{PORTS[name]}"
-    with run(name, text, place):
-        wait_until_it_answers(name, f"{address}/ping", place)
+    with run(name, text, place, f"{address}/ping"):
         yield address
 
 
-def wait_until_it_answers(name: str, url: str, place: Path) -> None:
-    """Wait until a program and what is behind it answer 200."""
-
-    def answers() -> bool | None:
-        with suppress(httpx.TransportError):
-            return httpx.get(url, timeout=5, trust_env=False).status_code == httpx.codes.OK or None
-        return None
-
-    wait_until(answers, f"{name} answers: {(place / 'output').read_text()[-500:]}")
-
-
 @contextmanager
-def cache(uri: str, place: Path) -> Iterator[str]:
-    """Run the cache in front of a registry; gives its address."""
+def cache(uri: str, place: Path, *, valid: str = "5s") -> Iterator[str]:
+    """Run the cache in front of a registry; gives its address. `valid`: how long an answer is."""
     front = f"127.0.0.1:{free_port()}"
     text = (RECIPES / "registry-cache.conf").read_text()
     text = text.replace("listen 5080;", f"listen {front};").replace("http://127.0.0.1:5000", uri)
-    with run("nginx", text, place):
-        wait_until_it_answers("nginx", f"http://{front}/health", place)
+    text = text.replace("valid 200 5s;", f"valid 200 {valid};").replace("/run/mlflow-registry-cache", f"{place}/cache")
+    with run("nginx", text, place, f"http://{front}/health"):
         yield f"http://{front}"
 
 
 @contextmanager
-def run(name: str, text: str, place: Path) -> Iterator[None]:
-    """Run a program with a configuration."""
+def run(name: str, text: str, place: Path, url: str) -> Iterator[None]:
+    """Run a program with a configuration, and wait until it answers 200 at an address."""
     place.mkdir(parents=True, exist_ok=True)
     file = place / _FILES[name]
     file.write_text(as_nginx_has_it(text, place) if name == "nginx" else text)
@@ -87,7 +75,17 @@ def run(name: str, text: str, place: Path) -> Iterator[None]:
     }
     with (place / "output").open("wb") as output:
         process = subprocess.Popen(commands[name], stdout=output, stderr=output, env={"PATH": PATH, "HOME": str(place)})
+
+    def answers() -> bool | None:
+        if process.poll() is not None:
+            said = "\n".join(path.read_text() for path in (place / "output", place / "errors") if path.exists())
+            raise AssertionError(f"{name} ended: {said}")
+        with suppress(httpx.TransportError):
+            return httpx.get(url, timeout=5, trust_env=False).status_code == httpx.codes.OK or None
+        return None
+
     try:
+        wait_until(answers, f"{name} answers at {url}")
         yield
     finally:
         process.send_signal(signal.SIGTERM)
@@ -97,4 +95,4 @@ def run(name: str, text: str, place: Path) -> Iterator[None]:
 def as_nginx_has_it(text: str, place: Path) -> str:
     """Put what Debian's main file of nginx has around a file of conf.d, with all that is written in one place."""
     paths = "\n".join(f"{kind}_temp_path {place}/{kind};" for kind in _KINDS)
-    return _NGINX.format(place=place, paths=paths, text=text.replace("/var/cache/nginx", str(place)))
+    return _NGINX.format(place=place, paths=paths, text=text)

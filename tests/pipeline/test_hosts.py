@@ -73,7 +73,7 @@ def test_a_dry_run_says_which_hosts_could_deploy_the_model(scientist: Account, t
     result = scientist.run("--name", "pauses-1", "--model", PAUSES, *LIGHT, "--dry-run")
     assert result.code == 0, result.err
     lines = [line.strip() for line in result.out.splitlines()]
-    able = "it follows alias:champion; 4.0 GiB of memory, 300 s to load"
+    able = "it follows alias:champion; at most 4.0 GiB of memory and 300 s to load"
     assert f"inference1 can deploy it: {able}" in lines
     [unable] = [line for line in lines if line.startswith("inference2")]
     needs = f"this model needs Python {PYTHON}, and it has 3.9: log the model with one of these, or ask"

@@ -1,4 +1,4 @@
-"""What a bundle has for a host without a network: an environment is built from it and from nothing else."""
+"""What a bundle has for a host without internet: an environment is built from it and from nothing else."""
 
 import json
 import shutil
@@ -14,6 +14,8 @@ from tests.steps.conftest import Registered, newest
 from tests.steps.step import ROOT, Ended, Steps
 from tests.steps.test_build import imported
 from tests.steps.test_model_wheels import build, model, shipped
+
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 
 
 def bundled(house: Path, to: Path, *models: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -80,9 +82,31 @@ def test_constraints_and_wheels_in_the_model_count(tmp_path: Path, house: Path, 
     (release / "model/constraints.txt").write_text("tiny<2\n")
     ended = bundled(house, tmp_path / "found", str(release / "model"))
     assert ended.returncode == 0, ended.stderr
+    # A host takes it from the model. From the common directory, other models could get it in place of their own.
+    assert not list((tmp_path / "found").glob("hospitools-*"))
     ended_build = built(run, release, tmp_path / "found")
     assert ended_build.status.startswith("built environment"), ended_build.output
     assert imported(tmp_path / "environment/venv", "tiny.__version__") == "1.0"
+
+
+def test_a_wheel_in_a_model_that_names_an_address_is_not_followed(tmp_path: Path, house: Path) -> None:
+    """Nobody is asked at that address."""
+    own = tmp_path / "house"
+    wheels.wheel(own, "hospitools", "1.2.3", requires=("tiny @ http://127.0.0.1:9/tiny-1.0-py3-none-any.whl",))
+    shipped(tmp_path / "model", "wheels/hospitools-1.2.3-py3-none-any.whl", "wants-tiny", house=own)
+    ended = bundled(house, tmp_path / "found", str(tmp_path / "model"))
+    assert ended.returncode == 1
+    assert "a package names an address from which to take another" in ended.stderr
+    assert not list((tmp_path / "found").iterdir())
+
+
+def test_no_password_is_in_what_is_said(tmp_path: Path, house: Path) -> None:
+    """Not even where the address of the registry has one."""
+    registry = "http://ada:hunter22@127.0.0.1:9"
+    ended = bundled(house, tmp_path / "found", "demo/1", MLFLOW_TRACKING_URI=registry, **IMPATIENT)
+    assert ended.returncode == 1
+    assert "(http://127.0.0.1:9)" in ended.stderr
+    assert "hunter22" not in ended.stderr + ended.stdout
 
 
 @pytest.mark.parametrize(
@@ -91,8 +115,11 @@ def test_constraints_and_wheels_in_the_model_count(tmp_path: Path, house: Path, 
         ("tiny==9", "there is no version of tiny==9 and you require tiny==9; correct the model's requirements and log"),
         ("wants-old-starlette", "the model's requirements contradict each other: "),
         ("git+https://example.org/tools", "cannot use the model's requirement"),
+        ("tools @ https://example.org/tools.whl", "cannot use the model's requirement"),
+        ("--extra-index-url https://example.org/simple", "build.ignore_index_options"),
+        ("/etc/tools.whl", "cannot use the model's requirement"),
     ],
-    ids=["not there", "contradicts the server", "no requirement"],
+    ids=["not there", "contradicts the server", "git", "an address", "an index", "a path"],
 )
 def test_what_no_host_could_build_is_told(tmp_path: Path, house: Path, line: str, why: str) -> None:
     """With the model's name; and nothing of it counts as bundled."""

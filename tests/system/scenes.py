@@ -74,7 +74,6 @@ SCENES: Mapping[str, Scene] = {
         clear=deeds.confirm_nothing,
         words={
             "--to 2": lambda _: f"--to {deeds.PYTHON_ELSEWHERE}",
-            "by ana": lambda _: "by root",
             "41c3b80e92d7": plan_that_waits,
         },
     ),

@@ -35,7 +35,8 @@ BELOW += ["/home/ada", "/opt/mlflow-reconciler/templates", "/usr/local/lib/syste
 # Where they are kept and handed out; the registry's own; what the machine below brings.
 BUT = [
     f"{STORE}",
-    "/run/credentials",
+    # Of the one unit that goes on using them: steps are done, though systemd calls them active.
+    f"/run/credentials/{AGENT}",
     "/var/lib/test-mlflow-server",
     "/var/lib/dpkg",
     "/var/lib/apt",

@@ -38,20 +38,22 @@ def site(image: Layers) -> Iterator[Site]:
 def test_every_command_of_a_page_does_what_the_page_says(site: Site, page: str) -> None:
     """In order, with the exit status and the output that the page shows."""
     scene = SCENES.get(page, Scene())
-    if scene.prepare:
-        scene.prepare(site)
-    with (
-        Shell(site.host, f"/root/{page.replace('/', '-')}", None) as root,
-        Shell(site.host, HOME, SCIENTIST, "/opt/mlflow-reconciler/venv/bin:") as person,
-    ):
-        due = list(scene.before)
-        for command in read(page).commands:
-            if due and due[0][0] == command.text:
-                due.pop(0)[1](site)
-            type_it(site, scene, root if command.by_root else person, command)
-        assert not due, f"{page} has no command '{due[0][0]}'"
-    if scene.clear:
-        scene.clear(site)
+    due = list(scene.before)
+    try:
+        if scene.prepare:
+            scene.prepare(site)
+        with (
+            Shell(site.host, f"/root/{page.replace('/', '-')}", None) as root,
+            Shell(site.host, HOME, SCIENTIST, "/opt/mlflow-reconciler/venv/bin:") as person,
+        ):
+            for command in read(page).commands:
+                if due and due[0][0] == command.text:
+                    due.pop(0)[1](site)
+                type_it(site, scene, root if command.by_root else person, command)
+    finally:
+        if scene.clear:
+            scene.clear(site)
+    assert not due, f"{page} has no command '{due[0][0]}'"
 
 
 def type_it(site: Site, scene: Scene, shell: Shell, command: Command) -> None:
