@@ -156,6 +156,9 @@ def _with_deadline(unit: Unit, active: str, get: Get) -> Unit:
     if names.parse_server(unit.name) is None or unit.sub == "auto-restart":
         return unit
     changed = _moment(get, "StateChangeTimestampMonotonic")
+    if not changed:
+        # It ended after the rows were read: systemd has forgotten it, and answers for one that was never in any state.
+        return unit
     key = _DEADLINES[active]
     allowed = get("Service", key) if key else _FOR_EVER
     since = unit.since or _moment(get, "ActiveEnterTimestampMonotonic")
