@@ -62,6 +62,7 @@ def main(standby: Standby, arguments: list[str] | None = None) -> int:
     environment = dict(os.environ)
     options = command_line.parse(arguments)
     journal.log_to_standard_error()
+    journal.leave_out_advice()
     notifier = Notifier.from_environment()
     watchdog = Watchdog.from_environment(notifier)
     try:

@@ -6,7 +6,10 @@ import io
 import logging
 import os
 import sys
+import warnings
+from typing import TextIO
 
+_ADVICE = "Add type hints to the `predict` method"
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
 
 
@@ -33,6 +36,27 @@ def log_to_standard_error() -> None:
     # A body that is not multipart is the client's mistake, and the client is told.
     for name in ("multipart", "python_multipart"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def leave_out_advice() -> None:
+    """Drops MLflow's advice for whoever writes a `predict`: who reads this journal cannot follow it.
+
+    MLflow sets warnings' filters anew, so a filter is not enough.
+    """
+    show = warnings.showwarning
+
+    def show_others(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if _ADVICE not in str(message):
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show_others
 
 
 def silence_mlflow() -> None:

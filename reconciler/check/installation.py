@@ -141,12 +141,14 @@ def _foreign_units(_settings: Settings) -> Iterator[Finding]:
 
 def _services(_settings: Settings) -> Iterator[Finding]:
     """Find what keeps the agent and the reconciler from running, now and after a boot."""
+    # systemd 257 says so of every unit, also of those without a file, once something is enabled or disabled.
+    says_so_of_all = _show("init.scope")["NeedDaemonReload"] == "yes"
     for service in (AGENT, RECONCILER):
         shown = _show(service)
         fault = _fault_of(service, shown)
         if fault is not None:
             yield fault
-        if shown["NeedDaemonReload"] == "yes":
+        if shown["NeedDaemonReload"] == "yes" and not says_so_of_all:
             yield Finding(
                 f"the unit of {service} was changed and systemd still uses the old one",
                 f"systemctl daemon-reload && systemctl restart {service}",

@@ -43,12 +43,12 @@ def state_sentence(outlook: Outlook) -> str:
         case State.DEGRADED if outlook.desired_version == outlook.active_version:
             version = f"version {outlook.desired_version} of {outlook.name}"
             if outlook.reason in _OF_A_NEW_RELEASE:
-                return f"the new release of {version} is not serving, the one before it still is: {outlook.message}"
+                return f"the new release of {version} is not serving, the one before it is: {outlook.message}"
             return f"{version} still serves, but not as it is wanted now: {outlook.message}"
         case State.DEGRADED:
             return (
                 f"version {outlook.desired_version} of {outlook.name} is not serving, "
-                f"version {outlook.active_version} still is: {outlook.message}"
+                f"version {outlook.active_version} is: {outlook.message}"
             )
         case State.FAILED:
             return f"version {outlook.desired_version} of {outlook.name} is not serving: {outlook.message}"

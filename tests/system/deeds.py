@@ -148,7 +148,7 @@ def fail_in_soak(site: Site) -> None:
     site.change_settings(SOAKING, "[deploy]\nsoak = 120\n[build]\npythons = 'managed'\n")
     [version] = site.register({"name": "pauses", "code": SERVABLE, "replay": EXAMPLE}).values()
     promote(site, pauses=version)
-    site.host.wait_for(lambda: site.statuses()["pauses"]["state"] == "rolling-out" or None, 120, "the soak")
+    site.host.wait_for(lambda: "is watched" in site.statuses()["pauses"]["message"] or None, 120, "the soak")
 
     def is_taken_back() -> bool | None:
         url = f"{site.statuses()['pauses']['url']}/predict"

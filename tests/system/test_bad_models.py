@@ -171,7 +171,7 @@ def test_an_older_version_goes_on_serving_while_the_new_one_fails(site: Site) ->
     assert answer.json() == {"output": [0.5], "diagnosis": "negative"}
     assert answer.headers["Model-Release"].startswith("older@1.")
     told = [str(entry["MESSAGE"]) for entry in site.story("older")]
-    assert any(line.startswith("version 2 of older is not serving, version 1 still is: cannot load") for line in told)
+    assert any(line.startswith("version 2 of older is not serving, version 1 is: cannot load") for line in told)
 
 
 def test_mended_by_a_new_version_they_serve(site: Site) -> None:

@@ -76,8 +76,11 @@ __all__ = [
     "in_order",
 ]
 
-CHANGES_FILES = (Render, RestoreFile, Remove, RemoveDropIns)
-"""What systemd notices only after a reload."""
+CHANGES_FILES = (Render, RestoreFile, Remove, RemoveDropIns, Disable)
+"""What systemd notices only after a reload.
+
+It knows by itself what a boot starts no more; but systemd 257 calls every unit outdated until a reload.
+"""
 SAFETY = (Signal, Reject)
 """What needs neither a disk nor luck: it is done also where another action failed, and before all others."""
 
