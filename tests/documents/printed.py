@@ -4,6 +4,8 @@ import re
 
 ANYTHING = "…"
 # Each is told apart from words only: a version, a time, a size, a digest and a process id count as the same.
+# Programs embolden what they print on a terminal.
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _DIGEST = re.compile(r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,}\b")
 _FIGURE = re.compile(r"\d+(\.\d+)?")
 _UNIT = re.compile(r"0 (s|min|h|d|[KMG]iB|B)\b")
@@ -19,7 +21,7 @@ def is_like(shown: str, printed: str) -> bool:
 
 
 def _without_figures(text: str) -> str:
-    words = " ".join(text.split())
+    words = " ".join(_STYLE.sub("", text).split())
     figures = _UNIT.sub("0", _FIGURE.sub("0", _DIGEST.sub("0", words)))
     # A cell without a figure, such as the memory on a host that does not count it.
     return _NONE.sub("0", _SHARE.sub("0", figures))

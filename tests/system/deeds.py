@@ -145,6 +145,9 @@ def fail_in_soak(site: Site) -> None:
     """Clients send a new version what it cannot read, and it is taken back."""
     write_files(site)
     site.host.write(f"{HOME}/notes.txt", "a cough\n")
+    # The page looks into the journal of a build, and without one there is none to look into.
+    promote(site, pauses=PYTHON_ELSEWHERE)
+    site.wait_for("pauses", "degraded", PYTHON_ELSEWHERE)
     site.change_settings(SOAKING, "[deploy]\nsoak = 120\n[build]\npythons = 'managed'\n")
     [version] = site.register({"name": "pauses", "code": SERVABLE, "replay": EXAMPLE}).values()
     promote(site, pauses=version)

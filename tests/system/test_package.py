@@ -52,7 +52,7 @@ def deb(packages: Path) -> Path:
 @pytest.fixture(scope="module")
 def host(packages: Path) -> Iterator[Host]:
     """A host that has the two files."""
-    with Host("packaged", nspawn_options=[f"--bind-ro={packages}:/srv/packages"]) as booted:
+    with Host("packaged", nspawn_options=[f"--bind-ro={packages}:/mnt/packages"]) as booted:
         yield booted
 
 
@@ -77,7 +77,7 @@ def runs(host: Host) -> list[dict[str, Any]]:
 def test_a_package_goes_its_whole_way(host: Host, packages: Path) -> None:
     """From the first installation to the last trace."""
     before = listing(host)
-    dpkg(host, "--install", f"/srv/packages/built/{deb(packages).name}")
+    dpkg(host, "--install", f"/mnt/packages/built/{deb(packages).name}")
     assert host.output("systemctl is-active mlflow-reconciler mlflow-registry-agent").split() == ["active", "active"]
     configure(host)
     prepare_registry(host)
@@ -92,7 +92,7 @@ def test_a_package_goes_its_whole_way(host: Host, packages: Path) -> None:
     client = Steady(site.statuses()["demo"]["url"], ([0.5], "negative"))
     try:
         with client.unharmed(host):
-            dpkg(host, "--install", "/srv/packages/second.deb")
+            dpkg(host, "--install", "/mnt/packages/second.deb")
     finally:
         client.stop()
     assert host.output(pid) == first
@@ -102,7 +102,7 @@ def test_a_package_goes_its_whole_way(host: Host, packages: Path) -> None:
     dpkg(host, "--remove", NAME)
     assert host.run("test -e /opt/mlflow-reconciler", check=False).returncode == 1
     assert host.read(SETTINGS).endswith("# mine\n")
-    dpkg(host, "--install", "/srv/packages/second.deb")
+    dpkg(host, "--install", "/mnt/packages/second.deb")
     site.wait_for("demo", "serving")
     assert run["began"] in [one["began"] for one in runs(host)]
     registry.stop()
@@ -121,7 +121,7 @@ def test_a_bundle_is_all_that_a_site_without_internet_needs(host: Host, packages
     mlflow.pyfunc.save_model(saved, python_model=str(packages / "demo.py"), pip_requirements=REQUIREMENTS)
     make = [str(CHECKOUT / "dev"), "bundle", "--packages", str(packages / "built"), "--to", str(packages), str(saved)]
     subprocess.run(make, check=True, timeout=1800)
-    host.run("cd /root && tar -xf /srv/packages/mlflow-systemd-offline_1.0-*.tar", timeout=300)
+    host.run("cd /root && tar -xf /mnt/packages/mlflow-systemd-offline_1.0-*.tar", timeout=300)
     host.run("unshare --net /root/mlflow-systemd-offline_1.0-*/install", timeout=600)
     configure(host)
     prepare_registry(host)
