@@ -3,9 +3,9 @@
 import re
 
 ANYTHING = "…"
-# Each is told apart from words only: a version, a time, a size, a digest and a process id count as the same.
 # Programs embolden what they print on a terminal.
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
+# Each is told apart from words only: a version, a time, a size, a digest and a process id count as the same.
 _DIGEST = re.compile(r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,}\b")
 _FIGURE = re.compile(r"\d+(\.\d+)?")
 _UNIT = re.compile(r"0 (s|min|h|d|[KMG]iB|B)\b")
