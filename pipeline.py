@@ -517,7 +517,9 @@ def check_packages() -> None:
     needed = ("mlflow", "dotenv")
     if any(importlib.util.find_spec(package) is None for package in needed):
         why = f"mlflow is not installed for {sys.executable}"
-        raise PipelineError("start", why, "run pip install mlflow")
+        # Debian refuses pip outside of one, and may have no pip.
+        virtual = "" if sys.prefix != sys.base_prefix else "python3 -m venv v && . v/bin/activate && "
+        raise PipelineError("start", why, f"run {virtual}pip install mlflow")
 
 
 def find_model(given: str | None, code: list[Path], artifacts: list[str]) -> ModelSource:

@@ -64,7 +64,7 @@ install_product() {
         debian_packages dbus ca-certificates python3 python3-venv python3-gi python3-systemd
     fi
 
-    say "[2/5] program"
+    say "[2/5] program (the first time it downloads for about a minute)"
     own_directories
     mapfile -t extras < <(choose_extras "${asked[@]}")
     export UV_CACHE_DIR=${UV_CACHE_DIR:-$package_cache}
@@ -409,7 +409,7 @@ uninstall_product() {
     say "[2/4] deployments"
     uninstall_deployments
 
-    say "[3/4] program, units and data"
+    say "[3/4] program, units and data (about a minute)"
     remove_program
     if [[ $keep == --keep-data ]]; then
         say "      releases, audit log and settings stay (--keep-data); the next install goes on with them"

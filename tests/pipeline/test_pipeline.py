@@ -455,7 +455,7 @@ def test_a_missing_mlflow_is_a_sentence(scientist: Account) -> None:
     )
     assert result.returncode == 1
     assert "mlflow is not installed" in result.stderr
-    assert "; run pip install mlflow" in result.stderr
+    assert "; run python3 -m venv v && . v/bin/activate && pip install mlflow" in result.stderr
     assert "Traceback" not in result.stderr
 
 
