@@ -21,6 +21,7 @@ from tests.system.test_fleet_waves import NAME, wait
 
 LACKING = missing(*PORTS, "ip")
 pytestmark = [
+    pytest.mark.system,
     pytest.mark.timeout(1800),
     pytest.mark.skipif(bool(LACKING), reason=f"needs Debian's packages with {', '.join(LACKING)}"),
 ]

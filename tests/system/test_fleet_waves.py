@@ -11,6 +11,8 @@ from tests.system.conftest import SETTINGS
 from tests.system.site import Site, code
 from tests.system.steady import Steady
 
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+
 RINGS = "[registry]\nrings = ['canary', 'all']\n"
 PATIENCE = "10m"
 NAME = "m"
