@@ -2120,7 +2120,7 @@ def how_to_ask(name: str, hosts: Sequence[Host], example: ExampleRequest) -> str
     if not known:
         notes = ["ADDRESS is the address in the tag, if clients reach it; else ask the host's operators."]
     if example.parts.keys() - example.sources.keys():
-        notes.append("The .wav files are recordings of your own, and every part but the metadata may be left out.")
+        notes.append("The .wav files are recordings of your own; a model has no answer without those that it needs.")
     return "\n     ".join([f"     {request}", *notes]) if notes else f"     {request}"
 
 

@@ -430,7 +430,8 @@ uninstall_product() {
     rm -f "$install_lock"
     say "uninstalled. What stays: Debian packages, the journal, credentials you put into /etc/credstore,"
     say "and in MLflow the tags deployed.HOST of the versions that served here last, and the tag host.HOST of the"
-    say "experiment mlflow-systemd; nobody renews them any more"
+    say "experiment mlflow-systemd; nobody renews them any more. Where ./dev demo ran: .venv in the clone, and"
+    say "/var/tmp/mlflow-systemd-hosts"
 }
 
 remove_program() {

@@ -54,12 +54,12 @@ cat <<'END'
 Id=model-pauses.socket
 ActiveState=active
 SubState=running
-ActiveEnterTimestamp=@1764000000
+StateChangeTimestamp=@1764000000
 
 Id={SERVER}
 ActiveState=active
 SubState=running
-ActiveEnterTimestamp=@1764000000
+StateChangeTimestamp=@1764000000
 MemoryCurrent=104857600
 MemoryMax=infinity
 CPUUsageNSec=61500000000
@@ -242,3 +242,14 @@ def test_every_reason_that_calls_for_a_person_says_what_to_do() -> None:
     untried = PAUSES.model_copy(update={"state": State.SERVING, "reason": Reason.NONE, "example": "none"})
     assert to_do(untried).startswith("register a version with a logged example")
     assert waits_for(PAUSES.model_copy(update={"state": State.HELD, "next_try": None})) == "a person"
+
+
+def test_a_server_that_has_ended_says_nothing_of_what_it_answered(host: Path) -> None:
+    """Its counters ended with it, and 0 would be a lie."""
+    ended = SYSTEMCTL.replace(
+        "ActiveState=active\nSubState=running\nStateChangeTimestamp=@1764000000\nMemory", "Memory"
+    )
+    ended = ended.replace("NRestarts=2\n", "NRestarts=2\nActiveState=inactive\nSubState=dead\n")
+    (host / "systemctl").write_text(ended.replace("StatusText=serving; requests=120 errors=3", "StatusText="))
+    [server] = [unit for unit in seen().units if unit.unit == SERVER]
+    assert (server.state, server.requests, server.errors) == ("inactive (dead)", None, None)

@@ -12,7 +12,7 @@ from reconciler.core.units import names, paths, status_lines
 from reconciler.core.units.unit_facts import NO_FACTS, UnitFacts
 
 _SHOWN = (
-    *("ActiveState", "SubState", "ActiveEnterTimestamp", "MemoryCurrent", "MemoryMax", "CPUUsageNSec", "NRestarts"),
+    *("ActiveState", "SubState", "StateChangeTimestamp", "MemoryCurrent", "MemoryMax", "CPUUsageNSec", "NRestarts"),
     "StatusText",
 )
 _MAX_UNIT_BYTES = 256 * 1024
@@ -60,14 +60,15 @@ def _is_done(shown: Mapping[str, str]) -> bool:
 
 
 def _figures(unit: str, shown: Mapping[str, str]) -> UnitFigures:
-    is_server = names.parse_server(unit) is not None
-    counters = status_lines.read_counters(shown["StatusText"]) if is_server else None
+    # One that has ended has nothing to tell of what it answered.
+    counts = names.parse_server(unit) is not None and shown["ActiveState"] not in ("inactive", "failed")
+    counters = status_lines.read_counters(shown["StatusText"]) if counts else None
     cpu = _number(shown["CPUUsageNSec"])
     sub = shown["SubState"]
     return UnitFigures(
         unit=unit,
         state=f"{shown['ActiveState']} ({sub})" if sub else shown["ActiveState"],
-        since=_moment(shown["ActiveEnterTimestamp"]),
+        since=_moment(shown["StateChangeTimestamp"]),
         memory_bytes=_number(shown["MemoryCurrent"]),
         memory_max_bytes=_number(shown["MemoryMax"]),
         cpu_seconds=None if cpu is None else round(cpu / 1e9, 3),
