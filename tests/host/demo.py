@@ -174,6 +174,7 @@ def remove(site: Site, timeline: Timeline, before: set[str]) -> None:
     during = site.listing()
     with timeline.step("version 2: archived, until everything is gone"):
         site.demote(NAME)
+        indent(f"waits until units, files and control groups of {NAME} are gone")
         site.wait_for_listing(before)
     indent(
         f"listing of units, /run, control groups and deploy directories: {len(before)} entries before the first"

@@ -35,7 +35,8 @@ STATES = {
 """The states in words for the people who made the model."""
 OTHERS = {
     tag_words.STANDBY: "A newer version is in its first minutes; if that one fails, this version takes over again.",
-    host_tags.REMOVED: "It was here and is no longer selected.",
+    host_tags.REMOVED: "It was here and is no longer selected. Its files may be kept for a while: promote it again to "
+    "have it served.",
 }
 _HOST = host_tags.Host("deployed.inference1", "1a2b3c4d")
 

@@ -35,6 +35,10 @@ def code(answer: object = ([0.5], "negative"), *, on_load: str = "pass", on_pred
     return ANSWERING.format(on_load=on_load, on_predict=on_predict or f"return {answer!r}")
 
 
+OF_OTHERS = f"-name 'docker-of-*' -o -path '/sys/fs/cgroup/*-{'[0-9a-f]' * 6}'"
+"""What is of other hosts in the control groups: of one that runs an engine, and of any by its name."""
+
+
 class Site:
     """A booted host with the product, whose registry runs."""
 
@@ -178,11 +182,9 @@ class Site:
         """List what a deployment could leave: unit files, /run, control groups, the deploy home, loaded units."""
         found = self.host.output(
             "find /etc/systemd/system /run /var/lib/mlflow-deploy /sys/fs/cgroup -xdev "
-            r"\( -name 'invocation:*' -o -path '/run/user/*' -o -path '/run/systemd/journal/*' "
-            # Of another host that runs an engine.
-            r"-o -name 'docker-of-*' \) -prune -o -print "
-            "|| true; "  # what is removed meanwhile is no failure
-            "find /sys/fs/cgroup/*/ -name 'docker-of-*' -prune -o -type d -print || true; "
+            rf"\( -name 'invocation:*' -o -path '/run/user/*' -o -path '/run/systemd/journal/*' -o {OF_OTHERS} \) "
+            "-prune -o -print || true; "  # what is removed meanwhile is no failure
+            rf"find /sys/fs/cgroup/*/ \( {OF_OTHERS} \) -prune -o -type d -print || true; "
             "systemctl list-units --all --plain --no-legend 'model*' 'mlflow*' | cut -d' ' -f1",
             timeout=60,
         )

@@ -80,6 +80,12 @@ def test_in_a_pipe_each_deployment_is_one_whole_line() -> None:
     assert all(line == line.rstrip() for line in overview(mixed(), None, NOW))
 
 
+def test_a_deployment_that_is_removed_has_no_address() -> None:
+    """Its files stay for a while, but nothing listens."""
+    shown = {one.state: overview(status(one), None, NOW)[2] for one in mixed().deployments}
+    assert {state for state, row in shown.items() if "http://127.0.0.1:20828" not in row} == {State.REMOVING}
+
+
 def test_in_a_pipe_tries_and_what_to_do_follow_the_message() -> None:
     """There is no page to look at."""
     failed = DeploymentStatus(

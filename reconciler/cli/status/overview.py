@@ -71,6 +71,8 @@ def _row(one: DeploymentStatus, now: datetime, *, tries: bool, url: bool, whole:
     if whole:  # there is no page to look at for whoever reads a pipe
         message = "; ".join(filter(None, (message, advice_beside_message(one), in_words(one, now))))
     failed = [_short_tries(one, now)] if tries else []
+    # While a deployment is removed, nothing listens any more.
+    address = "" if one.state is State.REMOVING else one.public_url or one.url
     return (
         one_line(one.name),
         one.state.value,
@@ -78,7 +80,7 @@ def _row(one: DeploymentStatus, now: datetime, *, tries: bool, url: bool, whole:
         one.active_version or "-",
         age(one.since, now),
         *failed,
-        *([one.public_url or one.url or "-"] if url else []),
+        *([address or "-"] if url else []),
         one_line(message, MAX_SHOWN),
     )
 

@@ -8,7 +8,7 @@ from reconciler.cli.table import table
 from reconciler.cli.terminal import MAX_SHOWN, columns, hang, paint
 from reconciler.cli.times import age, local_time, span
 from reconciler.core.state.page import DeploymentPage, PastRun, UnitFigures
-from reconciler.core.state.status import DeploymentStatus
+from reconciler.core.state.status import DeploymentStatus, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.text.sizes import human_size
 from reconciler.core.units import names
@@ -53,7 +53,8 @@ def _entries(page: DeploymentPage, now: datetime) -> Iterator[tuple[str, str]]:
     yield "serving", _serving(page, now)
     for label, run in zip(("before", "", ""), page.before or (), strict=False):
         yield label, _run(run)
-    yield "address", ", ".join(filter(None, (one.public_url, one.url, one.socket)))
+    if one.state is not State.REMOVING:  # nothing listens any more
+        yield "address", ", ".join(filter(None, (one.public_url, one.url, one.socket)))
     yield "NATS", one.nats
     yield "example", _example(one)
     if page.opened is not None:
