@@ -22,6 +22,7 @@ from tests.system.test_fleet_waves import NAME, wait
 LACKING = missing(*PORTS, "ip")
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.exhaustive,
     pytest.mark.timeout(1800),
     pytest.mark.skipif(bool(LACKING), reason=f"needs Debian's packages with {', '.join(LACKING)}"),
 ]
@@ -83,8 +84,8 @@ def fleet(image: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[F
         found = Fleet(sites, made, registry, {})
         version = found.register()
         for site in sites.values():
-            code_, said = wait(site, version)
-            assert code_ == 0, said
+            status, said = wait(site, version)
+            assert status == 0, said
         servers = [site.statuses()[NAME]["url"].removeprefix("http://") for site in sites.values()]
         place = tmp_path_factory.mktemp("balancers")
         for name in PORTS:
@@ -94,7 +95,7 @@ def fleet(image: Layers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[F
         yield found
 
 
-def test_two_waves_one_after_the_other_lose_nothing(fleet: Fleet) -> None:
+def test_a_wave_during_another_one_loses_nothing(fleet: Fleet) -> None:
     """The second begins while the first is under way."""
     with fleet.losing(0):
         first = fleet.register()
