@@ -7,18 +7,52 @@ and what is asked, a login that sees less, a registry that was set up anew, many
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from reconciler.core.planner import unit_values
-from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.state.ledger import Agreed, Ledger, Rules
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.snapshot import Source
 from reconciler.core.state.status import State
 from reconciler.core.units import names
-from reconciler.core.units.observed import File, Observed
+from reconciler.core.units.observed import Observed
 
 DesiredReleases = Mapping[str, Release | Refused]
+
+
+@dataclass(frozen=True)
+class Live:
+    """What of a deployment would be lost: the version that it serves, wherever that runs."""
+
+    version: int | None = None
+    """None where nobody knows it."""
+    source: str | None = None
+    """Where its files come from, as `unit_values.source_of` says; None where nobody knows."""
+
+
+LiveDeployments = Mapping[str, Live]
+"""The deployments that serve, or would after a boot. What is being removed already is not among them."""
+
+
+class GuardInputs(Protocol):
+    """What the guard is told beside the desired releases and the deployments; `PlannerInputs` has all of it."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is remembered."""
+
+    @property
+    def source(self) -> Source | None:
+        """Which registry was asked, and for what; None without a snapshot."""
+
+    @property
+    def rules(self) -> Rules:
+        """What may be removed without a person's yes."""
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Models that the registry has and does not select."""
 
 CONFIRM_PRUNE = "reconciler apply --confirm-prune removes it, promoting it again keeps it"
 CONFIRM_REGISTRY = "reconciler apply --confirm-registry agrees to that, putting the settings back keeps it"
@@ -51,20 +85,39 @@ class Wait:
         return Reason.HELD if self.removal else Reason.ANOTHER_SOURCE
 
 
-def waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> dict[str, Wait]:
+def live_on_host(seen: Observed) -> dict[str, Live]:
+    """Return the deployments that a boot of this host would start.
+
+    What is being removed already is disabled, so it is not among them: the guard never stops half-way.
+    """
+    live = {}
+    # Not by what runs: a server may be down for a moment.
+    for unit in seen.enabled:
+        name = names.parse_socket(unit)
+        socket = seen.files.get(unit)
+        if name is None or socket is None:
+            continue
+        active = socket.facts.release
+        server = seen.files.get(names.server_unit(name, active)) if active else None
+        # Units of an earlier product do not say where their files are from.
+        live[name] = Live(active.version, server.facts.source) if active and server else Live()
+    return live
+
+
+def waiting(desired: DesiredReleases, live: LiveDeployments, inputs: GuardInputs) -> dict[str, Wait]:
     """Return the deployments that stay as they are until a person confirms what would become of them.
 
     Suspended ones count where many would go at once, and are not in the answer: they say so themselves.
     """
     waits = {}
-    for name, wait in _waiting(desired, seen, inputs).items():
+    for name, wait in _waiting(desired, live, inputs).items():
         is_suspended = inputs.ledger.record(name).suspended is not None
         if not is_suspended:
             waits[name] = wait
     return waits
 
 
-def agreement(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> Agreed | None:
+def agreement(desired: DesiredReleases, live: LiveDeployments, inputs: GuardInputs) -> Agreed | None:
     """Return the source and the rules to go by from here on; None when they are agreed already, or something waits.
 
     So they are taken note of without a person's yes only where they would change nothing that a yes is needed for.
@@ -75,25 +128,24 @@ def agreement(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -
     if inputs.ledger.agreed == now:
         return None
     # What is suspended counts here: when it is resumed, it must still wait.
-    if _waiting(desired, seen, inputs):
+    if _waiting(desired, live, inputs):
         return None
     return now
 
 
-def _waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> dict[str, Wait]:
+def _waiting(desired: DesiredReleases, live: LiveDeployments, inputs: GuardInputs) -> dict[str, Wait]:
     """Return what waits for a person, suspended deployments included.
 
     The first reason that applies is given, and hides the others: a person who agrees to another source is asked again
     about removals that still are too many.
     """
     ledger, source = inputs.ledger, inputs.source
-    live = _live(seen)
     # A confirmed removal waits no more, and is not counted among many either.
     gone = sorted(live.keys() - desired.keys() - ledger.prune_confirmed)
     agreed_source = _agreed_source(ledger)
     if source is not None and agreed_source is not None and _is_another(agreed_source, source):
         removals = {name: Wait(_moved(agreed_source, source), removal=True) for name in gone}
-        return removals | _replacements(desired, live, seen, _elsewhere(agreed_source, source))
+        return removals | _replacements(desired, live, _elsewhere(agreed_source, source))
     # What was agreed before counts: a change of the rules is no answer to what waits by the former ones.
     rules = ledger.agreed.rules if ledger.agreed else inputs.rules
     if _are_many(len(gone), len(live), rules):
@@ -107,21 +159,6 @@ def _waiting(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) ->
         f"registry was set up anew; {CONFIRM_PRUNE}"
     )
     return {name: Wait(why, removal=True) for name in gone if name not in inputs.known}
-
-
-def _live(seen: Observed) -> dict[str, File]:
-    """Return the sockets of the deployments that a boot would start, by deployment.
-
-    What is being removed already is disabled, so it is not among them: the guard never stops half-way.
-    """
-    live = {}
-    # Not by what runs: a server may be down for a moment.
-    for unit in seen.enabled:
-        name = names.parse_socket(unit)
-        file = seen.files.get(unit)
-        if name is not None and file is not None:
-            live[name] = file
-    return live
 
 
 def _are_many(gone: int, live: int, rules: Rules) -> bool:
@@ -170,38 +207,30 @@ def _elsewhere(agreed: Source, now: Source) -> str:
     return f"it is selected by {now.words}, and what serves came from {agreed.words}; {CONFIRM_REGISTRY}"
 
 
-def _replacements(
-    desired: DesiredReleases, live: Mapping[str, File], seen: Observed, elsewhere: str
-) -> dict[str, Wait]:
+def _replacements(desired: DesiredReleases, live: LiveDeployments, elsewhere: str) -> dict[str, Wait]:
     """Return the deployments whose active release would make way for one from another source.
 
     One that goes on unchanged needs no yes, whichever source selects it.
     """
     waits = {}
     for name, release in desired.items():
-        socket = live.get(name)
         # A deployment that is not live has nothing to lose.
-        if socket is not None and _is_replaced(socket, seen, release):
+        if name in live and _is_replaced(live[name], release):
             called = f"version {release.version}" if release.version else "another version"
             waits[name] = Wait(f"{called} would replace what serves: {elsewhere}", removal=False)
     return waits
 
 
-def _is_replaced(socket: File, seen: Observed, release: Release | Refused) -> bool:
+def _is_replaced(active: Live, release: Release | Refused) -> bool:
     """Whether another version, or other files of the same number, would take the place of the active release.
 
     One that this host refuses would, too, as soon as it no longer does.
     """
-    active = socket.facts.release
-    if active is None:
-        return False
-    server = seen.files.get(names.server_unit(release.name, active))
-    if server is None:
+    if active.version is None:
         return False
     if active.version != release.version:
         return True
-    active_source = server.facts.source
-    # Of a refused version nobody knows the files, and units of an earlier product do not say where theirs are from.
-    if active_source is None or not isinstance(release, Release):
+    # Of a refused version nobody knows the files.
+    if active.source is None or not isinstance(release, Release):
         return False
-    return active_source != unit_values.source_of(release)
+    return active.source != unit_values.source_of(release)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from reconciler.core.operators.context import DeploymentSummary, RequestContext
 from reconciler.core.planner.confirmation import yes_to
 from reconciler.core.planner.deployment_view import DeploymentView
-from reconciler.core.planner.guard import DesiredReleases, Wait, waiting
+from reconciler.core.planner.guard import DesiredReleases, Wait, live_on_host, waiting
 from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.planner.reused_version import is_taken, origin
 from reconciler.core.state.ledger import Agreed
@@ -18,7 +18,7 @@ def request_context(desired: DesiredReleases, seen: Observed, inputs: PlannerInp
 
     It goes by the ledger in `inputs`: after one request was carried out, it is to be asked for anew.
     """
-    waits = waiting(desired, seen, inputs)
+    waits = waiting(desired, live_on_host(seen), inputs)
     summaries = {}
     # Also what is here and not desired any more: it may be held, and a person may be asked about it.
     for name in {*seen.by_deployment, *desired}:

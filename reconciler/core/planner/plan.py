@@ -14,7 +14,7 @@ from reconciler.core.planner.confirmation import unconfirmed, wait_for, withdraw
 from reconciler.core.planner.deployment_plan import DeploymentPlan
 from reconciler.core.planner.environments import unused_environments
 from reconciler.core.planner.flooding import kills
-from reconciler.core.planner.guard import DesiredReleases, agreement, waiting
+from reconciler.core.planner.guard import DesiredReleases, agreement, live_on_host, waiting
 from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.planner.pins import lost, pins
 from reconciler.core.planner.plan_deployment import plan_deployment
@@ -126,7 +126,7 @@ def _collect(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) ->
     """
     notes = _unpaused(_notes(desired, seen, inputs), inputs)
     collected = _Collected(signals=[*kills(seen, inputs.ledger)], before=notes)
-    waits = waiting(desired, seen, inputs)
+    waits = waiting(desired, live_on_host(seen), inputs)
     if inputs.confirm:
         # The guard's reasons come first: each asks for a yes of its own.
         for name, change in unconfirmed(desired, seen, inputs).items():
@@ -149,7 +149,7 @@ def _notes(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> I
     They come before all deployments: what a step reported is recorded before anything that is compared with it starts.
     """
     ledger = inputs.ledger
-    agreed = agreement(desired, seen, inputs)
+    agreed = agreement(desired, live_on_host(seen), inputs)
     # From now on this host goes by this registry, these selectors and these rules: nothing waits because of them.
     if agreed:
         yield act.Agree("", "", agreed)

@@ -11,7 +11,7 @@ from reconciler.core.planner import actions as act
 from reconciler.core.planner.actions import Action
 from reconciler.core.planner.confirmation import unconfirmed
 from reconciler.core.planner.deployment_view import DeploymentView
-from reconciler.core.planner.guard import DesiredReleases, waiting
+from reconciler.core.planner.guard import DesiredReleases, live_on_host, waiting
 from reconciler.core.planner.inputs import PlannerInputs
 from reconciler.core.planner.plan import Plan, plan
 from reconciler.core.planner.plan_changes import Users, changes_of, environment_users
@@ -35,7 +35,7 @@ def propose(desired: DesiredReleases, seen: Observed, inputs: PlannerInputs) -> 
     """Plan what waits for a yes as if it were given, and name it by a digest of what is shown of it."""
     if not inputs.confirm:
         return Proposal()
-    held = waiting(desired, seen, inputs)
+    held = waiting(desired, live_on_host(seen), inputs)
     changes = {name: change for name, change in unconfirmed(desired, seen, inputs).items() if name not in held}
     if not changes:
         return Proposal()
