@@ -6,6 +6,8 @@ from typing import NoReturn
 
 import typer
 
+from reconciler.core.units import paths
+
 FAILED = 1
 """What was asked is refused or cannot be done; `check`: there are faults."""
 MISUSED = 2
@@ -25,3 +27,17 @@ def need_root(what: str, why: str = "it looks at what only root may see") -> Non
     """End the command unless root runs it. `what` follows "cannot"."""
     if os.geteuid() != 0:
         refuse(f"cannot {what}: {why}; run it with sudo", FAILED)
+
+
+def become_the_reconciler(what: str, why: str = "it looks at what only root may see") -> None:
+    """End the command unless root runs it, and go on as the user that the reconciler runs as.
+
+    That is root, or on a host that looks after a cluster a user without rights. Each writes its files for itself.
+    """
+    need_root(what, why)
+    try:
+        directory = os.stat(paths.RUN_DIRECTORY)  # noqa: PTH116 - pathlib is not imported otherwise
+    except FileNotFoundError:
+        return  # it does not run; who reads its files next says so
+    os.setegid(directory.st_gid)
+    os.seteuid(directory.st_uid)

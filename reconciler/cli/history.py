@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from reconciler.cli.exit import FAILED, MISUSED, need_root, refuse
+from reconciler.cli.exit import FAILED, MISUSED, become_the_reconciler, refuse
 from reconciler.cli.known import complete, published_names, refuse_unknown
 from reconciler.cli.operator_commands import Json, check_name
 from reconciler.cli.times import MomentError, past_moment
@@ -42,7 +42,7 @@ def history(
     With --at or --export: of all deployments, unless one is named.
     """
     # Before the name is checked: without root the command never works.
-    need_root("show the history")
+    become_the_reconciler("show the history")
     if name is not None:
         check_name("show the history of", name)
     if at and export:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import adopt, history, logs, operator_commands, wait
-from reconciler.cli.exit import FAILED, MISUSED, WAITING, need_root, refuse
+from reconciler.cli.exit import FAILED, MISUSED, WAITING, become_the_reconciler, need_root, refuse
 from reconciler.cli.operator_commands import Json
 from reconciler.cli.overview_of_commands import DAEMONS, InOrder, version
 from reconciler.cli.status import command as status
@@ -123,6 +123,20 @@ def run(
     events.close()
 
 
+@app.command(rich_help_panel=DAEMONS)
+def cluster(config: Config = None) -> None:
+    """Reconcile the snapshot with a Kubernetes namespace until stopped. Runs as mlflow-kubernetes.service."""
+    from reconciler.cli.lean import leave_out_rich
+
+    leave_out_rich()
+    from reconciler.daemon.cluster_wiring import NoClusterError, run_cluster
+
+    try:
+        run_cluster(_settings(config), config)
+    except NoClusterError as error:
+        refuse(str(error), FAILED)
+
+
 @app.command()
 def plan(config: Config = None, as_json: Json = False) -> None:
     """Show what the reconciler does next, what follows, and what waits. Exits 2 if there are changes.
@@ -132,7 +146,7 @@ def plan(config: Config = None, as_json: Json = False) -> None:
     """
     from reconciler.cli.plan_reading import read_shown_plan
 
-    need_root("plan")
+    become_the_reconciler("plan")
     shown = read_shown_plan(config)
     if as_json:
         sys.stdout.write(shown.model_dump_json(by_alias=True, indent=1) + "\n")

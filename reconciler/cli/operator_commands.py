@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from reconciler.cli.exit import FAILED, MISUSED, WAITING, need_root, refuse
+from reconciler.cli.exit import FAILED, MISUSED, WAITING, become_the_reconciler, refuse
 from reconciler.cli.known import complete
 from reconciler.cli.times import MomentError, moment_after, parse_moment
 from reconciler.core.operators.verbs import Verb
@@ -184,10 +184,10 @@ def send(request: "Request") -> "RequestAnswer":
     from reconciler.files.request_answer import RequestAnswer
     from reconciler.files.request_client import NoAnswerError, RequestClient
 
-    need_root(request.cannot.removeprefix("cannot "), "only root may ask that of the reconciler")
+    become_the_reconciler(request.cannot.removeprefix("cannot "), "only root may ask that of the reconciler")
     try:
         # Ids are served in their order, so they begin with the time.
-        return RequestClient().ask(f"{time.time_ns()}-{os.getpid()}", request)
+        return RequestClient(owner=os.geteuid()).ask(f"{time.time_ns()}-{os.getpid()}", request)
     except NoAnswerError as error:
         why = f"{request.cannot}: {error}; see systemctl status mlflow-reconciler"
     except OSError as error:

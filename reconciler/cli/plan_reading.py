@@ -13,7 +13,8 @@ from reconciler.cli.exit import FAILED, MISUSED, refuse
 from reconciler.cli.lean import leave_out_rich
 from reconciler.core.state.plan_document import ShownPlan
 
-SERVICE = "mlflow-reconciler.service"
+SERVICES = ("mlflow-reconciler.service", "mlflow-kubernetes.service")
+"""Of which one runs: it makes the plan."""
 SETTINGS_IN_ENVIRONMENT = "MLFLOW_RECONCILER_"
 """How variables begin that change settings, or name another file."""
 
@@ -35,7 +36,7 @@ def read_shown_plan(config: Path | None) -> ShownPlan:
 def _reconciler_runs() -> bool:
     """Whether the reconciler runs: one that does not would be waited for in vain."""
     # systemd's own program takes 10 ms; a connection of our own takes longer to import.
-    arguments = ["systemctl", "is-active", "--quiet", SERVICE]
+    arguments = ["systemctl", "is-active", "--quiet", *SERVICES]
     try:
         return subprocess.run(arguments, check=False, stderr=subprocess.DEVNULL).returncode == 0  # noqa: S603 - ours
     except OSError:
@@ -51,7 +52,7 @@ def _ask() -> ShownPlan | None:
 
     request = Request(verb=Verb.PLAN, by="reconciler plan")
     try:
-        answer = RequestClient().ask(f"{time.time_ns()}-{os.getpid()}", request)
+        answer = RequestClient(owner=os.geteuid()).ask(f"{time.time_ns()}-{os.getpid()}", request)
         return read_plan() if answer.ok else None
     except (NoAnswerError, NoPlanError, OSError):
         return None
@@ -67,6 +68,10 @@ def _plan_here(config: Path | None) -> ShownPlan:
         settings = load(config)
     except SettingsError as error:
         refuse(str(error), MISUSED)
+    if settings.kubernetes.image:
+        refuse(
+            "cannot plan: mlflow-kubernetes.service has the login to the cluster and does not answer; start it", FAILED
+        )
     try:
         reconciler = wiring.reconciler(settings)
         # Only the daemon knows whether systemd has read the unit files: otherwise each plan would begin with a reload.

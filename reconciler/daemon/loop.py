@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -14,7 +15,6 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from reconciler.adapters.journal import notify
 from reconciler.core.units import paths
 from reconciler.daemon import journal_messages
-from reconciler.daemon.one_pass import Reconciler
 from reconciler.settings.load import SettingsError
 from reconciler.settings.model import Settings
 
@@ -40,12 +40,41 @@ FIRST_PASS_STEP_USEC = 60_000_000
 """Microseconds that the next action of the first pass may take before the start counts as failed."""
 
 
+class Publisher(Protocol):
+    """What tells how things stand."""
+
+    @property
+    def sentence(self) -> str:
+        """One sentence for people about everything."""
+
+
+class Passes(Protocol):
+    """Whose passes are run: those over this host (one_pass.py), or over a namespace (cluster_pass.py)."""
+
+    settings: Settings
+    settings_trouble: str
+    """Why the settings on disk are not those in force; "" when they are."""
+
+    @property
+    def publisher(self) -> Publisher:
+        """Tells how things stand."""
+
+    def on_progress(self, call: Callable[[], None]) -> None:
+        """Have `call` called after each action, whether it worked or not."""
+
+    def one_pass(self) -> bool:
+        """Run one pass; return whether another one is worth while at once."""
+
+    def next_deadline(self) -> float | None:
+        """Return when, on the monotonic clock, a pass is due although nothing happened; None when none is."""
+
+
 class Loop:
     """Events only wake; a pass reads everything again, so none of them can be missed or come too often."""
 
     def __init__(
         self,
-        reconciler: Reconciler,
+        reconciler: Passes,
         load_settings: Callable[[], Settings],
         refresh_watches: Callable[[], None] = lambda: None,
     ) -> None:
@@ -64,7 +93,7 @@ class Loop:
         """Seconds to rest after the last pass."""
         self._settings_changed = False
         self._ready = False
-        reconciler.runner.progress = self._notify_progress
+        reconciler.on_progress(self._notify_progress)
 
     def wake(self) -> None:
         """Ask for a pass soon; safe from any thread and from a signal handler."""

@@ -26,14 +26,23 @@ class Notes:
         """Note which units failed, when each may be tried again, and which ports somebody else holds."""
         self.memory = self.memory.note_failures(seen, self.clock.monotonic(), self._retry_policy(rhythm))
 
-    def note_selection(self, seen: Observed, snapshot: Snapshot) -> None:
-        """Note since when each deployment of this host is known not to be selected."""
+    def note_selection(self, present: Collection[str], snapshot: Snapshot) -> None:
+        """Note since when each deployment that is there is known not to be selected."""
         selected = {model.name for model in snapshot.models}
-        self.memory = self.memory.note_selection(seen.by_deployment.keys(), selected, self.clock.monotonic())
+        self.memory = self.memory.note_selection(present, selected, self.clock.monotonic())
+
+    def note_failed_job(self, name: str, uid: str, why: str, rhythm: ReconcileSettings) -> None:
+        """Note that a Job of a cluster failed, once for each `uid`: another Job of its name is another try."""
+        policy = self._retry_policy(rhythm)
+        self.memory = self.memory.note_failed_job(name, uid, one_line(why, MAX_MESSAGE), self.clock.monotonic(), policy)
 
     def note_mended(self, names: Collection[str], rhythm: ReconcileSettings) -> None:
         """Note the deployments that were repaired in this pass; too many repairs within the window stall one."""
         self.memory = self.memory.note_mended(names, self.clock.monotonic(), float(rhythm.mend_window))
+
+    def note_done_job(self, name: str) -> None:
+        """Note that a Job of a cluster worked: its next failure is a first one."""
+        self.memory = replace(self.memory, backoff=self.memory.backoff.without({name}))
 
     def note_failed_action(self, turn: str, action: Action, error: Exception, rhythm: ReconcileSettings) -> None:
         """Pause the deployment, or the shared unit, whose action failed."""

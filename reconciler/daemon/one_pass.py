@@ -1,7 +1,7 @@
 """One pass: read everything, plan, apply, publish. The caller runs another pass, which observes what came of it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -39,7 +39,7 @@ from reconciler.daemon.freshness import registry_status
 from reconciler.daemon.metrics import MetricsPublisher
 from reconciler.daemon.notes import Notes
 from reconciler.daemon.operators import OperatorDesk
-from reconciler.daemon.origins import origins
+from reconciler.daemon.origins import files_on_host, origins
 from reconciler.daemon.publish import StatusPublisher
 from reconciler.daemon.selection import Selection
 from reconciler.files.ledger_file import LedgerFile
@@ -75,6 +75,10 @@ class Reconciler:
     metrics: MetricsPublisher = field(default_factory=MetricsPublisher, init=False)
     deadline: float | None = field(default=None, init=False)
     """When, on the monotonic clock, the last plan is to be made again although nothing happened."""
+
+    def on_progress(self, call: Callable[[], None]) -> None:
+        """Have `call` called after each action, whether it worked or not."""
+        self.runner.progress = call
 
     def one_pass(self) -> bool:
         """Read, plan, apply, publish. Return whether something was done, so that another pass is worth while at once.
@@ -117,7 +121,7 @@ class Reconciler:
         """Take note of what failed and of what is selected, before anything is decided from that."""
         self.notes.note_failures(seen, self.settings.reconcile)
         if reading.snapshot is not None:
-            self.notes.note_selection(seen, reading.snapshot)
+            self.notes.note_selection(seen.by_deployment.keys(), reading.snapshot)
 
     def decide(self, reading: SnapshotReading, seen: Observed) -> Plan:
         """Plan from a reading and an observation. Without any snapshot the plan changes nothing."""
@@ -139,7 +143,7 @@ class Reconciler:
             desired = self._desired(reading.snapshot, self.ledger.ledger, seen)
             proposal = propose(desired, seen, inputs)
         paused = self.notes.paused()
-        outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
+        outlooks = tuple(with_pause(outlook, paused) for outlook in decided.outlooks)
         memory = self.notes.memory
         retries = Backoff({**memory.backoff.retry_later, **memory.pauses.retry_later})
         shown = show(
@@ -174,7 +178,7 @@ class Reconciler:
             ledger=ledger,
             source=snapshot.source if snapshot else None,
             known=frozenset(snapshot.known if snapshot else ()),
-            not_yet=_not_yet(snapshot, self.settings.rollout.after, self.notes.clock.moment()),
+            not_yet=not_yet(snapshot, self.settings.rollout.after, self.notes.clock.moment()),
             rules=rules(self.settings),
             rollout=rollout_settings(self.settings),
             retention=retention(self.settings),
@@ -215,7 +219,7 @@ class Reconciler:
     def _publish(self, decided: Plan, reading: SnapshotReading, seen: Observed) -> Status:
         """Publish the status, then record in the history what runs."""
         paused = self.notes.paused()
-        outlooks = tuple(_with_pause(outlook, paused) for outlook in decided.outlooks)
+        outlooks = tuple(with_pause(outlook, paused) for outlook in decided.outlooks)
         clock = self.notes.clock
         registry = registry_status(reading, self.settings.registry, clock.wall(), self.publisher.agent_says)
         problems = (self.settings_trouble, self.ledger.problem, self.desk.history.problem)
@@ -223,7 +227,7 @@ class Reconciler:
         status = self.publisher.publish(outlooks, registry, trouble, self._tries(outlooks, seen))
         deployable = {outlook.name for outlook in outlooks if outlook.state is not State.NOT_DEPLOYABLE}
         running = {name: release for name, release in decided.serving.items() if name in deployable}
-        origin_of = origins(seen, self.ledger.ledger, reading.snapshot)
+        origin_of = origins(files_on_host(seen, self.ledger.ledger), reading.snapshot)
         self.desk.record_history(running, outlooks, self.ledger.ledger, origin_of, clock.moment())
         return status
 
@@ -243,7 +247,7 @@ class Reconciler:
         return found
 
 
-def _with_pause(outlook: Outlook, paused: dict[str, str]) -> Outlook:
+def with_pause(outlook: Outlook, paused: dict[str, str]) -> Outlook:
     """Show a deployment's failed action in its outlook, unless it is in a state that waits for a person."""
     why = paused.get(outlook.name)
     if why is None or outlook.state in _NOT_CHANGED_BY_A_PAUSE:
@@ -255,7 +259,7 @@ def _with_pause(outlook: Outlook, paused: dict[str, str]) -> Outlook:
     return outlook.model_copy(update={"state": state, "reason": Reason.ACTION_FAILED, "message": why})
 
 
-def _not_yet(snapshot: Snapshot | None, hosts: Sequence[str], now: datetime) -> dict[str, str]:
+def not_yet(snapshot: Snapshot | None, hosts: Sequence[str], now: datetime) -> dict[str, str]:
     """Find the selected versions that other hosts are to have first, by model, and why they do not begin yet."""
     if snapshot is None or not hosts:
         return {}

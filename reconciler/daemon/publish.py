@@ -43,6 +43,11 @@ class StatusPublisher:
         """Why the last status is not there for others to read."""
 
     @property
+    def last(self) -> Status | None:
+        """What was published last; None when nothing is known yet."""
+        return self._last
+
+    @property
     def sentence(self) -> str:
         """One sentence for people about everything."""
         if self._last is None:

@@ -55,8 +55,8 @@ def renderer(systemd: int = OLDEST_SYSTEMD) -> Renderer:
     return Renderer([Path(paths.OWN_TEMPLATES), Path(paths.SHIPPED_TEMPLATES)], verify_with_systemd, systemd)
 
 
-def _signer() -> Signer | None:
-    """The key of the audit log. One that cannot be used is no reason not to serve: then lines have no signature."""
+def signer() -> Signer | None:
+    """Return the key of the audit log. One that cannot be used stops nothing: then lines have no signature."""
     try:
         return audit_signer()
     except AuditKeyError as error:
@@ -85,7 +85,7 @@ def reconciler(settings: Settings, after_action: AfterAction = ignore_action) ->
         files=files,
         snapshots=snapshots(),
         ledger=ledger,
-        desk=OperatorDesk(RequestInbox(), HistoryFile(HISTORY_FILE, AuditFile(AUDIT_DIRECTORY, _signer()))),
+        desk=OperatorDesk(RequestInbox(), HistoryFile(HISTORY_FILE, AuditFile(AUDIT_DIRECTORY, signer()))),
         publisher=publisher,
         notes=notes,
         runner=ActionRunner(executor, publisher, notes, after_action),

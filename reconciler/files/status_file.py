@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from reconciler.core.state.status import MAX_STATUS_BYTES, Status
 from reconciler.core.units import paths
-from reconciler.files.untrusted import UnacceptableFileError, read_foreign_file
+from reconciler.files.untrusted import UnacceptableFileError, owner_of, read_foreign_file
 
 STATUS_FILE = Path(paths.RUN_DIRECTORY) / "status.json"
 
@@ -18,8 +18,8 @@ class NoStatusError(Exception):
 def read_status(path: Path = STATUS_FILE) -> Status:
     """Read what the reconciler published. Raises NoStatusError."""
     try:
-        # Root writes it; anything else in its place is none of the reconciler's words.
-        return Status.model_validate_json(read_foreign_file(path, 0, MAX_STATUS_BYTES).content)
+        # Root writes it, or the user who looks after a cluster; anything else in its place is none of their words.
+        return Status.model_validate_json(read_foreign_file(path, owner_of(path.parent), MAX_STATUS_BYTES).content)
     except UnacceptableFileError as error:
         raise NoStatusError(str(error)) from error
     except ValidationError as error:

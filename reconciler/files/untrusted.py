@@ -40,6 +40,17 @@ def read_foreign_file(path: Path, owner: int, limit: int) -> ForeignFile:
         os.close(descriptor)
 
 
+def owner_of(directory: Path) -> int:
+    """Return the user to whom a directory belongs, and so what is written in it; root's number where there is none.
+
+    Only for directories whose parent is root's, such as /run: then root has given it to that user.
+    """
+    try:
+        return directory.lstat().st_uid
+    except OSError:
+        return 0
+
+
 def read_own_file(path: Path, limit: int) -> bytes:
     """Read what we wrote, in a directory of our own, if it is still a regular file of ours of at most `limit` bytes.
 

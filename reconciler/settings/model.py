@@ -37,6 +37,7 @@ from reconciler.settings.values import (
     MetricsFile,
     Mode,
     NamePattern,
+    Namespace,
     NumericUser,
     OptionalAddressOrDirectory,
     OptionalFile,
@@ -47,6 +48,7 @@ from reconciler.settings.values import (
     Ring,
     Scheme,
     Selector,
+    StorageClass,
     Subject,
     TagKey,
     Word,
@@ -309,6 +311,23 @@ class ComposeSettings(_Section, frozen=True):
         return self
 
 
+class KubernetesSettings(_Section, frozen=True):
+    """How releases run in a cluster, on the host whose mlflow-kubernetes.service looks after them."""
+
+    namespace: Namespace = "mlflow-models"
+    image: Image = ""
+    """The product's own image, from which nodes run all steps and servers; "" on hosts that have no cluster."""
+    user: Annotated[int, Field(ge=1000, le=2_000_000_000)] = 65532
+    """The number of the user that fetches, builds and verifies; servers have the next one."""
+    storage: PositiveSize = 20 * 1024**3
+    """Bytes of the volume for the files of one version and its environment."""
+    storage_class: StorageClass = ""
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
+    """Whether servers on several nodes can have the volume at once."""
+    require_network_policy: bool = True
+    """Whether servers only start where the cluster holds them to their NetworkPolicy."""
+
+
 class ReconcileSettings(_Section, frozen=True):
     """The rhythm of the reconciler."""
 
@@ -402,6 +421,7 @@ class Settings(BaseSettings):
     build: BuildSettings = BuildSettings()
     nats: NatsSettings = NatsSettings()
     compose: ComposeSettings = ComposeSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
     rollout: RolloutSettings = RolloutSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     metrics: MetricsSettings = MetricsSettings()

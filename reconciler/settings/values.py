@@ -201,6 +201,16 @@ Image = Annotated[
         'should be an image by its digest, such as "registry.example.org/server@sha256:…" or "sha256:…", or ""',
     ),
 ]
+Namespace = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+        'should be the name of a namespace there, such as "mlflow-models"',
+    ),
+]
+StorageClass = Annotated[
+    str, _matching(r"([a-z0-9][a-z0-9.-]{0,252})?", 'should be the name of a storage class, or "" for the usual one')
+]
 NumericUser = Annotated[
     str,
     _matching(

@@ -32,7 +32,7 @@ def loop_over(clock: Clock, seconds: float, acts: list[bool]) -> Loop:
         one_pass=one_pass,
         next_deadline=lambda: None,
         settings=Settings(),
-        runner=SimpleNamespace(),
+        on_progress=lambda _call: None,
         publisher=SimpleNamespace(sentence=""),
     )
     return Loop(cast(Reconciler, reconciler), Settings)

@@ -54,6 +54,7 @@ class GuardInputs(Protocol):
     def known(self) -> frozenset[str]:
         """Models that the registry has and does not select."""
 
+
 CONFIRM_PRUNE = "reconciler apply --confirm-prune removes it, promoting it again keeps it"
 CONFIRM_REGISTRY = "reconciler apply --confirm-registry agrees to that, putting the settings back keeps it"
 

@@ -20,7 +20,7 @@ class Retry:
     why: str
     """The failure in one sentence, for people."""
     invocation: str = ""
-    """Of a unit, the id of the start that failed; empty for an action of the reconciler."""
+    """Of a unit or a Job, the id of the start that failed; empty for an action of the reconciler."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,15 @@ class Backoff:
                 ahead.append(retry.not_before)
         return min(ahead, default=None)
 
-    def with_failure(self, name: str, why: str, now: float, policy: RetryPolicy) -> "Backoff":
+    def with_failure(self, name: str, why: str, now: float, policy: RetryPolicy, invocation: str = "") -> "Backoff":
         """Take note that what `name` stands for failed at `now`, in this sentence.
 
-        Every call counts as one more failure in a row.
+        Every call counts as one more failure in a row, but for one with the `invocation` that was noted last.
         """
         former = self.retry_later.get(name)
-        retry = policy.after_failure(former, why, now)
+        if invocation and former is not None and former.invocation == invocation:
+            return self
+        retry = policy.after_failure(former, why, now, invocation)
         return Backoff({**self.retry_later, name: retry})
 
     def without(self, names: Collection[str]) -> "Backoff":

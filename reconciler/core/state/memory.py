@@ -77,6 +77,10 @@ class Memory:
         busy_ports = _busy_ports(seen, self.busy_ports, backoff, now)
         return replace(self, backoff=backoff, busy_ports=busy_ports)
 
+    def note_failed_job(self, name: str, uid: str, why: str, now: float, policy: RetryPolicy) -> "Memory":
+        """Take note that a Job of a cluster failed. The same Job counts once, however often it is seen."""
+        return replace(self, backoff=self.backoff.with_failure(name, why, now, policy, uid))
+
     def note_failed_action(self, name: str, why: str, now: float, policy: RetryPolicy) -> "Memory":
         """Take note that an action of a deployment, or on a shared unit, failed: its turn comes again later."""
         return replace(self, pauses=self.pauses.with_failure(name, why, now, policy))

@@ -1,0 +1,150 @@
+"""One deployment in a cluster: what is asked about it, and the actions that are planned for it."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from reconciler.core.cluster import labels
+from reconciler.core.cluster.actions import Apply, Delete
+from reconciler.core.cluster.inputs import ClusterInputs
+from reconciler.core.cluster.observed import DeploymentObjects, Report
+from reconciler.core.cluster.values import Values, files_values, release_values
+from reconciler.core.planner import ledger_updates as note
+from reconciler.core.planner.deployment_view import MAX_MESSAGE
+from reconciler.core.planner.unit_actions import Action
+from reconciler.core.planner.unit_values import source_of
+from reconciler.core.state.ledger import Record
+from reconciler.core.state.reason import Reason
+from reconciler.core.state.release import Release
+from reconciler.core.state.status import Outlook, State
+from reconciler.core.text.quote import one_line
+from reconciler.core.units.names import ReleaseId
+
+_MADE_ONCE = ("PersistentVolumeClaim", "Job", "ConfigMap")
+"""Kinds whose objects are never changed: what is asked for anew has another name."""
+_TEMPLATES = {
+    "PersistentVolumeClaim": "claim",
+    "Job": "prepare",
+    "Deployment": "deployment",
+    "Service": "service",
+    "PodDisruptionBudget": "disruption",
+}
+
+
+@dataclass
+class ClusterDeployment:
+    """What the namespace shows of a deployment, and what is planned for it in this pass."""
+
+    name: str
+    seen: DeploymentObjects
+    inputs: ClusterInputs
+    actions: list[Action] = field(default_factory=list)
+
+    @property
+    def record(self) -> Record:
+        """What is remembered of it."""
+        return self.inputs.ledger.record(self.name)
+
+    @property
+    def serving(self) -> ReleaseId | None:
+        """The release that answers: the one asked for once it is whole, until then the good one; None where none does.
+
+        During a rollout both may answer: a Service spreads requests over all servers that are ready.
+        """
+        asked = self.seen.release
+        if asked is None or self.seen.ready == 0:
+            return None
+        if self.seen.is_complete or asked == self.record.good or self.record.good is None:
+            return asked
+        return self.record.good
+
+    def outlook(self, state: State, desired: int | None, reason: Reason = Reason.NONE, message: str = "") -> Outlook:
+        """Return the deployment's line of the status."""
+        serving, settings = self.serving, self.inputs.settings
+        has_address = f"Service/{labels.object_name(self.name)}" in self.seen.objects
+        kept = self.seen.kept.get(serving, {}) if serving else {}
+        asked, good = self.seen.release, self.record.good
+        is_on_trial = asked is not None and good is not None and asked != good and serving == good
+        return Outlook(
+            name=self.name,
+            state=state,
+            desired_version=str(desired) if desired else None,
+            active_version=str(serving.version) if serving else None,
+            standby_version=str(good.version) if is_on_trial and good else None,
+            reason=reason,
+            message=one_line(message, MAX_MESSAGE),
+            url=f"http://{labels.object_name(self.name)}.{settings.namespace}.svc" if has_address else None,
+            public_url=self.inputs.public_url.replace("{name}", self.name).replace("{port}", "80") or None,
+            example=str(kept.get("example", "")),
+        )
+
+    def blocked(self, desired: int, reason: Reason, why: str) -> Outlook:
+        """Return the status of a deployment whose desired release is out of the question now."""
+        return self.outlook(State.DEGRADED if self.serving else State.FAILED, desired, reason, why)
+
+    # What is done.
+
+    def apply(self, kind: str, name: str, values: Values, template: str = "") -> None:
+        """Have an object made as its template says, unless it is just so."""
+        template = f"kubernetes/{template or _TEMPLATES[kind]}.yaml.j2"
+        wanted = Apply(self.name, f"{kind}/{name}", template, values)
+        there = self.seen.objects.get(wanted.unit)
+        if there is not None and there.is_going:
+            return  # its end is waited for
+        is_made = there is not None and kind in _MADE_ONCE
+        is_so = (
+            there is not None
+            and there.metadata.annotations.get(labels.RENDERED_FROM) == wanted.digest
+            and wanted.unit in self.inputs.untouched
+        )
+        if not is_made and not is_so:
+            self.actions.append(wanted)
+
+    def delete(self, units: Iterable[str]) -> None:
+        """Have objects removed that are there and are not being removed already."""
+        for unit in sorted(units):
+            there = self.seen.objects.get(unit)
+            if there is not None and not there.is_going:
+                self.actions.append(Delete(self.name, unit))
+
+    def prepare(self, release: Release) -> None:
+        """Have the files of a release fetched, its environment built, and both verified."""
+        pinned = self.record.files.get(f"{release.version}.{source_of(release)}", "")
+        values = files_values(release, self.inputs.steps, self.inputs.settings, pinned)
+        name = labels.files_name(self.name, labels.files_key(release))
+        self.apply("NetworkPolicy", labels.prepare_name(self.name), values, "prepare-network")
+        self.apply("PersistentVolumeClaim", name, values)
+        self.apply("Job", name, values)
+
+    def keep_report(self, release: Release, report: Report) -> None:
+        """Write down what the steps found out, in the cluster and in the ledger."""
+        key = labels.files_key(release)
+        name = labels.files_name(self.name, key)
+        about = {"name": self.name, "version": release.version, "files_name": name, "files_key": key}
+        self.apply("ConfigMap", name, {**about, "report": report.model_dump_json()}, "report")
+        pin = f"{release.version}.{source_of(release)}"
+        if pin not in self.record.files:
+            self.actions.append(note.PinFiles(self.name, name, pin, report.files))
+
+    def serve(self, release: Release, report: Report) -> None:
+        """Have a release run that the registry selects."""
+        values = release_values(release, report, self.inputs.settings)
+        kept = json.dumps(values, sort_keys=True)
+        name = labels.release_name(self.name, release.id)
+        self.apply("ConfigMap", name, {**values, "release_name": name, "kept": kept}, "release")
+        self._serve(values)
+
+    def serve_kept(self, release: ReleaseId) -> bool:
+        """Have a release run of which only the values are known; return False where they are not."""
+        values = self.seen.kept.get(release)
+        if values is not None:
+            self._serve(values)
+        return values is not None
+
+    def _serve(self, values: Values) -> None:
+        name = labels.object_name(self.name)
+        # The policy before the pods that it holds.
+        self.apply("NetworkPolicy", name, values, "network")
+        self.apply("PodDisruptionBudget", name, values)
+        self.apply("Service", name, values)
+        self.apply("Deployment", name, values)
