@@ -34,7 +34,9 @@ packed_environment=$checkout/environment.tar.gz
 packed_name=$checkout/environment.name
 # In the order of their start: the reconciler reads the snapshots of older agents, too, and none of newer ones.
 services=(mlflow-reconciler.service mlflow-registry-agent.service)
-users=(mlflow-agent mlflow-deploy mlflow-files)
+# In the place of the first, on a host whose models run in a cluster; somebody has to enable it.
+cluster_service=mlflow-kubernetes.service
+users=(mlflow-agent mlflow-deploy mlflow-files mlflow-kubernetes)
 shipped=(templates examples docs pipeline.py)
 owner_mark='^\[X-Mlflow-Reconciler\]'
 
@@ -45,11 +47,11 @@ install_product() {
         --no-start | --prepare) mode=$1 ;;
         --with)
             shift
-            [[ ${1-} == none || ${1-} =~ ^(gs|azure)$ ]] ||
-                die "cannot install with '${1-}': there is no such extra; choose gs, azure or none"
+            [[ ${1-} == none || ${1-} =~ ^(gs|azure|kubernetes)$ ]] ||
+                die "cannot install with '${1-}': there is no such extra; choose gs, azure, kubernetes or none"
             asked+=("$1")
             ;;
-        *) die "cannot install: unknown argument '$1'; usage: ./dev install [--prepare | --no-start] [--with gs|azure|none]" ;;
+        *) die "cannot install: unknown argument '$1'; usage: ./dev install [--prepare | --no-start] [--with gs|azure|kubernetes|none]" ;;
         esac
         shift
     done
@@ -94,6 +96,9 @@ install_product() {
     install -D -m 0644 "$checkout/systemd/mlflow-reconciler.catalog" "$catalog"
     journalctl --update-catalog
     systemctl daemon-reload
+    if systemctl --quiet is-enabled "$cluster_service" 2>/dev/null; then
+        services[0]=$cluster_service
+    fi
     systemctl --quiet enable "${services[@]}"
 
     say "[5/5] services"
@@ -404,7 +409,7 @@ uninstall_product() {
     [[ $is_sure == yes ]] || ask_before_models_end
 
     say "[1/4] services"
-    systemctl --quiet disable --now "${services[@]}" 2>/dev/null || true
+    systemctl --quiet disable --now "${services[@]}" "$cluster_service" 2>/dev/null || true
 
     say "[2/4] deployments"
     uninstall_deployments
@@ -422,7 +427,7 @@ uninstall_product() {
         fi
     fi
     systemctl daemon-reload
-    systemctl reset-failed "${services[@]}" 2>/dev/null || true
+    systemctl reset-failed "${services[@]}" "$cluster_service" 2>/dev/null || true
     journalctl --update-catalog
 
     say "[4/4] users"

@@ -187,7 +187,7 @@ def send(request: "Request") -> "RequestAnswer":
     become_the_reconciler(request.cannot.removeprefix("cannot "), "only root may ask that of the reconciler")
     try:
         # Ids are served in their order, so they begin with the time.
-        return RequestClient(owner=os.geteuid()).ask(f"{time.time_ns()}-{os.getpid()}", request)
+        return RequestClient().ask(f"{time.time_ns()}-{os.getpid()}", request)
     except NoAnswerError as error:
         why = f"{request.cannot}: {error}; see systemctl status mlflow-reconciler"
     except OSError as error:

@@ -1,5 +1,6 @@
 """Sends a request to the reconciler and waits for its answer; request_inbox.py says how the files pass."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ class RequestClient:
     """The command's side: writes one request at a time into the reconciler's directory."""
 
     directory: Path = REQUESTS
-    owner: int = 0
+    owner: int | None = None
+    """Who answers; None is the user who asks."""
     deadline: float = 15.0
     """Seconds to wait for an answer, and once more when the request was taken already."""
     monotonic: Callable[[], float] = time.monotonic
@@ -60,9 +62,10 @@ class RequestClient:
 
     def _wait(self, path: Path) -> RequestAnswer | None:
         ends = self.monotonic() + self.deadline
+        owner = os.geteuid() if self.owner is None else self.owner
         while True:
             try:
-                answer = RequestAnswer.model_validate_json(read_foreign_file(path, self.owner, MAX_BYTES).content)
+                answer = RequestAnswer.model_validate_json(read_foreign_file(path, owner, MAX_BYTES).content)
             except (UnacceptableFileError, ValidationError):  # not there yet, or not from the reconciler
                 if self.monotonic() >= ends:
                     return None

@@ -21,8 +21,12 @@ from tests.unit.conftest import CHECKOUT
 
 RENDERER = ManifestRenderer([CHECKOUT / "templates"])
 IMAGE = f"registry.example.org/mlflow-systemd@sha256:{'1' * 64}"
-VERSIONS = ("1.31", "1.34", "1.37")
-"""From the oldest that somebody still repairs to the newest of which there is a schema."""
+VERSIONS = (
+    "1.37",
+    pytest.param("1.34", marks=pytest.mark.exhaustive),
+    pytest.param("1.31", marks=pytest.mark.exhaustive),
+)
+"""From the newest of which there is a schema to the oldest that clusters still have."""
 PLAIN = Release("pauses", 3, "models:/m-1", Parameters(memory_max=4 * 1024**3, cpu_quota=400))
 OF_ITS_OWN = Report(files="f" * 64, environment="e" * 32, content="c" * 64)
 OF_THE_PRODUCT = Report(files="f" * 64, environment="host")
