@@ -67,7 +67,7 @@ def _unreachable(settings: Settings, reading: SnapshotReading, why: str) -> Iter
         yield Finding(reading.problem, f"systemctl restart {AGENT}")
     else:
         yield Finding(
-            f"the registry is not reachable: {one_line(why, 1000)}",
+            one_line(status_lines.why_no_registry(why), 1000),
             f"see that the MLflow server answers at {settings.registry.uri}, or change registry.uri",
         )
 

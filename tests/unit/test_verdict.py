@@ -73,7 +73,7 @@ def test_what_is_out_of_date_is_a_warning() -> None:
     away = RegistryStatus(reachable=False, read_at=NOW, message="cannot read the registry")
     assert judged(registry=away) == (
         Verdict.WARNING,
-        "RECONCILER WARNING: the registry is not reachable; cannot read the registry",
+        "RECONCILER WARNING: cannot read the registry",
     )
     soon = RegistryStatus(reachable=True, read_at=NOW, message="cannot read the registry")
     assert judged(registry=soon) == (Verdict.WARNING, "RECONCILER WARNING: cannot read the registry")

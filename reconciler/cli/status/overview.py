@@ -57,7 +57,7 @@ def head(registry: RegistryStatus, host: str, trouble: str, width: int | None, n
         but = f"; {registry.message}" if registry.message else ""
         text = f"{host}: the registry was read {age(registry.read_at, now)} ago{but}"
     else:
-        but = text = f"{host}: the registry is not reachable; {registry.message}"
+        but = text = f"{host}: {registry.why_not_reachable}"
     lines = _painted(text, "yellow" if but else "", width)
     return [*lines, *_painted(trouble, "red", width)] if trouble else lines
 

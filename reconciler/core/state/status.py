@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from reconciler.core.state.reason import Reason
+from reconciler.core.units import status_lines
 from reconciler.core.units.logged_example import LoggedExample
 
 MAX_STATUS_BYTES = 16 * 1024 * 1024
@@ -107,6 +108,11 @@ class RegistryStatus(BaseModel):
     message: Text = ""
     fresh_for: float | None = None
     """Seconds after `read_at` for which the snapshot counts as fresh."""
+
+    @property
+    def why_not_reachable(self) -> str:
+        """Why no fresh snapshot comes, as a sentence of its own; only of a registry that is not reachable."""
+        return status_lines.why_no_registry(self.message)
 
 
 class Status(BaseModel):

@@ -68,7 +68,7 @@ def _faults(document: Status) -> Iterator[tuple[Verdict, str]]:
         yield Verdict.WARNING, document.trouble
     registry = document.registry
     if not registry.reachable:
-        yield Verdict.WARNING, f"the registry is not reachable; {one_line(registry.message, _MAX_MESSAGE)}"
+        yield Verdict.WARNING, one_line(registry.why_not_reachable, _MAX_MESSAGE)
     elif registry.message:
         yield Verdict.WARNING, one_line(registry.message, _MAX_MESSAGE)
 

@@ -182,6 +182,11 @@ def is_about_the_registry(line: str) -> bool:
     return line.startswith(_CANNOT_READ_REGISTRY)
 
 
+def why_no_registry(line: str) -> str:
+    """Say why nothing fresh comes from the registry, of what the agent, or the reconciler of the agent, said."""
+    return line if is_about_the_registry(line) else f"the registry is not reachable; {line}"
+
+
 def blames_the_host(line: str) -> bool:
     """Whether a server says that it failed for something that the host did to it.
 
