@@ -34,8 +34,6 @@ packed_environment=$checkout/environment.tar.gz
 packed_name=$checkout/environment.name
 # In the order of their start: the reconciler reads the snapshots of older agents, too, and none of newer ones.
 services=(mlflow-reconciler.service mlflow-registry-agent.service)
-# In the place of the first, on a host whose models run in a cluster; somebody has to enable it.
-cluster_service=mlflow-kubernetes.service
 users=(mlflow-agent mlflow-deploy mlflow-files mlflow-kubernetes)
 shipped=(templates examples docs pipeline.py)
 owner_mark='^\[X-Mlflow-Reconciler\]'
@@ -96,9 +94,6 @@ install_product() {
     install -D -m 0644 "$checkout/systemd/mlflow-reconciler.catalog" "$catalog"
     journalctl --update-catalog
     systemctl daemon-reload
-    if systemctl --quiet is-enabled "$cluster_service" 2>/dev/null; then
-        services[0]=$cluster_service
-    fi
     systemctl --quiet enable "${services[@]}"
 
     say "[5/5] services"
@@ -409,7 +404,7 @@ uninstall_product() {
     [[ $is_sure == yes ]] || ask_before_models_end
 
     say "[1/4] services"
-    systemctl --quiet disable --now "${services[@]}" "$cluster_service" 2>/dev/null || true
+    systemctl --quiet disable --now "${services[@]}" 2>/dev/null || true
 
     say "[2/4] deployments"
     uninstall_deployments
@@ -427,7 +422,7 @@ uninstall_product() {
         fi
     fi
     systemctl daemon-reload
-    systemctl reset-failed "${services[@]}" "$cluster_service" 2>/dev/null || true
+    systemctl reset-failed "${services[@]}" 2>/dev/null || true
     journalctl --update-catalog
 
     say "[4/4] users"

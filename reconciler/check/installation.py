@@ -1,6 +1,6 @@
 """Looks an installation over: each finding says what is wrong and the command or the change that mends it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from reconciler.files.status_file import NoStatusError, read_status
 from reconciler.settings.load import SettingsError, load, settings_files
 from reconciler.settings.model import Settings
 
+Look = Callable[[Settings], Iterator[Finding]]
 SHOWN = ("LoadState", "ActiveState", "SubState", "NRestarts", "UnitFileState", "NeedDaemonReload", "MainPID")
 
 
@@ -37,8 +38,13 @@ def findings(config: Path | None) -> list[Finding]:
         files = settings_files(config)
     except SettingsError as error:
         return [Finding(str(error), "change what the sentence names, then run reconciler check again")]
+    looks = _of_a_cluster() if settings.kubernetes.image else _of_a_host()
+    return [*host.files_of_settings(files), *(finding for look in looks for finding in look(settings))]
+
+
+def _of_a_host() -> Sequence[Look]:
     # Users first: later looks run as them, and leave a missing user to the first.
-    looks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    return (
         host.users,
         host.directories,
         host.programs,
@@ -57,7 +63,20 @@ def findings(config: Path | None) -> list[Finding]:
         registry.registry,
         _held_deployments,
     )
-    return [*host.files_of_settings(files), *(finding for look in looks for finding in look(settings))]
+
+
+def _of_a_cluster() -> Sequence[Look]:
+    """Return the looks at a host that looks after a cluster: it has no models, and no part of them."""
+    return (
+        host.users,
+        host.credentials,
+        _services,
+        registry.policy,
+        registry.other_hosts,
+        registry.registry,
+        _trouble,
+        _held_deployments,
+    )
 
 
 def openings(config: Path | None) -> list[str]:
@@ -178,6 +197,16 @@ def _fault_of(service: str, shown: dict[str, str]) -> Finding | None:
 
 def _space(settings: Settings) -> Iterator[Finding]:
     return space.space(settings, int(_show(RECONCILER)["MainPID"] or 0))
+
+
+def _trouble(_settings: Settings) -> Iterator[Finding]:
+    """Find what the reconciler says that it cannot do, such as to reach the cluster."""
+    try:
+        trouble = read_status().trouble
+    except NoStatusError:
+        return  # a finding of its own
+    if trouble:
+        yield Finding(trouble, f"mend that; journalctl -u {RECONCILER} has more")
 
 
 def _held_deployments(_settings: Settings) -> Iterator[Finding]:

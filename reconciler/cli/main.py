@@ -125,7 +125,7 @@ def run(
 
 @app.command(rich_help_panel=DAEMONS)
 def cluster(config: Config = None) -> None:
-    """Reconcile the snapshot with a Kubernetes namespace until stopped. Runs as mlflow-kubernetes.service."""
+    """Reconcile the snapshot with a Kubernetes namespace until stopped. Runs in mlflow-reconciler.service."""
     from reconciler.cli.lean import leave_out_rich
 
     leave_out_rich()

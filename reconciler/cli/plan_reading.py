@@ -13,8 +13,7 @@ from reconciler.cli.exit import FAILED, MISUSED, refuse
 from reconciler.cli.lean import leave_out_rich
 from reconciler.core.state.plan_document import ShownPlan
 
-SERVICES = ("mlflow-reconciler.service", "mlflow-kubernetes.service")
-"""Of which one runs: it makes the plan."""
+SERVICE = "mlflow-reconciler.service"
 SETTINGS_IN_ENVIRONMENT = "MLFLOW_RECONCILER_"
 """How variables begin that change settings, or name another file."""
 
@@ -36,7 +35,7 @@ def read_shown_plan(config: Path | None) -> ShownPlan:
 def _reconciler_runs() -> bool:
     """Whether the reconciler runs: one that does not would be waited for in vain."""
     # systemd's own program takes 10 ms; a connection of our own takes longer to import.
-    arguments = ["systemctl", "is-active", "--quiet", *SERVICES]
+    arguments = ["systemctl", "is-active", "--quiet", SERVICE]
     try:
         return subprocess.run(arguments, check=False, stderr=subprocess.DEVNULL).returncode == 0  # noqa: S603 - ours
     except OSError:
@@ -69,9 +68,7 @@ def _plan_here(config: Path | None) -> ShownPlan:
     except SettingsError as error:
         refuse(str(error), MISUSED)
     if settings.kubernetes.image:
-        refuse(
-            "cannot plan: mlflow-kubernetes.service has the login to the cluster and does not answer; start it", FAILED
-        )
+        refuse(f"cannot plan: {SERVICE} has the login to the cluster and does not answer; restart it", FAILED)
     try:
         reconciler = wiring.reconciler(settings)
         # Only the daemon knows whether systemd has read the unit files: otherwise each plan would begin with a reload.

@@ -42,7 +42,7 @@ class NoClusterError(Exception):
 def run_cluster(settings: Settings, config: Path | None) -> None:
     """Reconcile until stopped. Raises NoClusterError."""
     if os.geteuid() == 0:
-        raise NoClusterError("cannot look after a cluster as root, which reaches no network; start mlflow-kubernetes")
+        raise NoClusterError("cannot look after a cluster as root: root reaches no network; see fleet/kubernetes.md")
     if settings.reconcile.mode == "confirm":
         raise NoClusterError('cannot look after a cluster with reconcile.mode = "confirm"; set it to "automatic"')
     configure("reconciler")
@@ -73,7 +73,7 @@ def connect(settings: Settings) -> Cluster:
     if not kubeconfig.is_file():
         raise NoClusterError(
             f"cannot look after a cluster: there is no credential '{KUBECONFIG}'; "
-            f"put the kubeconfig into /etc/credstore/{KUBECONFIG} and restart mlflow-kubernetes"
+            f"put the kubeconfig into /etc/credstore/{KUBECONFIG} and restart mlflow-reconciler"
         )
     try:
         from reconciler.adapters.kubernetes_cluster import KubernetesCluster

@@ -312,7 +312,7 @@ class ComposeSettings(_Section, frozen=True):
 
 
 class KubernetesSettings(_Section, frozen=True):
-    """How releases run in a cluster, on the host whose mlflow-kubernetes.service looks after them."""
+    """How releases run in a cluster, on the host that looks after a namespace of it."""
 
     namespace: Namespace = "mlflow-models"
     image: Image = ""

@@ -189,8 +189,8 @@ def test_a_wrong_value_is_refused_with_file_key_and_what_would_be_right(
         ("[deploy]\npoll_interval = 5\n", "deploy.poll_interval: no such key; did you mean registry.poll_interval?"),
         (
             "[zzz]\nqqq = 5\n",
-            "zzz: no such key; the sections are registry, deploy, fetch, build, nats, compose, kubernetes, rollout, reconcile, "
-            "metrics, policy",
+            "zzz: no such key; the sections are registry, deploy, fetch, build, nats, compose, kubernetes, rollout, "
+            "reconcile, metrics, policy",
         ),
         ("[registry]\npassword = 'hunter2'\n", "registry.password: no such key: credentials are not settings"),
     ],
