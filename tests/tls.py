@@ -33,11 +33,17 @@ class Authority:
         self.pem = directory / "ca.pem"
         self.pem.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, address: str = "127.0.0.1") -> Path:
-        """Issue a certificate for an address; gives a file with it and its key."""
+    def issue(self, name: str, *addresses: str, organization: str = "") -> Path:
+        """Issue a certificate for addresses and names of hosts; gives a file with it and its key.
+
+        Without any it is for 127.0.0.1. `organization`: in the subject; Kubernetes takes it for the group of a user.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
+        attributes = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
+        if organization:
+            attributes.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
+        subject = x509.Name(attributes)
+        names = x509.SubjectAlternativeName([_general_name(one) for one in addresses or ("127.0.0.1",)])
         certificate = self._builder(subject, key).add_extension(names, critical=False).sign(self._key, hashes.SHA256())
         path = self._directory / f"{name}.pem"
         path.write_bytes(
@@ -59,6 +65,13 @@ class Authority:
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(days=2))
         )
+
+
+def _general_name(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)
 
 
 class TlsFront:
