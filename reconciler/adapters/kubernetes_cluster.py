@@ -36,6 +36,7 @@ _BEFORE_1_21 = {"PodDisruptionBudget": ("apis/policy/v1beta1", "poddisruptionbud
 _WATCHED = ("Deployment", "Job", "Pod")
 _NOT_FOUND = 404
 _GONE = 410
+_WITH_WHAT_IT_MADE = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
 _TIMEOUT = (5, 30)
 """Seconds to connect, and for each part of an answer."""
 _WATCH = 240
@@ -75,7 +76,7 @@ class KubernetesCluster:
     def delete(self, kind: str, name: str) -> None:
         """Ask for the end of an object and of what it made."""
         try:
-            self._call("DELETE", kind, name, body={"propagationPolicy": "Foreground"})
+            self._call("DELETE", kind, name, body=_WITH_WHAT_IT_MADE)
         except _NotFoundError:
             return
 
@@ -149,12 +150,13 @@ class KubernetesCluster:
             group, plural = self._paths[kind]
             path = f"/{group}/namespaces/{self._namespace}/{plural}" + (f"/{quote(name, safe='')}" if name else "")
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        content: Manifest | str | None = body
         if method == "PATCH":
-            headers["Content-Type"] = "application/apply-patch+yaml"  # which JSON is
+            # Which JSON is; the client itself writes only what is called JSON.
+            headers["Content-Type"], content = "application/apply-patch+yaml", json.dumps(body)
         self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
         url = f"{self._client.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         what = f"cannot {method} {kind}/{name}".rstrip("/")
-        content = json.dumps(body) if body is not None else None
         try:
             response = self._client.call_api(method, url, headers, content, _request_timeout=timeout)
         except ApiException as error:
