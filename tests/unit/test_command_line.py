@@ -1,5 +1,8 @@
 """What the command line is like: help, version, completion, mistyped names."""
 
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -63,3 +66,33 @@ def test_without_a_status_nothing_is_completed(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(status_file, "read_status", read_status)
     assert known.complete("") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("owner", [0, 65532])
+def test_the_command_goes_on_as_the_user_that_the_reconciler_runs_as(tmp_path: Path, owner: int) -> None:
+    """Then each reads and writes the other's files. Where it looks after a cluster, that user is not root."""
+    os.chown(tmp_path, owner, owner)
+    become = f"""
+import os
+from reconciler.cli.exit import become_the_reconciler
+from reconciler.core.units import paths
+paths.RUN_DIRECTORY = {str(tmp_path)!r}
+become_the_reconciler("look")
+print(os.geteuid(), os.getegid())
+"""
+    done = subprocess.run([sys.executable, "-c", become], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(owner), str(owner)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_status_is_read_of_the_user_that_its_directory_belongs_to(tmp_path: Path) -> None:
+    """And of nobody else."""
+    path = tmp_path / "status.json"
+    path.write_text(STATUS.model_dump_json(by_alias=True))
+    path.chmod(0o644)
+    os.chown(path, 65532, 65532)
+    with pytest.raises(status_file.NoStatusError, match="owned by user 65532, expected 0"):
+        status_file.read_status(path)
+    os.chown(tmp_path, 65532, 65532)
+    assert status_file.read_status(path) == STATUS
