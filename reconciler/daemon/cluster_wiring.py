@@ -26,7 +26,7 @@ from reconciler.files.request_answer import REQUESTS
 from reconciler.files.request_inbox import RequestInbox
 from reconciler.files.status_file import STATUS_FILE
 from reconciler.ports.cluster import Cluster, ClusterError
-from reconciler.settings.load import load
+from reconciler.settings.load import SettingsError, load
 from reconciler.settings.model import Settings
 
 log = structlog.get_logger()
@@ -43,14 +43,13 @@ def run_cluster(settings: Settings, config: Path | None) -> None:
     """Reconcile until stopped. Raises NoClusterError."""
     if os.geteuid() == 0:
         raise NoClusterError("cannot look after a cluster as root: root reaches no network; see fleet/kubernetes.md")
-    if settings.reconcile.mode == "confirm":
-        raise NoClusterError('cannot look after a cluster with reconcile.mode = "confirm"; set it to "automatic"')
+    _refuse_confirmation(settings)
     configure("reconciler")
     reconciler = cluster_reconciler(settings, connect(settings))
     inbox = RequestInbox(owner=os.geteuid())
     inbox.prepare()
     events = FileEvents()
-    loop = Loop(reconciler, lambda: load(config), events.refresh)
+    loop = Loop(reconciler, lambda: _reloaded(config, settings), events.refresh)
     events.on_replacement(Path(paths.REGISTRY_FILE).parent, loop.wake)
     events.on_change(Path("/etc/mlflow-reconciler"), loop.settings_changed, recursive=True)
     events.on_change(Path(paths.SHIPPED_TEMPLATES), loop.wake, recursive=True)
@@ -63,6 +62,23 @@ def run_cluster(settings: Settings, config: Path | None) -> None:
         log.warning(f"cannot watch files: {error.strerror}; changes are noticed by the timer instead")
     loop.run()
     events.close()
+
+
+def _refuse_confirmation(settings: Settings) -> None:
+    if settings.reconcile.mode == "confirm":
+        raise NoClusterError('cannot look after a cluster with reconcile.mode = "confirm"; set it to "automatic"')
+
+
+def _reloaded(config: Path | None, former: Settings) -> Settings:
+    """Read the settings again. Raises SettingsError, also for what only a new process can take."""
+    settings = load(config)
+    if settings.kubernetes.namespace != former.kubernetes.namespace:
+        raise SettingsError("kubernetes.namespace was changed: restart mlflow-reconciler to look after another one")
+    try:
+        _refuse_confirmation(settings)
+    except NoClusterError as error:
+        raise SettingsError(str(error)) from error
+    return settings
 
 
 def connect(settings: Settings) -> Cluster:

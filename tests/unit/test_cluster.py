@@ -446,3 +446,40 @@ def test_a_template_of_the_hosts_own_is_used(site: Site, tmp_path: Path) -> None
     del site.cluster.objects["Service/model-pauses"]
     site.settle()
     assert "makes Secret/x; mend the template" in site.status().message
+
+
+def change(site: Site, **settings: object) -> None:
+    """Change settings of the host, as a reload does."""
+    changed = {
+        key: getattr(site.settings, key).model_copy(update=value)
+        for key, value in settings.items()
+        if isinstance(value, dict)
+    }
+    site.reconciler.settings = site.settings = site.settings.model_copy(update=changed)
+    site.settle()
+
+
+def test_another_image_restarts_nothing_that_serves(site: Site) -> None:
+    """A release stays as it was rolled out, until somebody promotes the next one or asks for a rollout."""
+    site.serve(1)
+    before = len(site.cluster.calls)
+    newer = IMAGE.replace("1" * 64, "2" * 64)
+    change(site, kubernetes={"image": newer})
+    assert len(site.cluster.calls) == before
+    site.ask(Verb.ROLLOUT, "pauses")
+    site.prepare()
+    pod = site.cluster.objects["Deployment/model-pauses"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == newer
+
+
+def test_other_settings_of_the_host_replace_nothing_that_serves(site: Site) -> None:
+    """The status says so; how many servers there are is no part of a release, and follows at once."""
+    site.serve(1)
+    change(site, deploy={"memory_max": 1024**3, "replicas": 2})
+    deployment = site.cluster.objects["Deployment/model-pauses"]
+    assert deployment["spec"]["replicas"] == 2
+    limits = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert limits["memory"] == str(4 * 1024**3)
+    site.cluster.roll_out("pauses")
+    site.settle()
+    assert (site.status().state, site.status().reason) == (State.SERVING, Reason.SETTINGS_CHANGED)

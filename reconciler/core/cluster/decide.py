@@ -9,6 +9,7 @@ from reconciler.core.cluster import labels
 from reconciler.core.cluster.view import ClusterDeployment
 from reconciler.core.planner import ledger_updates as note
 from reconciler.core.planner.guard import Wait
+from reconciler.core.planner.host_settings import CHANGED
 from reconciler.core.state.reason import DOING, FAILED, Reason
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.status import Outlook, State
@@ -51,6 +52,15 @@ def _bring_up(one: ClusterDeployment, release: Release) -> Outlook:
     if rejected is not None:
         _go_back(one)
         return one.blocked(release.version, Reason(rejected.reason), rejected.message)
+    former = one.former_settings(release)
+    if former is not None:
+        one.serve_kept(former, release.rollout)
+        outlook = _stand(one, release, former)
+        _tidy(one, None)
+        if outlook.state is State.SERVING and not outlook.reason:
+            changed = {"reason": Reason.SETTINGS_CHANGED, "message": CHANGED.format(name=one.name)}
+            return outlook.model_copy(update=changed)
+        return outlook
     why_not_yet = one.inputs.not_yet.get(one.name)
     if why_not_yet and one.seen.release != release.id:
         _stay(one)
@@ -61,7 +71,7 @@ def _bring_up(one: ClusterDeployment, release: Release) -> Outlook:
     if one.inputs.require_example and report.example is not None and not report.example.is_proof:
         return _reject(one, release, Reason.NO_EXAMPLE, _without_example(release, report.example))
     one.serve(release, report)
-    outlook = _roll_out(one, release)
+    outlook = _stand(one, release, release.id)
     _tidy(one, release)
     return outlook
 
@@ -94,15 +104,15 @@ def _prepare(one: ClusterDeployment, release: Release) -> Outlook:
     return one.outlook(State.PREPARING, release.version, Reason.VERIFYING)
 
 
-def _roll_out(one: ClusterDeployment, release: Release) -> Outlook:
-    """Say how the release that was applied stands, and take note of what is known of it from now on."""
+def _stand(one: ClusterDeployment, release: Release, applied: ReleaseId) -> Outlook:
+    """Say how the release stands that was applied, and take note of what is known of it from now on."""
     seen, wanted = one.seen, release.rollout.replicas
-    if seen.release != release.id:
+    if seen.release != applied:
         return one.outlook(State.ROLLING_OUT, release.version, Reason.STARTING)
-    is_good = one.record.good == release.id
+    is_good = one.record.good == applied
     if seen.is_complete:
         if not is_good:
-            one.actions.append(note.MarkProven(one.name, f"Deployment/{labels.object_name(one.name)}", release.id))
+            one.actions.append(note.MarkProven(one.name, f"Deployment/{labels.object_name(one.name)}", applied))
         return one.outlook(State.SERVING, release.version, *_why_this_one(release))
     why = seen.why_in_vain
     if is_good:

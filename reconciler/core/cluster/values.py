@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reconciler.core.cluster import labels
 from reconciler.core.cluster.observed import Report
 from reconciler.core.planner.unit_values import StepSettings, source_of
-from reconciler.core.state.release import Refused, Release
+from reconciler.core.state.release import Refused, Release, Rollout
 from reconciler.core.units import paths
 from reconciler.core.units.names import HOST_ENVIRONMENT
 
@@ -93,7 +93,7 @@ def files_values(release: Release, steps: StepSettings, settings: ClusterSetting
 
 def release_values(release: Release, report: Report, settings: ClusterSettings) -> Values:
     """Return the values of a release's Deployment, Service, NetworkPolicy and PodDisruptionBudget."""
-    asked, rollout = release.parameters, release.rollout
+    asked = release.parameters
     key = labels.files_key(release)
     environment = f"{DEPLOY_HOME}/environments/{report.environment}"
     has_own = report.environment != HOST_ENVIRONMENT
@@ -111,11 +111,8 @@ def release_values(release: Release, report: Report, settings: ClusterSettings) 
         "venv": f"{environment}/venv" if has_own else paths.PRODUCT_VENV,
         "has_own_environment": has_own,
         "example": str(report.example or ""),
-        "replicas": rollout.replicas,
-        "recreate": rollout.strategy == "recreate",
-        "soak": rollout.soak,
+        **rollout_values(release.rollout, asked.start_timeout),
         "start_timeout": asked.start_timeout,
-        "deadline": asked.start_timeout + rollout.soak + AFTER_THE_SOAK,
         "stop_timeout": asked.stop_timeout,
         "drain_delay": DRAIN_DELAY,
         "memory_max": asked.memory_max,
@@ -127,6 +124,16 @@ def release_values(release: Release, report: Report, settings: ClusterSettings) 
         "watchdog": asked.watchdog,
         "require_network_policy": settings.require_network_policy,
         "not_enforced": _NETWORK_POLICY,
+    }
+
+
+def rollout_values(rollout: Rollout, start_timeout: int) -> Values:
+    """Return the values that a release takes from today's settings as long as it serves: they make no other release."""
+    return {
+        "replicas": rollout.replicas,
+        "recreate": rollout.strategy == "recreate",
+        "soak": rollout.soak,
+        "deadline": start_timeout + rollout.soak + AFTER_THE_SOAK,
     }
 
 

@@ -8,14 +8,14 @@ from reconciler.core.cluster import labels
 from reconciler.core.cluster.actions import Apply, Delete
 from reconciler.core.cluster.inputs import ClusterInputs
 from reconciler.core.cluster.observed import DeploymentObjects, Report
-from reconciler.core.cluster.values import Values, files_values, release_values
+from reconciler.core.cluster.values import Values, files_values, release_values, rollout_values
 from reconciler.core.planner import ledger_updates as note
 from reconciler.core.planner.deployment_view import MAX_MESSAGE
 from reconciler.core.planner.unit_actions import Action
 from reconciler.core.planner.unit_values import source_of
 from reconciler.core.state.ledger import Record
 from reconciler.core.state.reason import Reason
-from reconciler.core.state.release import Release
+from reconciler.core.state.release import Release, Rollout
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import ReleaseId
@@ -127,19 +127,39 @@ class ClusterDeployment:
             self.actions.append(note.PinFiles(self.name, name, pin, report.files))
 
     def serve(self, release: Release, report: Report) -> None:
-        """Have a release run that the registry selects."""
+        """Have a release run that the registry selects; one that was rendered before stays as it was."""
         values = release_values(release, report, self.inputs.settings)
         kept = json.dumps(values, sort_keys=True)
         name = labels.release_name(self.name, release.id)
         self.apply("ConfigMap", name, {**values, "release_name": name, "kept": kept}, "release")
-        self._serve(values)
-
-    def serve_kept(self, release: ReleaseId) -> bool:
-        """Have a release run of which only the values are known; return False where they are not."""
-        values = self.seen.kept.get(release)
-        if values is not None:
+        if not self.serve_kept(release.id, release.rollout):
             self._serve(values)
-        return values is not None
+
+    def serve_kept(self, release: ReleaseId, rollout: Rollout | None = None) -> bool:
+        """Have a release run of which the values are known; return False where they are not.
+
+        `rollout`: today's, for the release that is wanted; another one runs as it did.
+        """
+        kept = self.seen.kept.get(release)
+        if kept is None:
+            return False
+        start_timeout = kept.get("start_timeout")
+        if rollout is not None and isinstance(start_timeout, int):
+            kept = {**kept, **rollout_values(rollout, start_timeout)}
+        self._serve(kept)
+        return True
+
+    def former_settings(self, release: Release) -> ReleaseId | None:
+        """Return the good release that serves if nothing but this host's settings makes it differ from the wanted one.
+
+        None when it is the wanted one, or when the registry or an operator asked for a change.
+        """
+        good = self.record.good
+        if good is None or good == release.id or self.seen.release != good:
+            return None
+        kept = self.seen.kept.get(good, {})
+        is_same = good.version == release.version and kept.get("asked") == release.asked
+        return good if is_same else None
 
     def _serve(self, values: Values) -> None:
         name = labels.object_name(self.name)
