@@ -13,6 +13,7 @@ from reconciler.core.operators.requests import Request
 from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import DeploymentStatus, State, Status
+from reconciler.daemon import cluster_wiring
 from reconciler.daemon.clock import Clock
 from reconciler.daemon.cluster_pass import ClusterReconciler, ClusterRunner
 from reconciler.daemon.notes import Notes
@@ -24,6 +25,7 @@ from reconciler.files.ledger_file import LedgerFile
 from reconciler.files.plan_file import read_plan
 from reconciler.files.request_inbox import RequestInbox
 from reconciler.files.snapshot_file import Snapshots
+from reconciler.settings.load import SettingsError
 from reconciler.settings.model import DeploySettings, KubernetesSettings, Settings
 from tests.fakes.cluster import FakeCluster
 from tests.reference.states import REASONS
@@ -483,3 +485,26 @@ def test_other_settings_of_the_host_replace_nothing_that_serves(site: Site) -> N
     site.cluster.roll_out("pauses")
     site.settle()
     assert (site.status().state, site.status().reason) == (State.SERVING, Reason.SETTINGS_CHANGED)
+
+
+def test_a_volume_that_somebody_removed_is_made_again(site: Site) -> None:
+    """What serves goes on meanwhile; its servers have read their files already."""
+    site.serve(1)
+    [claim] = [unit for unit in site.cluster.objects if unit.startswith("PersistentVolumeClaim/")]
+    del site.cluster.objects[claim]
+    site.settle()
+    assert claim in site.cluster.objects
+    assert site.status().state is State.PREPARING
+    site.prepare()
+    assert (site.status().state, site.status().active_version) == (State.SERVING, "1")
+
+
+def test_another_namespace_needs_a_new_process(tmp_path: Path) -> None:
+    """What is watched and what is made would be in two of them."""
+    config = tmp_path / "config.toml"
+    config.write_text('[kubernetes]\nnamespace = "wards"\n')
+    with pytest.raises(SettingsError, match="namespace was changed: restart mlflow-reconciler"):
+        cluster_wiring._reloaded(config, Settings())
+    config.write_text('[reconcile]\nmode = "confirm"\n')
+    with pytest.raises(SettingsError, match="cannot look after a cluster with"):
+        cluster_wiring._reloaded(config, Settings())

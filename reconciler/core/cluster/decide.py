@@ -66,7 +66,7 @@ def _bring_up(one: ClusterDeployment, release: Release) -> Outlook:
         _stay(one)
         return one.outlook(State.PENDING, release.version, Reason.OTHER_HOSTS_FIRST, why_not_yet)
     report = one.seen.reports.get(labels.files_key(release))
-    if report is None:
+    if report is None or not one.has_files(release):
         return _prepare(one, release)
     if one.inputs.require_example and report.example is not None and not report.example.is_proof:
         return _reject(one, release, Reason.NO_EXAMPLE, _without_example(release, report.example))
@@ -82,6 +82,10 @@ def _prepare(one: ClusterDeployment, release: Release) -> Outlook:
     key = labels.files_key(release)
     name = labels.files_name(one.name, key)
     job = one.seen.preparations.get(key)
+    if job is not None and not one.has_files(release):
+        # Somebody removed the volume. What was done for it is forgotten, and then done again.
+        one.delete([job.object.unit, f"ConfigMap/{name}"])
+        return one.outlook(State.PREPARING, release.version, Reason.FETCHING, "its volume is gone; it is made again")
     if job is None:
         failed = one.inputs.retry_later.get(name)
         if failed is not None:

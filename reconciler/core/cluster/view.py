@@ -82,6 +82,11 @@ class ClusterDeployment:
         """Return the status of a deployment whose desired release is out of the question now."""
         return self.outlook(State.DEGRADED if self.serving else State.FAILED, desired, reason, why)
 
+    def has_files(self, release: Release) -> bool:
+        """Whether there is a volume for a release's files; what is on it, the Job has said."""
+        name = labels.files_name(self.name, labels.files_key(release))
+        return f"PersistentVolumeClaim/{name}" in self.seen.objects
+
     # What is done.
 
     def apply(self, kind: str, name: str, values: Values, template: str = "") -> None:
