@@ -37,22 +37,27 @@ services=(mlflow-reconciler.service mlflow-registry-agent.service)
 users=(mlflow-agent mlflow-deploy mlflow-files mlflow-kubernetes)
 shipped=(templates examples docs pipeline.py)
 owner_mark='^\[X-Mlflow-Reconciler\]'
+install_usage='usage: ./dev install [--prepare | --no-start | --program-only] [--with gs|azure|kubernetes|none]'
 
 install_product() {
     local mode='' asked=() extras
     while [[ $# -gt 0 ]]; do
         case $1 in
-        --no-start | --prepare) mode=$1 ;;
+        --no-start | --prepare | --program-only) mode=$1 ;;
         --with)
             shift
             [[ ${1-} == none || ${1-} =~ ^(gs|azure|kubernetes)$ ]] ||
                 die "cannot install with '${1-}': there is no such extra; choose gs, azure, kubernetes or none"
             asked+=("$1")
             ;;
-        *) die "cannot install: unknown argument '$1'; usage: ./dev install [--prepare | --no-start] [--with gs|azure|kubernetes|none]" ;;
+        *) die "cannot install: unknown argument '$1'; $install_usage" ;;
         esac
         shift
     done
+    if [[ $mode == --program-only ]]; then
+        install_program_only
+        return
+    fi
     as_root_with_systemd install
     [[ ! -e $packed_environment || ${#asked[@]} -eq 0 ]] ||
         die "cannot add ${asked[*]}: a package installs what is in it; build one with ./dev package --with ${asked[*]}"
@@ -106,6 +111,17 @@ install_product() {
     remove_old_versions
     trap - EXIT INT TERM
     say "installed. Settings: $settings/config.toml. Look: reconciler status, journalctl -u mlflow-reconciler"
+}
+
+# For the image of a container, where no systemd runs: no users, no settings, no units.
+install_program_only() {
+    [[ $(id -u) == 0 ]] || die "cannot install: needs root; run it with sudo"
+    [[ -e $packed_environment ]] ||
+        die "cannot install the program only: this is no package; build one with ./dev package"
+    own_directories
+    local extras=()
+    install_program
+    say "installed, without services (--program-only)"
 }
 
 as_root_with_systemd() {
