@@ -14,7 +14,13 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 PYTHON_SOURCES = ("reconciler", "modelserver", "containerserver", "package", "pipeline.py", "examples", "tests")
 LAUNCHERS = ("reconciler", "modelserver", "containerserver", "nats-bridge", "release-step", "server-temp")
-SHELL_SCRIPTS = ("dev", ".ci/run", "systemd/install.sh", *(f"systemd/launchers/{name}" for name in LAUNCHERS))
+SHELL_SCRIPTS = (
+    "dev",
+    ".ci/run",
+    "systemd/install.sh",
+    "tests/kubernetes/build.sh",
+    *(f"systemd/launchers/{name}" for name in LAUNCHERS),
+)
 EXTRAS = ("requirements-gs.lock", "requirements-azure.lock")
 LOCKS = ("requirements.lock", "requirements-dev.lock", "modelserver/requirements.lock", *EXTRAS)
 AUDIT_SECONDS = 120

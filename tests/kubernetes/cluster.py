@@ -130,8 +130,9 @@ def booted(binaries: Path = BINARIES) -> Iterator[Cluster]:
     with network() as net, _storage(net) as options:
         binds = (f"--bind-ro={binaries}:{units.PROGRAMS}", *options, net.option, _KEYRING)
         host = Host("cluster", nspawn_options=binds)
-        node = units.Node(net, f"/kubernetes-of-{host.name}")
+        node = units.Node(net, f"/test-cluster-{net.number}")
         outside = _groups_outside(node.cgroup.lstrip("/"))
+        outside.remove()  # what a killed process left
         kubeconfig = _write_everything(host, node)
         try:
             with host:
@@ -219,7 +220,8 @@ def _start(cluster: Cluster, node: units.Node) -> None:
         _wait(cluster, "the account of pods", "get", "serviceaccount", "default")
         _wait(cluster, "the node", "wait", "--for=condition=Ready", f"node/{units.NODE}", "--timeout=1s")
     except (HostError, subprocess.SubprocessError) as error:
-        journals = "\n".join(f"== {name}\n{host.journal(f'--unit={name}', '--lines=30')}" for name in names)
+        journals = f"== fatal\n{host.journal('--grep=^F[0-9]{4} ', '--lines=5')}\n"
+        journals += "\n".join(f"== {name}\n{host.journal(f'--unit={name}', '--lines=30')}" for name in names)
         raise HostError(f"cannot start a cluster: {error}\n{journals}") from error
 
 
