@@ -11,9 +11,9 @@ from typing import NamedTuple
 import pytest
 
 from tests.balancers import PORTS, RECIPES, balancer, missing
-from tests.documents.pages import CHECKOUT
 from tests.host import Layers, Registry, installed_host
 from tests.host.links import NETWORK, Links, links
+from tests.plays import PLAYBOOK, play
 from tests.system.conftest import SETTINGS
 from tests.system.site import Site, code
 from tests.system.steady import Steady
@@ -27,7 +27,6 @@ pytestmark = [
     pytest.mark.skipif(bool(LACKING), reason=f"needs Debian's packages with {', '.join(LACKING)}"),
 ]
 
-PLAYBOOK = Path("/usr/bin/ansible-playbook")
 NAMES = ("first", "second", "third")
 
 
@@ -160,13 +159,13 @@ def test_a_play_takes_a_version_from_host_to_host(fleet: Fleet, tmp_path: Path) 
     follow_their_own_aliases(fleet)
     with fleet.losing(0):
         good = fleet.register(select=False)
-        done = play(fleet, tmp_path, good)
+        done = promote(fleet, tmp_path, good)
         assert done.returncode == 0, done.stdout
         assert {site.statuses()[NAME]["active_version"] for site in fleet.sites.values()} == {str(good)}
         since = [site.statuses()[NAME]["active_since"] for site in fleet.sites.values()]
         assert since[0] == min(since)
         bad = fleet.register(select=False, on_load="raise RuntimeError('a broken model')")
-        done = play(fleet, tmp_path, bad)
+        done = promote(fleet, tmp_path, bad)
         assert done.returncode != 0
         assert f"version {bad} of {NAME} is rejected on this host: " in done.stdout
         assert {site.statuses()[NAME]["active_version"] for site in fleet.sites.values()} == {str(good)}
@@ -185,26 +184,11 @@ def follow_their_own_aliases(fleet: Fleet) -> None:
         site.change_settings("80-alias.toml", f"[registry]\nselectors = ['alias:{name}']\n[rollout]\nafter = []\n")
 
 
-def play(fleet: Fleet, place: Path, version: int) -> "subprocess.CompletedProcess[str]":
+def promote(fleet: Fleet, place: Path, version: int) -> "subprocess.CompletedProcess[str]":
     """Run the documented play on all hosts."""
-    hosts = "".join(f"{name} host_pid={site.host.init}\n" for name, site in fleet.sites.items())
-    (place / "inventory.ini").write_text(f"[all]\n{hosts}[all:vars]\nansible_connection=booted\n")
+    hosts = {name: site.host for name, site in fleet.sites.items()}
     about = {"mlflow": fleet.registry.uri, "model": NAME, "version": str(version), "patience": "5m"}
-    told = [word for key, value in about.items() for word in ("-e", f"{key}={value}")]
-    return subprocess.run(
-        [str(PLAYBOOK), "-i", str(place / "inventory.ini"), str(RECIPES / "release.yml"), *told],
-        env={
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": str(place),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_CONNECTION_PLUGINS": str(CHECKOUT / "tests/host/ansible"),
-            "ANSIBLE_LOCALHOST_WARNING": "false",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    return play(RECIPES / "release.yml", hosts, place, **about)
 
 
 def test_a_host_that_dies_costs_what_was_in_flight_to_it(fleet: Fleet) -> None:
