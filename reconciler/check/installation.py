@@ -90,7 +90,8 @@ def openings(config: Path | None) -> list[str]:
 def unenforced(config: Path | None) -> list[str]:
     """List the limits of the settings that do nothing on this host; [] when the settings cannot be used."""
     try:
-        return list(limits.unenforced(load(config)))
+        settings = load(config)
+        return [] if settings.kubernetes.image else list(limits.unenforced(settings))
     except SettingsError:
         return []  # a finding
 
@@ -98,7 +99,8 @@ def unenforced(config: Path | None) -> list[str]:
 def known_pythons(config: Path | None) -> pythons.Pythons | None:
     """List the versions of Python that environments can be made from; None when the settings cannot be used."""
     try:
-        return pythons.pythons(load(config))
+        settings = load(config)
+        return None if settings.kubernetes.image else pythons.pythons(settings)
     except SettingsError:
         return None  # a finding
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from reconciler.core.state.snapshot import MAX_SNAPSHOT_BYTES, Snapshot
 from reconciler.core.text.quote import one_line
 from reconciler.files.atomic import in_words, put_aside, replace_file
-from reconciler.files.untrusted import MissingFileError, UnacceptableFileError, read_foreign_file, read_own_file
+from reconciler.files.untrusted import MissingFileError, UnacceptableFileError, owner_of, read_foreign_file
 
 log = structlog.get_logger()
 
@@ -81,7 +81,8 @@ class Snapshots:
             # Only once: from then on this process knows what it accepted last.
             self._loaded = True
             try:
-                content = read_own_file(self._kept, MAX_SNAPSHOT_BYTES)
+                # Ours; of whom it is, `reconciler check` does not know, which root runs.
+                content = read_foreign_file(self._kept, owner_of(self._kept.parent), MAX_SNAPSHOT_BYTES).content
                 self._accepted = self._on_disk = _parse(content, self._kept)
             except MissingFileError:
                 self._accepted = None

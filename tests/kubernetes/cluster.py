@@ -118,7 +118,7 @@ class Cluster:
             raise HostError(f"cannot import {archive}: {done.stderr}")
         self.node.run([*images, "tag", "--force", tagged, reference])
         # The part of containerd that pods ask hears of an image a little later than this.
-        usable = f"name=={reference},labels.io.cri-containerd.image==managed"
+        usable = f'name=="{reference}",labels."io.cri-containerd.image"==managed'
         listed = [*images, "list", "--quiet", usable]
         self.node.wait_for(lambda: self.node.output(listed), 60, f"{reference} to be usable in pods")
         return reference

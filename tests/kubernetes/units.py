@@ -64,6 +64,7 @@ def units(node: Node) -> Iterator[tuple[str, str]]:
             f"--kubelet-certificate-authority={certificates}/ca.pem",
             f"--kubelet-client-certificate={certificates}/admin.pem",
             f"--kubelet-client-key={certificates}/admin.pem",
+            "--kubelet-preferred-address-types=InternalIP",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             f"--service-cluster-ip-range={node.network.services}",

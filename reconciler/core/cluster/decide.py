@@ -14,10 +14,15 @@ from reconciler.core.state.reason import DOING, FAILED, Reason
 from reconciler.core.state.release import Refused, Release
 from reconciler.core.state.status import Outlook, State
 from reconciler.core.units.logged_example import LoggedExample
-from reconciler.core.units.names import ReleaseId
+from reconciler.core.units.names import ReleaseId, Step
 
 _SERVES = ("Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget", "Job")
 """What is removed at once with a deployment; claims and ConfigMaps stay for the time of grace."""
+_WORDS = {
+    Step.FETCH: "its files are downloaded",
+    Step.BUILD: "its environment is built",
+    Step.VERIFY: "its files are compared with their digests",
+}
 
 
 def decide(one: ClusterDeployment, desired: Release | Refused | None, wait: Wait | None) -> Outlook:
@@ -91,28 +96,28 @@ def _prepare(one: ClusterDeployment, release: Release) -> Outlook:
         if failed is not None:
             return one.blocked(release.version, Reason.FETCH_FAILED, failed)
         one.prepare(release)
-        return one.outlook(State.PREPARING, release.version, Reason.FETCHING)
+        return one.outlook(State.PREPARING, release.version, Reason.FETCHING, _WORDS[Step.FETCH])
     if job.has_failed:
         # Another Job is made when it is gone; until its turn comes it is left for people to look at.
         if name not in one.inputs.retry_later:
             one.delete([job.object.unit])
         return one.blocked(release.version, FAILED[job.step], job.why)
     if not job.is_done:
-        return one.outlook(State.PREPARING, release.version, DOING[job.step], job.words)
+        return one.outlook(State.PREPARING, release.version, DOING[job.step], job.words or _WORDS[job.step])
     report = job.report
     if report is None:
         # Its pod is gone, and with it what it said. What it did is still there, so that doing it again is quick.
         one.delete([job.object.unit])
         return one.outlook(State.PREPARING, release.version, Reason.VERIFYING, "its report is lost; it is done again")
     one.keep_report(release, report)
-    return one.outlook(State.PREPARING, release.version, Reason.VERIFYING)
+    return one.outlook(State.PREPARING, release.version, Reason.VERIFYING, _WORDS[Step.VERIFY])
 
 
 def _stand(one: ClusterDeployment, release: Release, applied: ReleaseId) -> Outlook:
     """Say how the release stands that was applied, and take note of what is known of it from now on."""
     seen, wanted = one.seen, release.rollout.replicas
     if seen.release != applied:
-        return one.outlook(State.ROLLING_OUT, release.version, Reason.STARTING)
+        return one.outlook(State.ROLLING_OUT, release.version, Reason.STARTING, "its servers start")
     is_good = one.record.good == applied
     if seen.is_complete:
         if not is_good:
@@ -121,13 +126,17 @@ def _stand(one: ClusterDeployment, release: Release, applied: ReleaseId) -> Outl
     why = seen.why_in_vain
     if is_good:
         # It was whole before: the cluster itself replaces what it has lost.
-        sentence = why or seen.why_not_ready or f"{seen.ready} of {wanted} servers are ready"
+        sentence = why or seen.why_not_ready or f"{seen.ready(applied)} of {wanted} servers are ready"
         return one.blocked(release.version, Reason.START_FAILED, sentence)
     if why or seen.is_past_its_deadline:
         late = seen.why_not_ready or "its servers were not ready in time"
         return _reject(one, release, Reason.START_FAILED, why or late)
-    progress = f"{seen.ready} servers are ready, {wanted} are wanted"
-    return one.outlook(State.ROLLING_OUT, release.version, Reason.SOAKING, seen.why_not_ready or progress)
+    ready = seen.ready(applied)
+    if ready < wanted:
+        progress = seen.why_not_ready or f"{ready} of {wanted} servers are ready"
+        return one.outlook(State.ROLLING_OUT, release.version, Reason.STARTING, progress)
+    watched = f"its servers are ready, and are watched for {release.rollout.soak} s"
+    return one.outlook(State.ROLLING_OUT, release.version, Reason.SOAKING, watched)
 
 
 def _reject(one: ClusterDeployment, release: Release, reason: Reason, why: str) -> Outlook:

@@ -164,10 +164,9 @@ class DeploymentObjects:
                 return f"cannot start: {unscheduled.message}"
         return ""
 
-    @property
-    def ready(self) -> int:
-        """How many servers answer, of whichever release."""
-        return sum(1 for pod in self._servers(None) if pod.status.condition("Ready").status == "True")
+    def ready(self, release: ReleaseId | None = None) -> int:
+        """Count the servers that answer: those of a release, or of all."""
+        return sum(1 for pod in self._servers(release) if pod.status.condition("Ready").status == "True")
 
     @cached_property
     def preparations(self) -> Mapping[str, Preparation]:

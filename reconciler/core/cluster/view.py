@@ -52,7 +52,7 @@ class ClusterDeployment:
         During a rollout both may answer: a Service spreads requests over all servers that are ready.
         """
         asked = self.seen.release
-        if asked is None or self.seen.ready == 0:
+        if asked is None or self.seen.ready() == 0:
             return None
         if self.seen.is_complete or asked == self.record.good or self.record.good is None:
             return asked
