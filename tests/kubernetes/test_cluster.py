@@ -162,8 +162,16 @@ def test_a_server_of_the_product_answers_this_machine(place: Place) -> None:
     place.wait(available, "the server to be available")
     urls = [f"http://{place.cluster.address}:{made.spec.ports[0].node_port}", f"http://{made.spec.cluster_ip}"]
     for url in urls:
-        answer = httpx.get(f"{url}/answer.txt", trust_env=False, timeout=30)
+        answer = place.wait(partial(asked, f"{url}/answer.txt"), f"{url} to lead to the server")
         assert (answer.status_code, answer.text.strip()) == (200, ANSWER)
+
+
+def asked(url: str) -> httpx.Response | None:
+    """What a URL answers; None while nothing does: the node forwards a little later than the server is available."""
+    try:
+        return httpx.get(url, trust_env=False, timeout=30)
+    except httpx.TransportError:
+        return None
 
 
 def test_nothing_is_left_of_what_is_deleted(place: Place) -> None:
