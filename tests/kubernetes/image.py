@@ -47,8 +47,17 @@ def product_image(directory: Path = KEPT) -> Path:
         if not archive.is_file():
             for former in directory.glob("mlflow-systemd-*.tar"):
                 former.unlink()
-            _make(directory, archive)
+            try:
+                _make(directory, archive)
+            finally:
+                _unmount(directory / "storage/overlay")
     return archive
+
+
+def _unmount(place: Path) -> None:
+    """Undo what a buildah that was killed leaves: its storage mounted upon itself."""
+    if os.path.ismount(place):
+        _run(["umount", str(place)])
 
 
 def _digest(*which: str) -> str:
