@@ -21,6 +21,8 @@ from reconciler.core.units import paths
 from reconciler.core.units.names import HOST_ENVIRONMENT
 from reconciler.steps import manifest as manifests
 
+EX_CONFIG = 78
+"""With it the reconciler gives a release up at once: another try in the same cluster helps as little."""
 TERMINATION_LOG = Path("/dev/termination-log")
 _ENVIRONMENTS = f"{paths.DEPLOY_HOME}/environments"
 _PATIENCE = 30.0
@@ -96,7 +98,7 @@ def _check_network(otherwise: str) -> int:
             return _end("this pod reaches nobody", 0)
         if time.monotonic() > ends:
             mend = "use a network plugin that does, or set kubernetes.require_network_policy = false on the host"
-            return _end(f"{otherwise}; {mend}", 1)
+            return _end(f"{otherwise}; {mend}", EX_CONFIG)
         time.sleep(1)
 
 

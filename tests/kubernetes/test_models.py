@@ -2,6 +2,9 @@
 
 import base64
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +15,7 @@ import yaml
 from tests.host import Registry, installed_host
 from tests.host.host import CHECKOUT, CHECKOUT_INSIDE
 from tests.host.image import INSTALL_SECONDS, installed_image
+from tests.index import Index
 from tests.kubernetes import cluster as clusters
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.image import product_image
@@ -19,6 +23,7 @@ from tests.load import Load
 from tests.system.site import Site, code
 
 NAMESPACE = "mlflow-models"
+SETTINGS = "/etc/mlflow-reconciler/config.d/70-kubernetes.toml"
 SETUP = CHECKOUT / "docs/fleet/kubernetes-namespace.yaml"
 NAME = "pauses"
 RATE = 50
@@ -56,7 +61,7 @@ class Place(NamedTuple):
 
     def settings(self, text: str) -> None:
         """Change the settings of the host and wait until they are in force."""
-        self.site.host.write("/etc/mlflow-reconciler/config.d/70-kubernetes.toml", text)
+        self.site.host.write(SETTINGS, text)
         self.site.host.run(["systemctl", "restart", "mlflow-reconciler"])
 
 
@@ -75,7 +80,7 @@ def place() -> Iterator[Place]:
                 [f"{CHECKOUT_INSIDE}/dev", "install", "--no-start", "--with", "kubernetes"], timeout=INSTALL_SECONDS
             )
             written = settings.format(port=host.registry_port)
-            host.write("/etc/mlflow-reconciler/config.d/70-kubernetes.toml", written)
+            host.write(SETTINGS, written)
             host.write("/etc/credstore/kubernetes.kubeconfig", login(cluster), mode=0o600)
             registry = Registry(host, host.registry_port, address=cluster.outside)
             registry.start()
@@ -217,7 +222,7 @@ def test_the_account_can_do_no_more_than_it_needs(place: Place, tmp_path: Path) 
 
 def test_where_nothing_holds_a_policy_nothing_is_served(place: Place) -> None:
     """This cluster's plugin takes NetworkPolicies and does nothing with them: by default, no model is started on it."""
-    former = place.site.host.read("/etc/mlflow-reconciler/config.d/70-kubernetes.toml")
+    former = place.site.host.read(SETTINGS)
     place.settings(former.replace("require_network_policy = false\n", ""))
     register(place, 4)
     place.site.registry.promote(NAME, 4, archive=True)
@@ -227,6 +232,30 @@ def test_where_nothing_holds_a_policy_nothing_is_served(place: Place) -> None:
     place.site.registry.promote(NAME, 2, archive=True)
     place.settings(former)
     place.site.wait_for(NAME, "serving", 2)
+
+
+def test_an_environment_is_built_in_the_cluster(place: Place, tmp_path: Path) -> None:
+    """Of the packages that the model was logged with, from an index that the pods reach; its server runs in it."""
+    versions = re.findall(r"^(mlflow-skinny|pandas)==([0-9.]+)", (CHECKOUT / "requirements.lock").read_text(), re.M)
+    needed = [f"{name}=={version}" for name, version in dict(versions).items()]
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", f"--dest={tmp_path}"]
+    subprocess.run([*download, *needed], check=True, timeout=900)
+    former = place.site.host.read(SETTINGS)
+    with Index(tmp_path, None, address=place.cluster.outside) as index:
+        place.settings(f"{former}[build]\nindex_url = '{index.url}'\n")
+        settings = {"environment": "model"}
+        place.site.register({"name": "built", "code": code(), "requirements": needed, "settings": settings})
+        place.site.registry.promote("built", 1)
+        place.site.wait_for("built", "serving", 1, deadline=1200)
+        assert index.let_in > len(needed)
+    with Load({"1": {"output": [0.5], "diagnosis": "negative"}}, tcp=(place.address("built"), 80), rate=RATE) as load:
+        load.wait_for_more(50, "1")
+    assert not load.totals.failed, str(load.totals)
+    command = place.kubectl("get", "deployment", "model-built", "--output=jsonpath={.spec.template.spec.containers[0]}")
+    assert "/var/lib/mlflow-deploy/environments/" in command
+    place.settings(former)
+    place.site.registry.promote("built", 1, "Archived")
+    place.site.wait_until_gone("built", deadline=300)
 
 
 def test_a_removal_waits_for_a_person_and_leaves_the_namespace_empty(place: Place) -> None:

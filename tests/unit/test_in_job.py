@@ -74,7 +74,7 @@ def api_server(monkeypatch: pytest.MonkeyPatch) -> socket.socket:
 def test_a_pod_that_reaches_somebody_serves_nothing(last_words: Path, api_server: socket.socket) -> None:
     """It says what to do."""
     with api_server:
-        assert in_job.main(["network", "--otherwise", "cannot serve here: x"]) == 1
+        assert in_job.main(["network", "--otherwise", "cannot serve here: x"]) == 78
     assert last_words.read_text().startswith("cannot serve here: x; use a network plugin that does")
 
 
