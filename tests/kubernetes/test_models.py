@@ -239,7 +239,8 @@ def test_an_environment_is_built_in_the_cluster(place: Place, tmp_path: Path) ->
     versions = re.findall(r"^(mlflow-skinny|pandas)==([0-9.]+)", (CHECKOUT / "requirements.lock").read_text(), re.M)
     needed = [f"{name}=={version}" for name, version in dict(versions).items()]
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", f"--dest={tmp_path}"]
-    subprocess.run([*download, *needed], check=True, timeout=900)
+    server = f"--requirement={CHECKOUT}/modelserver/requirements.txt"  # an index has what the server needs, too
+    subprocess.run([*download, server, *needed], check=True, timeout=900)
     former = place.site.host.read(SETTINGS)
     with Index(tmp_path, None, address=place.cluster.outside) as index:
         place.settings(f"{former}[build]\nindex_url = '{index.url}'\n")
