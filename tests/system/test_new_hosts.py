@@ -155,6 +155,7 @@ def run_hook(site: Site, version: int) -> "subprocess.CompletedProcess[str]":
     return site.host.run(["env", "--ignore-environment", *shlex.split(told)], check=False, timeout=600)
 
 
+@pytest.mark.by_hand
 def test_the_hook_of_a_fleet_ends_as_the_version_does(site: Site) -> None:
     """A rejection is its failure, with the reason where the agent looks for it; and the way back does not wait long."""
     site.change_settings("90-fleet.toml", given("canary")["site.toml"].replace(EXAMPLE, site.registry.uri))
