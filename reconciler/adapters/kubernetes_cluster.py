@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -55,7 +56,11 @@ class KubernetesCluster:
         except (config.ConfigException, OSError, ValueError) as error:
             raise ClusterError(f"cannot read {kubeconfig}: {one_line(str(error), 300)}; mend the kubeconfig") from error
         self._namespace = namespace
-        self._paths = _PATHS if self._is_there("apis/policy/v1") else _PATHS | _BEFORE_1_21
+
+    @cached_property
+    def _paths(self) -> Mapping[str, tuple[str, str]]:
+        # Asked with the first call, not at the start: a cluster that is away then is told in the status like any other.
+        return _PATHS if self._is_there("apis/policy/v1") else _PATHS | _BEFORE_1_21
 
     def list(self) -> Sequence[Manifest]:
         """Show every object of ours in the namespace, and their pods."""

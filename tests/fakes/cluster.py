@@ -111,13 +111,17 @@ class FakeCluster:
             "conditions": [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}],
         }
 
-    def start_in_vain(self, name: str, words: str, *, exit_code: int = 78, restarts: int = 0) -> None:
-        """A new server of a Deployment ends with its last words; those before it go on."""
+    def start_in_vain(
+        self, name: str, words: str, *, exit_code: int = 78, restarts: int = 0, has_served: bool = False
+    ) -> None:
+        """A new server of a Deployment ends with its last words, maybe after it served; those before it go on."""
         unit, one = self._deployment(name)
         ended = {"terminated": {"exitCode": exit_code, "reason": "Error", "message": f"Traceback\n{words}\n"}}
         server = {"name": "server", "ready": False, "restartCount": restarts, "state": ended}
         labelled = one["spec"]["template"]["metadata"]["labels"]
-        self._add_pod(unit, labelled, {"containerStatuses": [server]})
+        turned = _LATER if has_served else _BEGAN
+        not_ready = {"type": "Ready", "status": "False", "lastTransitionTime": turned}
+        self._add_pod(unit, labelled, {"containerStatuses": [server], "conditions": [not_ready], "startTime": _BEGAN})
         self._add_server(one)
 
     def miss_deadline(self, name: str) -> None:
@@ -155,4 +159,5 @@ class FakeCluster:
         }
 
 
+_BEGAN, _LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:00:05Z"
 _READY = {"type": "Ready", "status": "True"}

@@ -508,3 +508,15 @@ def test_another_namespace_needs_a_new_process(tmp_path: Path) -> None:
     config.write_text('[reconcile]\nmode = "confirm"\n')
     with pytest.raises(SettingsError, match="cannot look after a cluster with"):
         cluster_wiring._reloaded(config, Settings())
+
+
+def test_nothing_is_repeated_of_a_server_that_was_sent_something(site: Site) -> None:
+    """Its last words may be a patient's. The status, the tag and the journal say how it ended, and no more."""
+    site.serve(1)
+    site.select(pauses=2)
+    site.prepare()
+    site.cluster.start_in_vain("pauses", "cannot say: Maria Silva, HIV", has_served=True)
+    site.settle()
+    message = site.status().message
+    assert "Maria" not in message
+    assert "its server ended with exit status 78" in message

@@ -70,17 +70,8 @@ def release_name(name: str, release: str) -> str:
 
 def labels_of(manifest: Mapping[str, object]) -> Mapping[str, str]:
     """Return the labels of an object; none of one that has odd ones."""
-    return _texts(manifest, "labels")
-
-
-def annotations_of(manifest: Mapping[str, object]) -> Mapping[str, str]:
-    """Return the annotations of an object; none of one that has odd ones."""
-    return _texts(manifest, "annotations")
-
-
-def _texts(manifest: Mapping[str, object], field: str) -> Mapping[str, str]:
     metadata = manifest.get("metadata")
-    found = metadata.get(field) if isinstance(metadata, Mapping) else None
+    found = metadata.get("labels") if isinstance(metadata, Mapping) else None
     if not isinstance(found, Mapping):
         return {}
     return {str(key): value for key, value in found.items() if isinstance(value, str)}

@@ -28,6 +28,8 @@ class Condition(_Part):
     status: str = "Unknown"
     reason: str = ""
     message: str = ""
+    last_transition_time: str | None = None
+    """When it became so, as the API writes moments."""
 
 
 class Terminated(_Part):
@@ -70,7 +72,8 @@ class Status(_Part):
     updated_replicas: int = 0
     available_replicas: int = 0
     conditions: tuple[Condition, ...] = ()
-    phase: str = ""
+    start_time: str | None = None
+    """When the node of a pod took note of it, as the API writes moments."""
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
 
@@ -109,6 +112,16 @@ class Object(_Part):
     def is_going(self) -> bool:
         """Whether the cluster removes it already."""
         return self.metadata.deletion_timestamp is not None
+
+    @property
+    def may_have_served(self) -> bool:
+        """Whether a pod may have been ready once: then it was in its Service, and clients could reach it.
+
+        One that never was is "not ready" since its node took note of it, before it started anything.
+        """
+        ready, began = self.status.condition("Ready"), self.status.start_time
+        never_was = ready.status != "True" and began is not None and ready.last_transition_time == began
+        return not never_was
 
     @property
     def marker(self) -> str:

@@ -146,7 +146,7 @@ class DeploymentObjects:
                 ended = status.state.terminated or status.last_state.terminated
                 is_final = ended is not None and ended.exit_code == EX_CONFIG
                 if not status.ready and (is_final or status.restart_count >= ENOUGH_RESTARTS):
-                    return _why_it_ended(status)
+                    return _why_it_ended(pod, status)
         return ""
 
     @property
@@ -158,7 +158,7 @@ class DeploymentObjects:
                 if waits and waits.reason in _NO_IMAGE:
                     return f"cannot start: {waits.reason}: {waits.message}"
                 if ended and ended.exit_code != 0:
-                    return _why_it_ended(status)
+                    return _why_it_ended(pod, status)
             unscheduled = pod.status.condition("PodScheduled")
             if unscheduled.status == "False" and unscheduled.message:
                 return f"cannot start: {unscheduled.message}"
@@ -252,10 +252,13 @@ def observed(manifests: Sequence[Mapping[str, object]]) -> ClusterObserved:
     )
 
 
-def _why_it_ended(status: ContainerStatus) -> str:
-    """Say why a container ended, in its own words where they are a sentence about a failure."""
+def _why_it_ended(pod: Object, status: ContainerStatus) -> str:
+    """Say why a container ended, in its own words where they are a sentence about a failure.
+
+    Of a server that was sent something nothing is repeated: what patients said would be in the status and in a tag.
+    """
     ended = status.state.terminated or status.last_state.terminated
-    words = _last_line(ended.message) if ended else ""
+    words = _last_line(ended.message) if ended and not pod.may_have_served else ""
     if status_lines.says_why_it_failed(words):
         return words
     how = f"exit status {ended.exit_code} ({ended.reason})" if ended else "for an unknown reason"
