@@ -122,6 +122,17 @@ def test_only_one_step_has_each_secret() -> None:
     assert of_step == {"fetch": {"registry"}, "build": {"index"}, "verify": set()}
 
 
+def test_the_hosts_own_check_is_asked_in_the_cluster_too() -> None:
+    """A host that has one starts nothing without its yes, wherever that runs."""
+    settings = Settings(
+        fetch=FetchSettings(verify_command=("/usr/local/bin/signed", "--strict")),
+        kubernetes=KubernetesSettings(image=IMAGE),
+    )
+    job = next(one for one in manifests(PLAIN, OF_ITS_OWN, settings) if one["kind"] == "Job")
+    [verify] = job["spec"]["template"]["spec"]["containers"]
+    assert verify["args"][-2:] == ["--check=/usr/local/bin/signed", "--check=--strict"]
+
+
 def test_servers_reach_nobody() -> None:
     """Their policy names no way out, and one way in."""
     made = list(manifests(PLAIN, OF_ITS_OWN, SETTINGS["plain"]))

@@ -43,14 +43,14 @@ def fit_for_cluster(release: Release) -> Release | Refused:
     What it asks for and a pod cannot keep is refused, and not passed over.
     """
     asked = release.parameters
-    unkept = {
-        f"it asks for the runtime {asked.runtime}": asked.runtime != "native",
-        f"it asks for {asked.opened}": bool(asked.opened),
-        asked.closed: bool(asked.closed),
-        "it ends when it is idle (deploy.idle_timeout), and nothing would start it again": asked.idle_timeout > 0,
-        "it answers over NATS (deploy.brokers), which hosts do": bool(release.rollout.brokers),
-    }
-    why = labels.why_no_name(release.name) or next((why for why, so in unkept.items() if so), None)
+    unkept = (
+        (asked.runtime != "native", f"it asks for the runtime {asked.runtime}"),
+        (bool(asked.opened), f"it asks for {asked.opened}"),
+        (bool(asked.closed), asked.closed),
+        (asked.idle_timeout > 0, "it ends when it is idle (deploy.idle_timeout), and nothing would start it again"),
+        (bool(release.rollout.brokers), "it answers over NATS (deploy.brokers), which hosts do"),
+    )
+    why = labels.why_no_name(release.name) or next((why for is_asked, why in unkept if is_asked), None)
     if why is None:
         return release
     where = f"cannot run version {release.version} of {release.name} in a cluster"
@@ -87,7 +87,8 @@ def files_values(release: Release, steps: StepSettings, settings: ClusterSetting
         "scratch": _SCRATCH,
         "fetch": [*_fetch_arguments(release, steps)],
         "build": ["--release-dir", release_dir, *_build_arguments(steps)],
-        "verify": ["--release-dir", release_dir],
+        # The host's own check: a program of root's in the image, without whose yes no version starts here either.
+        "verify": ["--release-dir", release_dir, *(f"--check={word}" for word in steps.verify_command)],
     }
 
 
@@ -148,7 +149,6 @@ def _common(name: str, settings: ClusterSettings) -> dict[str, object]:
         # Who prepares can write to the files, and who serves them cannot even where the volume would let its owner.
         "server_user": settings.user + 1,
         "deploy_home": DEPLOY_HOME,
-        "product": paths.PRODUCT,
         "python": f"{paths.PRODUCT_VENV}/bin/python",
         "checker": paths.CHECKER,
         "launcher": paths.SERVER_LAUNCHER,
