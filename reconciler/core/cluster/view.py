@@ -137,8 +137,10 @@ class ClusterDeployment:
         kept = json.dumps(values, sort_keys=True)
         name = labels.release_name(self.name, release.id)
         self.apply("ConfigMap", name, {**values, "release_name": name, "kept": kept}, "release")
-        if not self.serve_kept(release.id, release.rollout):
-            self._serve(values)
+        as_it_was = self.seen.kept.get(release.id, {})
+        today = rollout_values(release.rollout, release.parameters.start_timeout)
+        # What the templates of a newer product need beside is in `values` alone.
+        self._serve({**values, **as_it_was, **today})
 
     def serve_kept(self, release: ReleaseId, rollout: Rollout | None = None) -> bool:
         """Have a release run of which the values are known; return False where they are not.
