@@ -15,7 +15,7 @@ from tests.mlflow_server import PATIENCE, free_port, wait_until
 
 RECIPES = CHECKOUT / "docs/fleet"
 PORTS = {"haproxy": 8001, "nginx": 8002, "caddy": 8003}
-"""Where each listens, in its recipe."""
+"""Where each listens, in its recipe; here, at any free port."""
 PATH = "/usr/sbin:/usr/bin"
 _FILES = {"haproxy": "haproxy.cfg", "nginx": "nginx.conf", "caddy": "Caddyfile"}
 # What stands around a file of /etc/nginx/conf.d.
@@ -46,7 +46,10 @@ def balancer(name: str, servers: Sequence[str], place: Path) -> Iterator[str]:
     for number, server in enumerate(servers, 1):
         text, found = re.subn(rf"127\.0\.0\.1:2000{number}\b", server, text)
         assert found, f"the recipe of {name} has no server {number}"
-    address = f"http://127.0.0.1:{PORTS[name]}"
+    port = free_port()
+    text, found = re.subn(rf"(?<=:){PORTS[name]}\b", str(port), text)
+    assert found, f"the recipe of {name} does not listen at {PORTS[name]}"
+    address = f"http://127.0.0.1:{port}"
     with run(name, text, place, f"{address}/ping"):
         yield address
 
