@@ -5,12 +5,15 @@ Without the command `reconciler`, whose other parts would stay in its memory. Ex
 
 import sys
 
-from reconciler.agent.poll import run_agent
-from reconciler.settings.load import SettingsError, load
+from reconciler.adapters.lean import leave_out_rich
 
 
 def main() -> None:
     """Run the agent by this host's settings."""
+    leave_out_rich()
+    from reconciler.agent.poll import run_agent
+    from reconciler.settings.load import SettingsError, load
+
     try:
         settings = load(None)
     except SettingsError as error:

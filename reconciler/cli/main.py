@@ -72,7 +72,7 @@ def run(
     ] = "",
 ) -> None:
     """Reconcile the snapshot with this host's units until stopped. Runs as mlflow-reconciler.service."""
-    from reconciler.cli.lean import leave_out_rich
+    from reconciler.adapters.lean import leave_out_rich
 
     leave_out_rich()
     from structlog import get_logger
@@ -126,7 +126,7 @@ def run(
 @app.command(rich_help_panel=DAEMONS)
 def cluster(config: Config = None) -> None:
     """Reconcile the snapshot with a Kubernetes namespace until stopped. Runs in mlflow-reconciler.service."""
-    from reconciler.cli.lean import leave_out_rich
+    from reconciler.adapters.lean import leave_out_rich
 
     leave_out_rich()
     from reconciler.daemon.cluster_wiring import NoClusterError, run_cluster

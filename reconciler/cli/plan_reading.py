@@ -9,8 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from reconciler.adapters.lean import leave_out_rich
 from reconciler.cli.exit import FAILED, MISUSED, refuse
-from reconciler.cli.lean import leave_out_rich
 from reconciler.core.state.plan_document import ShownPlan
 
 SERVICE = "mlflow-reconciler.service"

@@ -48,7 +48,7 @@ def test_asking_the_reconciler_for_its_plan_needs_no_planner() -> None:
 def test_the_reconciler_imports_neither_mlflow_nor_the_network() -> None:
     """It has root's rights."""
     found = imported(
-        "from reconciler.cli.lean import leave_out_rich",
+        "from reconciler.adapters.lean import leave_out_rich",
         "leave_out_rich()",
         "from reconciler.adapters import file_events, journal, systemd_dbus",
         "from reconciler.daemon import loop, wiring",
@@ -56,3 +56,20 @@ def test_the_reconciler_imports_neither_mlflow_nor_the_network() -> None:
     )
     assert "gi" in found  # it looked
     assert found.isdisjoint({"mlflow", "nats", "httpx", "requests", "numpy", "rich", "uvicorn", "jinja2"})
+
+
+@pytest.mark.parametrize("service", ["agent", "bridge"])
+def test_a_service_carries_nothing_that_prints_for_people(service: str) -> None:
+    """It is started without arguments and with settings that are not there: it ends when all is imported."""
+    found = imported(
+        "import os, threading",
+        "os.environ['MLFLOW_RECONCILER_CONFIG'] = '/nowhere'",
+        f"from reconciler.{service}.__main__ import main",
+        # What ends a process ends a thread only.
+        "thread = threading.Thread(target=main)",
+        "thread.start()",
+        "thread.join()",
+        "assert sys.modules.pop('rich') is None",
+    )
+    assert "structlog" in found
+    assert found.isdisjoint({"rich", "mlflow"})
