@@ -19,6 +19,8 @@ _MAX_MARKS = 2
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
 _BEARER = re.compile(r"(?i)\b(bearer|basic|token|password|secret)([\s=:]+)\S+")
+_OF_OURS = re.compile(r"[ -~…]*")
+"""The printable characters of ASCII, and the one other that our sentences have where something is cut off."""
 _MAX_TAG_KEY = 250
 
 
@@ -95,8 +97,8 @@ def printable(text: str) -> str:
     The letters of right-to-left scripts reorder the line that they are on, so that a name or a reason could read as
     another one. They are shown as `\\u05d0`.
     """
-    # Most text: nothing else is as quick, and this runs over several lines of each deployment in each pass.
-    if text.isascii() and text.isprintable():
+    # Most text, and our own sentences: this runs over several lines of each deployment in each pass.
+    if (text.isascii() and text.isprintable()) or _OF_OURS.fullmatch(text):
         return text
     shown: list[str] = []
     marks = 0
