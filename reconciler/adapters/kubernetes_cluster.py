@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 import structlog
 from kubernetes import config
-from kubernetes.client import ApiClient
+from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
@@ -37,7 +37,13 @@ _BEFORE_1_21 = {"PodDisruptionBudget": ("apis/policy/v1beta1", "poddisruptionbud
 _WATCHED = ("Deployment", "Job", "Pod")
 _NOT_FOUND = 404
 _GONE = 410
+_ONLY_OURS = ("Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service")
+"""Kinds of which the cluster itself changes nothing that is asked for."""
+_GIVEN_ONCE = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+"""What the cluster gives a Service that asks for nothing of the kind, and which it keeps."""
 _WITH_WHAT_IT_MADE = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
+JsonPatch = Sequence[Manifest]
+"""Steps of RFC 6902, which change an object as it is."""
 _TIMEOUT = (5, 30)
 """Seconds to connect, and for each part of an answer."""
 _WATCH = 240
@@ -52,7 +58,12 @@ class KubernetesCluster:
     def __init__(self, kubeconfig: str, namespace: str) -> None:
         """Read the file; raises ClusterError when it is none, or has no login that the client knows."""
         try:
-            self._client: ApiClient = config.new_client_from_config(kubeconfig)  # type: ignore[no-untyped-call]  # theirs
+            own = Configuration()
+            # A pass is the next try; urllib3's own would keep the reconciler from answering its watchdog.
+            own.retries = False
+            self._client: ApiClient = config.new_client_from_config(  # type: ignore[no-untyped-call]  # theirs
+                kubeconfig, client_configuration=own
+            )
         except (config.ConfigException, OSError, ValueError) as error:
             raise ClusterError(f"cannot read {kubeconfig}: {one_line(str(error), 300)}; mend the kubeconfig") from error
         self._namespace = namespace
@@ -66,7 +77,11 @@ class KubernetesCluster:
         """Show every object of ours in the namespace, and their pods."""
         found: list[Manifest] = []
         for kind in self._paths:
-            listed = self._call("GET", kind, query={"labelSelector": OURS})
+            try:
+                listed = self._call("GET", kind, query={"labelSelector": OURS})
+            except _NotFoundError:
+                self.__dict__.pop("_paths", None)  # another version of the cluster has other groups: ask anew
+                raise
             # A list does not repeat its kind in each of its items.
             found += [{**item, "kind": kind} for item in listed.get("items") or ()]
         return found
@@ -76,7 +91,21 @@ class KubernetesCluster:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         version = self._paths[kind][0].removeprefix("apis/").removeprefix("api/")
         query = {"fieldManager": MANAGER, "force": "true"}
-        return self._call("PATCH", kind, name, query, {**manifest, "apiVersion": version})
+        applied = self._call("PATCH", kind, name, query, {**manifest, "apiVersion": version})
+        if kind in _ONLY_OURS and _others_ask_for_more(applied):
+            return self._take_out(manifest, applied)
+        return applied
+
+    def _take_out(self, manifest: Manifest, applied: Manifest) -> Manifest:
+        """Have an object ask for nothing but what the manifest says: an apply leaves what others added to it."""
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        given = {key: value for key, value in applied["spec"].items() if kind == "Service" and key in _GIVEN_ONCE}
+        steps = [
+            # Refused where it was changed since: the next pass sees that.
+            {"op": "test", "path": "/metadata/resourceVersion", "value": applied["metadata"]["resourceVersion"]},
+            {"op": "replace", "path": "/spec", "value": {**given, **manifest["spec"]}},
+        ]
+        return self._call("PATCH", kind, name, {"fieldManager": MANAGER}, steps)
 
     def delete(self, kind: str, name: str) -> None:
         """Ask for the end of an object and of what it made."""
@@ -130,7 +159,7 @@ class KubernetesCluster:
         kind: str,
         name: str = "",
         query: Mapping[str, str] | None = None,
-        body: Manifest | None = None,
+        body: Manifest | JsonPatch | None = None,
     ) -> dict[str, Any]:
         response = self._request(method, kind, name, query or {}, body, _TIMEOUT)
         try:
@@ -147,7 +176,7 @@ class KubernetesCluster:
         kind: str,
         name: str,
         query: Mapping[str, str],
-        body: Manifest | None,
+        body: Manifest | JsonPatch | None,
         timeout: tuple[int, int],
         path: str = "",
     ) -> Any:
@@ -155,8 +184,10 @@ class KubernetesCluster:
             group, plural = self._paths[kind]
             path = f"/{group}/namespaces/{self._namespace}/{plural}" + (f"/{quote(name, safe='')}" if name else "")
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        content: Manifest | str | None = body
-        if method == "PATCH":
+        content: Manifest | JsonPatch | str | None = body
+        if isinstance(body, Sequence):
+            headers["Content-Type"] = "application/json-patch+json"
+        elif method == "PATCH":
             # Which JSON is; the client itself writes only what is called JSON.
             headers["Content-Type"], content = "application/apply-patch+yaml", json.dumps(body)
         self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
@@ -179,6 +210,15 @@ class KubernetesCluster:
 
 class _NotFoundError(ClusterError):
     """There is no such object, or no such group of the API."""
+
+
+def _others_ask_for_more(applied: Manifest) -> bool:
+    """Whether somebody else has a part in what an object asks for."""
+    parts = applied["metadata"].get("managedFields") or ()
+    return any(
+        part.get("manager") != MANAGER and not part.get("subresource") and "f:spec" in (part.get("fieldsV1") or {})
+        for part in parts
+    )
 
 
 def _refusal(what: str, error: ApiException) -> ClusterError:

@@ -35,6 +35,7 @@ class ManifestRenderer:
         try:
             text = self._templates.get_template(action.template).render(action.values)
             manifest = yaml.safe_load(text)
+            json.dumps(manifest)  # YAML has more than the API: dates, sets, keys that are no texts
         except Exception as error:  # a template may raise anything
             raise RenderError(
                 f"cannot render {action.unit} from {action.template}: {one_line(str(error), 500)}; mend the template"

@@ -243,10 +243,16 @@ class ClusterReconciler:
         return "; ".join(filter(None, problems))
 
     def _tries(self, seen: ClusterObserved) -> dict[str, tuple[int, datetime | None]]:
-        """Return, by deployment, how often its files were prepared in vain, and when that is tried next."""
+        """Return, by deployment, how often its files were prepared or its servers started in vain, and the next try.
+
+        The cluster itself starts servers again, at moments that it does not tell.
+        """
         now, moment = self.notes.clock.monotonic(), self.notes.clock.moment()
         found: dict[str, tuple[int, datetime | None]] = {}
         for name, one in seen.deployments.items():
+            was_complete = one.release is not None and one.release == self.ledger.ledger.record(name).good
+            if was_complete and not one.is_complete:
+                found[name] = 1 + one.restarts, None
             for key, job in one.preparations.items():
                 retry = self.notes.memory.backoff.retry_later.get(labels.files_name(name, key))
                 if retry is not None and job.has_failed:

@@ -22,7 +22,8 @@ class Cluster(Protocol):
     def apply(self, manifest: Manifest) -> Manifest:
         """Make an object as the manifest says, by server-side apply, and return it as it is then.
 
-        Fields that the manifest has are ours from then on; fields that an earlier manifest had are taken out.
+        Fields that the manifest has are ours from then on. What an earlier manifest had is taken out, and of what asks
+        for servers, addresses or protection also what somebody else added.
         """
 
     def delete(self, kind: str, name: str) -> None:

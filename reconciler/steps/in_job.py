@@ -29,6 +29,8 @@ _PATIENCE = 30.0
 """Seconds that a network plugin may take until it holds a new pod to its policy."""
 _ANSWER = 3.0
 """Seconds within which a server that can be reached answers; what a policy drops does not answer at all."""
+_ENOUGH = 2
+"""Questions without an answer, one after the other, that are no chance."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,17 +90,28 @@ def _status(notices: socket.socket) -> str:
 
 
 def _check_network(otherwise: str) -> int:
-    """See whether the cluster's own API server can be reached, which every pod can that no policy holds."""
+    """See whether the cluster's own API server can be reached, which every pod can that no policy holds.
+
+    A refusal is an answer of somebody: of a plugin that refuses what a policy forbids, or of a cluster whose API server
+    starts anew. Only where it lasts it is the former.
+    """
     address = (os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"]))
-    ends = time.monotonic() + _PATIENCE
+    began, refused_since, unanswered = time.monotonic(), None, 0
     while True:
+        now = time.monotonic()
         try:
             socket.create_connection(address, timeout=_ANSWER).close()
+            refused_since, unanswered = None, 0
+            if now - began > _PATIENCE:
+                mend = "use a network plugin that does, or set kubernetes.require_network_policy = false on the host"
+                return _end(f"{otherwise}; {mend}", EX_CONFIG)
+        except TimeoutError:
+            unanswered += 1
         except OSError:
+            refused_since, unanswered = refused_since or now, 0
+        is_refused_for_long = refused_since is not None and now - refused_since > _PATIENCE
+        if unanswered >= _ENOUGH or is_refused_for_long:
             return _end("this pod reaches nobody", 0)
-        if time.monotonic() > ends:
-            mend = "use a network plugin that does, or set kubernetes.require_network_policy = false on the host"
-            return _end(f"{otherwise}; {mend}", EX_CONFIG)
         time.sleep(1)
 
 

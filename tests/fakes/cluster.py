@@ -24,6 +24,8 @@ class FakeCluster:
         """What was changed, in order: `apply Kind/name`, `delete Kind/name`."""
         self.refuses: str = ""
         """Why the API server refuses every call; "" when it does not."""
+        self.loses_answer_to: str = ""
+        """How calls begin that take effect and whose answer is lost, such as `apply ConfigMap/`."""
         self._numbers = itertools.count(1)
 
     # The port.
@@ -51,6 +53,8 @@ class FakeCluster:
             metadata["generation"] = (there["metadata"]["generation"] if there else 0) + changed
         made["status"] = there.get("status", {}) if there else {}
         self.objects[unit] = made
+        if self.loses_answer_to and self.calls[-1].startswith(self.loses_answer_to):
+            raise ClusterError(f"cannot PATCH {unit}: Gateway Timeout (504)")
         return deepcopy(made)
 
     def delete(self, kind: str, name: str) -> None:
@@ -95,6 +99,31 @@ class FakeCluster:
         ]
         labelled = {**job["spec"]["template"]["metadata"]["labels"], "job-name": name}
         self._add_pod(f"Job/{name}", labelled, {"initContainerStatuses": containers})
+
+    def leave_pending(self, name: str, why: str) -> None:
+        """No node takes the pod of a Job."""
+        labelled = {**self.objects[f"Job/{name}"]["spec"]["template"]["metadata"]["labels"], "job-name": name}
+        self._add_pod(f"Job/{name}", labelled, {"conditions": [_no_node(why)]})
+
+    def get_ready(self, name: str) -> None:
+        """A new server of a Deployment gets ready, and is watched; those before it go on."""
+        unit, one = self._deployment(name)
+        self._add_pod(unit, one["spec"]["template"]["metadata"]["labels"], {"conditions": [_READY]})
+        self._add_server(one)
+
+    def lose_servers(self, name: str, count: int) -> None:
+        """Servers of a Deployment end with their node."""
+        unit, one = self._deployment(name)
+        lost = [pod for pod, found in self.pods.items() if found["owner"] == unit][:count]
+        self.pods = {pod: found for pod, found in self.pods.items() if pod not in lost}
+        one["status"] = {**one["status"], "availableReplicas": one["status"]["availableReplicas"] - len(lost)}
+
+    def scale_to_nothing(self, name: str) -> None:
+        """Somebody does, and the cluster follows."""
+        unit, one = self._deployment(name)
+        self.tamper(unit, replicas=0)
+        self.pods = {pod: found for pod, found in self.pods.items() if found["owner"] != unit}
+        one["status"] = {"observedGeneration": one["metadata"]["generation"]}
 
     def roll_out(self, name: str) -> None:
         """The servers of a Deployment get ready, and those before them end."""
@@ -161,3 +190,7 @@ class FakeCluster:
 
 _BEGAN, _LATER = "2026-01-01T00:00:00Z", "2026-01-01T00:00:05Z"
 _READY = {"type": "Ready", "status": "True"}
+
+
+def _no_node(why: str) -> dict[str, str]:
+    return {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}

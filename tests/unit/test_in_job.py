@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,8 +79,43 @@ def test_a_pod_that_reaches_somebody_serves_nothing(last_words: Path, api_server
     assert last_words.read_text().startswith("cannot serve here: x; use a network plugin that does")
 
 
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [
+        ([TimeoutError, TimeoutError], 0),
+        ([None, None, TimeoutError, TimeoutError], 0),
+        ([TimeoutError, *[None] * 40], 78),
+        ([*[ConnectionRefusedError] * 40], 0),
+        ([None, *[ConnectionRefusedError] * 20, *[None] * 40], 78),
+        ([*[ConnectionRefusedError] * 20, *[None] * 40], 78),
+    ],
+    ids=["held", "held after a while", "one lost", "refused by a policy", "a new start", "a start"],
+)
+def test_only_who_is_held_reaches_nobody(
+    monkeypatch: pytest.MonkeyPatch, last_words: Path, answers: list[type[OSError] | None], status: int
+) -> None:
+    """One question without an answer is chance, and an API server that starts anew refuses for a while."""
+    clock, left = [0.0], iter(answers)
+
+    def connect(*_: object, **__: object) -> socket.socket:
+        error = next(left)
+        if error is not None:
+            raise error
+        return socket.socket()
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setitem(os.environ, "KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setitem(os.environ, "KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.setattr(socket, "create_connection", connect)
+    monkeypatch.setattr(in_job, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    assert in_job.main(["network", "--otherwise", "cannot serve here: x"]) == status
+    assert last_words.exists()
+
+
 def test_a_pod_that_reaches_nobody_may_serve(last_words: Path, api_server: socket.socket) -> None:
-    """Its first look decides: a policy that holds it does so from then on."""
+    """What refuses it for long is a policy."""
     api_server.close()
     assert in_job.main(["network", "--otherwise", "cannot serve here: x"]) == 0
     assert last_words.read_text() == "this pod reaches nobody\n"

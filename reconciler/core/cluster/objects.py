@@ -104,6 +104,11 @@ class Object(_Part):
     """Of a ConfigMap."""
 
     @property
+    def is_up_to_date(self) -> bool:
+        """Whether its status is about what is asked for now."""
+        return self.status.observed_generation >= self.metadata.generation
+
+    @property
     def unit(self) -> str:
         """Kind and name, as kubectl takes them: `Deployment/model-demo`."""
         return f"{self.kind}/{self.metadata.name}"

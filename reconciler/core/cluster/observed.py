@@ -1,6 +1,7 @@
 """What the namespace shows, as values: the objects of each deployment at one moment."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -53,6 +54,11 @@ class Preparation:
         return self.object.status.condition("Failed").status == "True"
 
     @property
+    def has_begun(self) -> bool:
+        """Whether one of its steps has run or runs: then its volume may have something on it."""
+        return any(not status.state.waiting for pod in self.pods for status in pod.status.containers)
+
+    @property
     def step(self) -> Step:
         """The step that runs, or that failed."""
         for step in _STEPS:
@@ -67,7 +73,7 @@ class Preparation:
         """What the step that failed said, or what keeps it from beginning; empty where nobody knows."""
         status = self._container(self.step)
         if status is None:
-            return ""
+            return next(filter(None, map(_why_no_node, self.pods)), "")
         if status.state.terminated:
             return _last_line(status.state.terminated.message)
         waits = status.state.waiting
@@ -123,9 +129,12 @@ class DeploymentObjects:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all servers are those of the release, have been ready for the whole soak, and no other is left."""
+        """Whether all servers are those of the release, have been ready for the whole soak, and no other is left.
+
+        Nothing is complete that somebody scaled to no server.
+        """
         one = self.workload
-        if one is None or one.status.observed_generation < one.metadata.generation:
+        if one is None or not one.is_up_to_date or one.spec.replicas < 1:
             return False
         wanted, status = one.spec.replicas, one.status
         return status.updated_replicas == status.available_replicas == status.replicas == wanted
@@ -134,7 +143,7 @@ class DeploymentObjects:
     def is_past_its_deadline(self) -> bool:
         """Whether the cluster says that the servers of the release did not get ready in time."""
         one = self.workload
-        if one is None or one.status.observed_generation < one.metadata.generation:
+        if one is None or not one.is_up_to_date:
             return False
         return one.status.condition("Progressing").reason == "ProgressDeadlineExceeded"
 
@@ -159,14 +168,31 @@ class DeploymentObjects:
                     return f"cannot start: {waits.reason}: {waits.message}"
                 if ended and ended.exit_code != 0:
                     return _why_it_ended(pod, status)
-            unscheduled = pod.status.condition("PodScheduled")
-            if unscheduled.status == "False" and unscheduled.message:
-                return f"cannot start: {unscheduled.message}"
-        return ""
+            if why := _why_no_node(pod):
+                return why
+        refused = self.workload.status.condition("ReplicaFailure") if self.workload else None
+        return f"cannot start: {refused.message}" if refused and refused.status == "True" else ""
 
-    def ready(self, release: ReleaseId | None = None) -> int:
-        """Count the servers that answer: those of a release, or of all."""
-        return sum(1 for pod in self._servers(release) if pod.status.condition("Ready").status == "True")
+    @property
+    def restarts(self) -> int:
+        """How often one server of the release was started again; the most of all."""
+        return max(
+            (status.restart_count for pod in self._servers(self.release) for status in pod.status.containers), default=0
+        )
+
+    def ready(self, release: ReleaseId) -> int:
+        """Count the servers of a release that answer."""
+        return self.answering[release]
+
+    @cached_property
+    def answering(self) -> Counter[ReleaseId]:
+        """How many servers answer, by release; none of a release that is not among them."""
+        found = Counter[ReleaseId]()
+        for pod in self._servers(None):
+            release = ReleaseId.parse(pod.metadata.labels.get(labels.RELEASE))
+            if release is not None and pod.status.condition("Ready").status == "True":
+                found[release] += 1
+        return found
 
     @cached_property
     def preparations(self) -> Mapping[str, Preparation]:
@@ -189,7 +215,7 @@ class DeploymentObjects:
                 try:
                     found[key] = Report.model_validate_json(one.data["report"])
                 except ValidationError:
-                    continue  # somebody edited it: as if it were not there, so that it is found out again
+                    continue  # somebody edited it: as if it were not there, so that it is made again
         return found
 
     @cached_property
@@ -250,6 +276,13 @@ def observed(manifests: Sequence[Mapping[str, object]]) -> ClusterObserved:
     return ClusterObserved(
         {name: DeploymentObjects(name, found, pods.get(name, ())) for name, found in objects.items()}
     )
+
+
+def _why_no_node(pod: Object) -> str:
+    unscheduled = pod.status.condition("PodScheduled")
+    if unscheduled.status != "False" or not unscheduled.message:
+        return ""
+    return f"cannot start: {unscheduled.message}"
 
 
 def _why_it_ended(pod: Object, status: ContainerStatus) -> str:

@@ -13,7 +13,7 @@ from reconciler.core.operators.context import DeploymentSummary, RequestContext
 from reconciler.core.planner import ledger_updates as note
 from reconciler.core.planner.guard import DesiredReleases, Live, agreement, waiting
 from reconciler.core.planner.unit_actions import Action
-from reconciler.core.state.ledger import Agreed
+from reconciler.core.state.ledger import Agreed, Ledger
 from reconciler.core.state.plan_document import DeploymentChange, ShownAction, ShownPlan, Sign, UnitChange, Waiting
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Release
@@ -36,7 +36,7 @@ class ClusterPlan:
 
 def plan(desired: DesiredReleases, seen: ClusterObserved, inputs: ClusterInputs) -> ClusterPlan:
     """Decide what to do next; when the namespace is as it should be, the plan has no actions."""
-    live = live_in_cluster(seen)
+    live = live_in_cluster(seen, inputs.ledger)
     waits = waiting(desired, live, inputs)
     agreed = agreement(desired, live, inputs)
     actions: list[Action] = [note.Agree("", "", agreed)] if agreed else []
@@ -72,19 +72,26 @@ def without_snapshot(seen: ClusterObserved, inputs: ClusterInputs) -> ClusterPla
     return ClusterPlan((), tuple(outlooks), {one.name: one.serving for one in found})
 
 
-def live_in_cluster(seen: ClusterObserved) -> dict[str, Live]:
-    """Return the deployments that have servers; those whose removal has begun have none."""
+def live_in_cluster(seen: ClusterObserved, ledger: Ledger) -> dict[str, Live]:
+    """Return the deployments that have servers, or are to have them: somebody else may have removed those.
+
+    Where a removal has begun, there is neither a Deployment nor what the good release was rendered from.
+    """
     live = {}
     for name, one in seen.deployments.items():
+        good = ledger.record(name).good
         if one.workload is not None:
             release, source = one.release, one.workload.metadata.annotations.get(labels.SOURCE)
             live[name] = Live(release.version if release else None, source)
+        elif good is not None and good in one.kept:
+            kept = one.kept[good].get("source")
+            live[name] = Live(good.version, kept if isinstance(kept, str) else None)
     return live
 
 
 def request_context(desired: DesiredReleases, seen: ClusterObserved, inputs: ClusterInputs) -> RequestContext:
     """Return what has to be known to carry out a request of an operator."""
-    waits = waiting(desired, live_in_cluster(seen), inputs)
+    waits = waiting(desired, live_in_cluster(seen, inputs.ledger), inputs)
     summaries = {}
     for name in {*seen.deployments, *desired}:
         one, wanted, wait = ClusterDeployment(name, seen.of(name), inputs), desired.get(name), waits.get(name)

@@ -47,23 +47,37 @@ class ClusterDeployment:
 
     @property
     def serving(self) -> ReleaseId | None:
-        """The release that answers: the one asked for once it is whole, until then the good one; None where none does.
+        """The release that answers; None where none does.
 
-        During a rollout both may answer: a Service spreads requests over all servers that are ready.
+        During a rollout two may answer: a Service spreads requests over all servers that are ready. Then it is the good
+        one, until the one asked for is complete.
         """
-        asked = self.seen.release
-        if asked is None or self.seen.ready() == 0:
+        answering = self.seen.answering
+        if not answering:
             return None
-        if self.seen.is_complete or asked == self.record.good or self.record.good is None:
-            return asked
-        return self.record.good
+        first = [self.seen.release, self.good] if self.seen.is_complete else [self.good, self.seen.release]
+        known = next((release for release in first if release in answering), None)
+        return known or answering.most_common(1)[0][0]
+
+    @property
+    def good(self) -> ReleaseId | None:
+        """The release to go on with, or to go back to: the one that proved itself last, be it in this very moment."""
+        return self.just_proved or self.record.good
+
+    @property
+    def just_proved(self) -> ReleaseId | None:
+        """The release that is complete now, if nobody has taken note of that yet."""
+        asked = self.seen.release
+        if asked is None or not self.seen.is_complete or asked == self.record.good or self.record.rejection(asked):
+            return None
+        return asked
 
     def outlook(self, state: State, desired: int | None, reason: Reason = Reason.NONE, message: str = "") -> Outlook:
         """Return the deployment's line of the status."""
         serving, settings = self.serving, self.inputs.settings
         has_address = f"Service/{labels.object_name(self.name)}" in self.seen.objects
         kept = self.seen.kept.get(serving, {}) if serving else {}
-        asked, good = self.seen.release, self.record.good
+        asked, good = self.seen.release, self.good
         is_on_trial = asked is not None and good is not None and asked != good and serving == good
         return Outlook(
             name=self.name,
@@ -91,8 +105,7 @@ class ClusterDeployment:
 
     def apply(self, kind: str, name: str, values: Values, template: str = "") -> None:
         """Have an object made as its template says, unless it is just so."""
-        template = f"kubernetes/{template or _TEMPLATES[kind]}.yaml.j2"
-        wanted = Apply(self.name, f"{kind}/{name}", template, values)
+        wanted = Apply(self.name, f"{kind}/{name}", _path(template or _TEMPLATES[kind]), values)
         there = self.seen.objects.get(wanted.unit)
         if there is not None and there.is_going:
             return  # its end is waited for
@@ -105,6 +118,19 @@ class ClusterDeployment:
         if not is_made and not is_so:
             self.actions.append(wanted)
 
+    def is_outdated(self, release: Release) -> bool:
+        """Whether the Job or the volume of a release would be asked for otherwise now, and nobody serves from them."""
+        key, seen = labels.files_key(release), self.seen
+        needed = [one for one in (seen.release, self.good, *seen.answering) if one is not None]
+        if key in {str(seen.kept[one].get("files_key")) for one in needed if one in seen.kept}:
+            return False
+        name, values = labels.files_name(self.name, key), self._files_values(release)
+        return any(
+            there.metadata.annotations.get(labels.RENDERED_FROM) != Apply(self.name, unit, template, values).digest
+            for unit, template in ((f"Job/{name}", _path("prepare")), (f"PersistentVolumeClaim/{name}", _path("claim")))
+            if (there := self.seen.objects.get(unit)) is not None
+        )
+
     def delete(self, units: Iterable[str]) -> None:
         """Have objects removed that are there and are not being removed already."""
         for unit in sorted(units):
@@ -114,29 +140,35 @@ class ClusterDeployment:
 
     def prepare(self, release: Release) -> None:
         """Have the files of a release fetched, its environment built, and both verified."""
-        pinned = self.record.files.get(f"{release.version}.{source_of(release)}", "")
-        values = files_values(release, self.inputs.steps, self.inputs.settings, pinned)
+        values = self._files_values(release)
         name = labels.files_name(self.name, labels.files_key(release))
         self.apply("NetworkPolicy", labels.prepare_name(self.name), values, "prepare-network")
         self.apply("PersistentVolumeClaim", name, values)
         self.apply("Job", name, values)
 
     def keep_report(self, release: Release, report: Report) -> None:
-        """Write down what the steps found out, in the cluster and in the ledger."""
+        """Write down what the steps found out, in the ledger and in the cluster."""
+        self.pin(release, report)
         key = labels.files_key(release)
         name = labels.files_name(self.name, key)
         about = {"name": self.name, "version": release.version, "files_name": name, "files_key": key}
-        self.apply("ConfigMap", name, {**about, "report": report.model_dump_json()}, "report")
-        pin = f"{release.version}.{source_of(release)}"
-        if pin not in self.record.files:
-            self.actions.append(note.PinFiles(self.name, name, pin, report.files))
+        self._keep(name, {**about, "report": report.model_dump_json()}, "report", is_readable=key in self.seen.reports)
+
+    def pin(self, release: Release, report: Report) -> None:
+        """Take note of the files of a version, unless that was done: we may have ended right before."""
+        pinned = _pinned(release)
+        if pinned not in self.record.files:
+            self.actions.append(
+                note.PinFiles(self.name, labels.files_name(self.name, labels.files_key(release)), pinned, report.files)
+            )
 
     def serve(self, release: Release, report: Report) -> None:
         """Have a release run that the registry selects; one that was rendered before stays as it was."""
         values = release_values(release, report, self.inputs.settings)
         kept = json.dumps(values, sort_keys=True)
         name = labels.release_name(self.name, release.id)
-        self.apply("ConfigMap", name, {**values, "release_name": name, "kept": kept}, "release")
+        is_readable = release.id in self.seen.kept
+        self._keep(name, {**values, "release_name": name, "kept": kept}, "release", is_readable=is_readable)
         as_it_was = self.seen.kept.get(release.id, {})
         today = rollout_values(release.rollout, release.parameters.start_timeout)
         # What the templates of a newer product need beside is in `values` alone.
@@ -161,12 +193,23 @@ class ClusterDeployment:
 
         None when it is the wanted one, or when the registry or an operator asked for a change.
         """
-        good = self.record.good
+        good = self.good
         if good is None or good == release.id or self.seen.release != good:
             return None
         kept = self.seen.kept.get(good, {})
         is_same = good.version == release.version and kept.get("asked") == release.asked
         return good if is_same else None
+
+    def _files_values(self, release: Release) -> Values:
+        pinned = self.record.files.get(_pinned(release), "")
+        return files_values(release, self.inputs.steps, self.inputs.settings, pinned)
+
+    def _keep(self, name: str, values: Values, template: str, *, is_readable: bool) -> None:
+        unit = f"ConfigMap/{name}"
+        if unit in self.seen.objects and not is_readable:
+            self.delete([unit])  # somebody edited it; it is made again when it is gone
+        else:
+            self.apply("ConfigMap", name, values, template)
 
     def _serve(self, values: Values) -> None:
         name = labels.object_name(self.name)
@@ -175,3 +218,12 @@ class ClusterDeployment:
         self.apply("PodDisruptionBudget", name, values)
         self.apply("Service", name, values)
         self.apply("Deployment", name, values)
+
+
+def _path(template: str) -> str:
+    return f"kubernetes/{template}.yaml.j2"
+
+
+def _pinned(release: Release) -> str:
+    """Name the files of a release in the ledger."""
+    return f"{release.version}.{source_of(release)}"
