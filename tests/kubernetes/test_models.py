@@ -25,7 +25,7 @@ from tests.system.site import Site, code
 NAMESPACE = "mlflow-models"
 SETTINGS = "/etc/mlflow-reconciler/config.d/70-kubernetes.toml"
 SETUP = CHECKOUT / "docs/fleet/kubernetes-namespace.yaml"
-NAME = "pauses"
+NAME, ODD_NAME = "pauses", "2026-01-01"
 RATE = 50
 pytestmark = [
     pytest.mark.by_hand,
@@ -197,6 +197,30 @@ def test_what_somebody_changes_is_undone(place: Place) -> None:
 
     place.site.host.wait_for(is_mended, 120, "the drift to be undone")
     place.site.wait_for(NAME, "serving", 2, deadline=300)
+
+
+def test_what_somebody_adds_is_taken_out(place: Place) -> None:
+    """A way out of the policy, and a pause, after which no rollout and no return would have an effect."""
+    place.kubectl("patch", "networkpolicy", f"model-{NAME}", "--type=merge", '--patch={"spec": {"egress": [{}]}}')
+    place.kubectl("rollout", "pause", f"deployment/model-{NAME}")
+
+    def is_mended() -> bool | None:
+        policy = json.loads(place.kubectl("get", "networkpolicy", f"model-{NAME}", "--output=json"))
+        paused = place.kubectl("get", f"deployment/model-{NAME}", "--output=jsonpath={.spec.paused}")
+        return (not policy["spec"].get("egress") and paused != "true") or None
+
+    place.site.host.wait_for(is_mended, 120, "the drift to be undone")
+    place.site.wait_for(NAME, "serving", 2, deadline=300)
+
+
+def test_a_name_that_yaml_reads_as_a_date_is_a_name(place: Place) -> None:
+    """Anybody who may promote can register one."""
+    place.site.register({"name": ODD_NAME, "code": code()})
+    place.site.registry.promote(ODD_NAME, 1)
+    place.site.wait_for(ODD_NAME, "serving", 1, deadline=600)
+    assert place.site.statuses()[NAME]["state"] == "serving"
+    place.site.registry.promote(ODD_NAME, 1, "Archived")
+    place.site.wait_until_gone(ODD_NAME, deadline=300)
 
 
 def test_the_account_can_do_no_more_than_it_needs(place: Place, tmp_path: Path) -> None:
