@@ -51,6 +51,8 @@ class FakeCluster:
         metadata["resourceVersion"] = there["metadata"]["resourceVersion"] if there and same else number
         if manifest["kind"] in _COUNTS_CHANGES:
             metadata["generation"] = (there["metadata"]["generation"] if there else 0) + changed
+        # It does not keep empty lists, so one that is applied again is a change again.
+        made = _without_empty_lists(made)
         made["status"] = there.get("status", {}) if there else {}
         self.objects[unit] = made
         if self.loses_answer_to and self.calls[-1].startswith(self.loses_answer_to):
@@ -194,3 +196,11 @@ _READY = {"type": "Ready", "status": "True"}
 
 def _no_node(why: str) -> dict[str, str]:
     return {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}
+
+
+def _without_empty_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_empty_lists(each) for key, each in value.items() if each != []}
+    if isinstance(value, list):
+        return [_without_empty_lists(each) for each in value]
+    return value
