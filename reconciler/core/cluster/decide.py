@@ -153,14 +153,14 @@ def _remove(one: ClusterDeployment) -> Outlook:
 
     What its releases were rendered from goes with the servers. As long as it is there, nobody has begun to remove it.
     """
-    units = one.seen.objects.values()
-    serves = [found.unit for found in units if found.kind in _SERVES or _keeps_values(found)]
-    one.delete(serves)
+    found = one.seen.objects.values()
+    # Pods take a while to end, and are held to their policy until then.
+    fences = {each.unit for each in found if each.kind == "NetworkPolicy"}
+    serves = {each.unit for each in found if each.kind in _SERVES or _keeps_values(each)}
     since = one.inputs.unselected.get(one.name, one.inputs.now)
     is_over = one.inputs.now >= since + one.inputs.retention.removal_grace
-    # Pods take a while to end, and are held to their policy until then.
-    fences = () if one.seen.pods else ("NetworkPolicy",)
-    one.delete(found.unit for found in units if found.kind in fences or (is_over and found.kind != "NetworkPolicy"))
+    goes = {each.unit for each in found} - fences if is_over else serves
+    one.delete(goes if one.seen.pods else goes | fences)
     if not one.seen.objects and not one.seen.pods:
         one.actions.append(note.ForgetDeployment(one.name, ""))
     if serves or is_over:
