@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from reconciler.core.state.waiting import Told
 
 app = typer.Typer()
-_EVERY = 0.5
-"""Seconds between two looks at the status, which is a file in memory."""
+_EVERY = 1.0
+"""Seconds between two looks: at the status, which is a file in memory, and at our services, which systemd knows."""
 
 
 @app.command()
@@ -66,10 +66,12 @@ def _wait(name: str, version: str | None, end: float) -> "Told":
 
 
 def _look(name: str, version: str | None) -> "Told":
+    from reconciler.cli.status.document import current_and_kept_up
     from reconciler.core.state.waiting import Outcome, Told, waited
-    from reconciler.files.status_file import NoStatusError, read_status
+    from reconciler.files.status_file import NoStatusError
 
     try:
-        return waited(read_status(), name, version)
+        document, is_kept_up = current_and_kept_up(datetime.now(UTC))
+        return waited(document, name, version, is_kept_up=is_kept_up)
     except NoStatusError as error:
         return Told(Outcome.NOT_YET, f"there is no status: {error}; see systemctl status mlflow-reconciler")

@@ -34,16 +34,21 @@ def deployment(**fields: Any) -> DeploymentStatus:
     return DeploymentStatus(**{"name": "demo", "state": State.SERVING, "since": NOW, "desired_version": "1", **fields})
 
 
-def status_of(*deployments: DeploymentStatus) -> Status:
+def status_of(*deployments: DeploymentStatus, read_at: datetime = NOW) -> Status:
     """Make a status of these."""
-    registry = RegistryStatus(reachable=True, read_at=NOW)
+    registry = RegistryStatus(reachable=True, read_at=read_at)
     return Status(schema=1, host="host", registry=registry, deployments=deployments)
 
 
-def tags_due(deployments: list[DeploymentStatus], now: datetime = NOW, **tags: str) -> list[tuple[str, int, str]]:
-    """Work out this host's tags for versions 1 and 2 of demo, which bear `v1` and `v2` now."""
+def tags_due(
+    deployments: list[DeploymentStatus], now: datetime = NOW, kept_up: timedelta = timedelta(0), /, **tags: str
+) -> list[tuple[str, int, str]]:
+    """Work out this host's tags for versions 1 and 2 of demo, which bear `v1` and `v2` now.
+
+    `kept_up`: how long ago the reconciler did so with the status.
+    """
     versions = [Version("demo", n, tags={KEY: tags[f"v{n}"]} if f"v{n}" in tags else {}) for n in (1, 2)]
-    wrong = list(due(status_of(*deployments), versions, OWN, now))
+    wrong = list(due(status_of(*deployments, read_at=now - kept_up), versions, OWN, now))
     assert all(key == KEY for _, _, key, _ in wrong)
     return [(name, version, value) for name, version, _, value in wrong]
 
@@ -188,6 +193,15 @@ def test_a_tag_says_seldom_that_it_is_still_true() -> None:
         ("demo", 2, second.replace(SEEN, later)),
     ]
     assert tags_due([], NOW + timedelta(days=9), v1=REMOVED) == []
+
+
+def test_what_nobody_keeps_up_is_not_said_to_be_true_still() -> None:
+    """The reconciler has ended, and the agent goes on: others must not take this host's old word for a new one."""
+    serves = deployment()
+    tag = tags_due([serves])[0][2]
+    later = NOW + timedelta(hours=2)
+    assert tags_due([serves], later, timedelta(hours=2), v1=tag) == []
+    assert len(tags_due([serves], later, timedelta(minutes=5), v1=tag)) == 1
 
 
 @pytest.mark.parametrize(

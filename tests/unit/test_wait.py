@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from reconciler.cli.main import app
+from reconciler.cli.status import document
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import DeploymentStatus, RegistryStatus, State, Status
 from reconciler.core.state.waiting import Outcome, waited
-from reconciler.files import status_file
 from reconciler.files.status_file import NoStatusError
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -98,7 +98,13 @@ def test_what_may_still_end_well_is_not_rejected(status: Status) -> None:
 
 
 @pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shown() -> dict[str, dict[str, str]]:
+    """What systemd shows of our services; nothing where there is no systemd."""
+    return {}
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: dict[str, dict[str, str]]) -> Path:
     """Where the command finds the status."""
     file = tmp_path / "status.json"
 
@@ -107,7 +113,8 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             raise NoStatusError("No such file or directory")
         return Status.model_validate_json(file.read_bytes())
 
-    monkeypatch.setattr(status_file, "read_status", read)
+    monkeypatch.setattr(document, "read_status", read)
+    monkeypatch.setattr(document, "show", lambda *_: shown)
     return file
 
 
@@ -136,6 +143,26 @@ def test_the_command_ends_at_once_with_a_rejected_version(published: Path) -> No
     assert (done.exit_code, done.stdout) == (
         1,
         "version 3 of pauses is rejected on this host: it raised KeyError\n",
+    )
+
+
+def test_the_command_believes_no_status_that_nobody_keeps_up(published: Path, shown: dict[str, dict[str, str]]) -> None:
+    """The reconciler ended days ago, and what it wrote last is still there."""
+    publish(published, SERVES)
+    shown["mlflow-reconciler.service"] = {"ActiveState": "failed", "SubState": "failed", "StatusText": ""}
+    done = CliRunner().invoke(app, ["wait", "pauses", "--timeout", "1s"])
+    assert done.exit_code == Outcome.NOT_YET
+    assert done.stdout.startswith("version 3 of pauses serves; mlflow-reconciler.service is failed, so this is how")
+
+
+def test_the_command_says_why_nothing_comes(published: Path) -> None:
+    """The version may be waited for in vain: nobody reads the registry."""
+    away = RegistryStatus(reachable=False, read_at=None, message="cannot read the registry: 401")
+    publish(published, SERVES.model_copy(update={"registry": away}))
+    done = CliRunner().invoke(app, ["wait", "pauses", "--version", "4", "--timeout", "1s"])
+    assert done.exit_code == Outcome.NOT_YET
+    assert (
+        done.stdout == "version 3 of pauses is wanted on this host; version 4 is not; cannot read the registry: 401\n"
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.adapters.systemctl import show
-from reconciler.core.state.as_of_now import AGENT, FAILS, RECONCILER, Service, as_of_now
+from reconciler.core.state.as_of_now import AGENT, FAILS, RECONCILER, Service, as_of_now, is_kept_up
 from reconciler.core.state.status import Status
 from reconciler.core.units import paths
 from reconciler.files.status_file import read_status
@@ -15,7 +15,13 @@ from reconciler.files.status_file import read_status
 
 def current_status(now: datetime) -> Status:
     """Return the status as it is now. Raises NoStatusError."""
-    return as_of_now(read_status(), _touched(Path(paths.REGISTRY_FILE)), _services(), now)
+    return current_and_kept_up(now)[0]
+
+
+def current_and_kept_up(now: datetime) -> tuple[Status, bool]:
+    """Return the same, and whether the reconciler runs, which keeps it up. Raises NoStatusError."""
+    services = _services()
+    return as_of_now(read_status(), _touched(Path(paths.REGISTRY_FILE)), services, now), is_kept_up(services)
 
 
 def _touched(path: Path) -> datetime | None:

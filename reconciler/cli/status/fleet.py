@@ -6,7 +6,7 @@ from datetime import datetime
 from reconciler.cli.status.overview import COLOURS, head
 from reconciler.cli.table import table
 from reconciler.cli.times import age
-from reconciler.core.registry.host_tags import OLD
+from reconciler.core.registry.host_tags import OLD, Told, is_to_come
 from reconciler.core.state.fleet import Fleet, HostReport
 from reconciler.core.state.status import Status
 
@@ -31,10 +31,12 @@ def fleet_table(fleet: Fleet, document: Status, width: int | None, now: datetime
 
 def _row(report: HostReport, now: datetime) -> Sequence[str]:
     state, _, says = report.words.partition(" ")
-    is_silent = report.seen is None or now - report.seen >= OLD
+    is_silent = not Told(report.words, report.seen).is_current(now, OLD)
     if is_silent:
         # What it said last may be wrong for long.
         says = f"its last word was: {report.words}"
+    if report.seen is not None and is_to_come(report.seen, now):
+        says = f"it reports a time that is still to come; {says}"
     return (
         report.name,
         SILENT if is_silent else state.removesuffix(":"),

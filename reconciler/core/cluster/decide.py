@@ -68,7 +68,8 @@ def _bring_up(one: ClusterDeployment, release: Release) -> Outlook:
             return outlook.model_copy(update=changed)
         return outlook
     why_not_yet = one.inputs.not_yet.get(one.name)
-    if why_not_yet and one.seen.release != release.id:
+    was_proved = any(proved.version == release.version for proved in one.record.proven())
+    if why_not_yet and not was_proved and one.seen.release != release.id:
         _stay(one)
         return one.outlook(State.PENDING, release.version, Reason.OTHER_HOSTS_FIRST, why_not_yet)
     report = one.seen.reports.get(labels.files_key(release))

@@ -22,7 +22,12 @@ def other_hosts_first(desired: DesiredReleases, seen: Observed, inputs: PlannerI
 
 
 def _would_begin(view: DeploymentView, release: Release) -> bool:
-    """Whether bringing the release into service would begin now."""
+    """Whether bringing the release into service would begin now, and its version was never proved here.
+
+    What proved itself here needs nobody else's word: going back must not wait for a host that is away.
+    """
     has_begun = view.active_release == release.id or bool(view.running(release.id))
+    if any(proved.version == release.version for proved in view.record.proven()):
+        return False
     # In all other cases it does not come into service, and the status says why.
     return not has_begun and isinstance(case_of(view, release), ToRollOut)

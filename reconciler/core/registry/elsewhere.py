@@ -7,7 +7,7 @@ host's policy allows anyway.
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from reconciler.core.registry.host_tags import OLD, PREFIX, Told, tag_key, told_by
+from reconciler.core.registry.host_tags import OLD, PREFIX, Told, is_to_come, tag_key, told_by
 from reconciler.core.registry.reading import RegistryReading, Version
 from reconciler.core.registry.tag_words import says_proved
 from reconciler.core.state.fleet import MAX_HOST_REPORTS, Fleet, HostReport
@@ -40,6 +40,8 @@ def why_not_yet(version: int, said: Mapping[str, str], hosts: Sequence[str], now
 def _why_not(host: str, told: Told, now: datetime) -> str:
     if not told.news:
         return f"{host} does not report it"
+    if told.seen is not None and is_to_come(told.seen, now):
+        return f"{host} reports a time that is still to come: compare its clock with the one of this host"
     if not told.is_current(now, OLD):
         since = f"since {told.seen:%Y-%m-%d %H:%M} UTC" if told.seen else "in a way that it can be trusted"
         return f"{host} has not reported {since}"

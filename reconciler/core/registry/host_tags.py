@@ -25,6 +25,8 @@ REFRESHED = timedelta(hours=1)
 """How often a host says again that a tag is true."""
 OLD = timedelta(hours=3)
 """A tag that is older is kept up by nobody: its host is gone, off, or has another name."""
+AHEAD = timedelta(minutes=5)
+"""By which the clock of another host may seem ahead."""
 _OWN_KEY = b"mlflow-systemd deployed"
 _SEEN = "%Y-%m-%dT%H:%MZ"
 _SUFFIX = re.compile(r" \(seen (?P<seen>\d{4}-\d\d-\d\dT\d\d:\d\dZ)(?:, host (?P<host>[0-9a-f]{8}))?\)\Z", re.ASCII)
@@ -66,11 +68,14 @@ class Told:
 
     def is_current(self, now: datetime, patience: timedelta) -> bool:
         """Tell whether a host has said within `patience` that the tag is true."""
-        if self.seen is None:
+        if self.seen is None or is_to_come(self.seen, now):
             return False
-        age = now - self.seen
-        # No host has seen the future: such a time is a wrong clock's or was typed.
-        return timedelta(0) <= age < patience
+        return now - self.seen < patience
+
+
+def is_to_come(seen: datetime, now: datetime) -> bool:
+    """Tell whether no host can have seen it yet: such a time is a wrong clock's, or was typed."""
+    return seen > now + AHEAD
 
 
 def tag_key(host: str) -> str:
@@ -105,6 +110,9 @@ def due(
     that no host can deploy, and why; the status cannot name them. Setting a tag that this yields makes it current:
     asked again at the same time with the new tags, this yields nothing.
     """
+    # Where nobody has kept the status up, what it says may be wrong by now: then it is not said again.
+    read_at = status.registry.read_at
+    is_kept_up = read_at is None or now - read_at < REFRESHED
     wanted = wanted_words(status) | {place: of_refused(why) for place, why in (refused or {}).items()}
     unknown = _of_unknown_selection(status)
     removed = f"{REMOVED} {now:{TIME}}"
@@ -113,7 +121,8 @@ def due(
         told = told_by(version.tags.get(host.key, ""))
         words = wanted.get(place, "")
         if words:
-            if _has_to_be_said(words, told, host, now):
+            says_so = _says(words, told, host)
+            if not says_so or (is_kept_up and not told.is_current(now, REFRESHED)):
                 yield DueTag(*place, host.key, _signed(words, host, now))
         elif told.news and version.name not in unknown:
             yield DueTag(*place, host.key, removed)
@@ -127,14 +136,9 @@ def _of_unknown_selection(status: Status) -> frozenset[str]:
     return frozenset(without)
 
 
-def _has_to_be_said(words: str, told: Told, host: Host, now: datetime) -> bool:
-    """Tell whether a tag that should say `words` has to be set: it says something else, or has not been kept up."""
-    if told.words != words:
-        return True
-    if told.host != host.id:
-        # The same words, and another host or a person wrote them.
-        return True
-    return not told.is_current(now, REFRESHED)
+def _says(words: str, told: Told, host: Host) -> bool:
+    """Tell whether a tag says `words`, and in this host's name: another host or a person may have written the same."""
+    return told.words == words and told.host == host.id
 
 
 def _former_keys(version: Version, host: Host, now: datetime) -> Iterator[str]:

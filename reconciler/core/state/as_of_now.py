@@ -35,10 +35,16 @@ def as_of_now(document: Status, touched: datetime | None, services: Mapping[str,
     registry = _registry_now(document.registry, touched, services.get(AGENT), now)
     reconciler = services.get(RECONCILER)
     trouble = document.trouble
-    if reconciler is not None and reconciler.state not in _RUNS:
+    if reconciler is not None and not is_kept_up(services):
         ended = f"{RECONCILER} {_words(reconciler)}, so this is how things stood when it ended"
         trouble = "; ".join(filter(None, (f"{ended}; see systemctl status {RECONCILER}", trouble)))
     return document.model_copy(update={"registry": registry, "trouble": trouble})
+
+
+def is_kept_up(services: Mapping[str, Service]) -> bool:
+    """Whether the reconciler runs, as far as is known."""
+    reconciler = services.get(RECONCILER)
+    return reconciler is None or reconciler.state in _RUNS
 
 
 def _registry_now(

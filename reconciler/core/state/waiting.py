@@ -41,12 +41,22 @@ _REJECTED = frozenset(
 _DO_NOT_SERVE = (State.DEGRADED, State.FAILED, State.NOT_DEPLOYABLE)
 
 
-def waited(document: Status, name: str, version: str | None) -> Told:
+def waited(document: Status, name: str, version: str | None, *, is_kept_up: bool = True) -> Told:
     """Judge whether a version of a deployment serves and was proved; None means the version that is wanted now.
 
     Proved is a version after its soak. A failure that is tried again by itself, a deployment that waits for a person,
-    and one that the host does not know yet are `NOT_YET`: any of these may end while somebody waits.
+    and one that the host does not know yet are `NOT_YET`: any of these may end while somebody waits. So is everything
+    in a status that nobody keeps up (`is_kept_up`).
     """
+    told = _judge(document, name, version)
+    why = document.trouble or ("" if document.registry.reachable else document.registry.why_not_reachable)
+    is_certain = is_kept_up and told.outcome is not Outcome.NOT_YET
+    if is_certain or not why:
+        return told
+    return Told(Outcome.NOT_YET, f"{told.sentence}; {why}")
+
+
+def _judge(document: Status, name: str, version: str | None) -> Told:
     one = next((one for one in document.deployments if one.name == name), None)
     if one is None:
         return Told(Outcome.NOT_YET, f"there is no deployment {name} on this host")
