@@ -23,8 +23,8 @@ from tests.system.site import Site, code
 
 pytestmark = [pytest.mark.system, pytest.mark.exhaustive, pytest.mark.timeout(1800)]
 
-# Of this test's own server; Ansible would take a part of it for a comment of a template.
-PASSWORD = "a password {#of#} the registry"  # noqa: S105
+# Ansible would take a part of it for a comment of a template.
+PASSWORD = "a password {#of#} the registry"  # noqa: S105 - of this test's own server
 CREDENTIALS = {"registry.username": "admin", "registry.password": PASSWORD}
 LEFT = "ls -d /opt/mlflow-reconciler /etc/mlflow-reconciler /etc/credstore /var/cache/mlflow-systemd.deb"
 SERVICES = "systemctl is-active mlflow-reconciler mlflow-registry-agent"
