@@ -1,6 +1,6 @@
 """One pass over a namespace of a cluster, as one_pass.py is one over this host: read, plan, apply, publish."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -22,9 +22,10 @@ from reconciler.core.planner.unit_actions import Action
 from reconciler.core.state.audit import Origin
 from reconciler.core.state.ledger import Ledger
 from reconciler.core.state.plan_document import ShownPlan
+from reconciler.core.state.reason import Reason
 from reconciler.core.state.release import Release
 from reconciler.core.state.snapshot import Snapshot
-from reconciler.core.state.status import State
+from reconciler.core.state.status import Outlook, State
 from reconciler.core.text.quote import one_line
 from reconciler.core.units.names import ReleaseId
 from reconciler.daemon.desired import not_deployable, pick, retention, rules, step_settings
@@ -156,7 +157,7 @@ class ClusterReconciler:
         self.cluster_trouble = trouble
         last = self.publisher.last
         registry = registry_status(reading, self.settings.registry, self.notes.clock.wall(), self.publisher.agent_says)
-        self.publisher.publish(last.deployments if last else (), registry, self._trouble())
+        self.publisher.publish(last.deployments if last else (), registry, self._trouble(), is_current=False)
 
     def _take_note(self, seen: ClusterObserved, reading: SnapshotReading) -> None:
         for name, one in seen.deployments.items():
@@ -225,7 +226,7 @@ class ClusterReconciler:
         clock, paused = self.notes.clock, self.notes.paused()
         outlooks = tuple(with_pause(outlook, paused) for outlook in decided.outlooks)
         registry = registry_status(reading, self.settings.registry, clock.wall(), self.publisher.agent_says)
-        self.publisher.publish(outlooks, registry, self._trouble(), self._tries(seen))
+        self.publisher.publish(outlooks, registry, self._trouble(), self._tries(seen, outlooks))
         deployable = {outlook.name for outlook in outlooks if outlook.state is not State.NOT_DEPLOYABLE}
         running = {name: release for name, release in decided.serving.items() if name in deployable}
 
@@ -242,17 +243,19 @@ class ClusterReconciler:
         problems = (self.settings_trouble, self.cluster_trouble, self.ledger.problem, self.desk.history.problem)
         return "; ".join(filter(None, problems))
 
-    def _tries(self, seen: ClusterObserved) -> dict[str, tuple[int, datetime | None]]:
+    def _tries(self, seen: ClusterObserved, outlooks: Iterable[Outlook]) -> dict[str, tuple[int, datetime | None]]:
         """Return, by deployment, how often its files were prepared or its servers started in vain, and the next try.
 
         The cluster itself starts servers again, at moments that it does not tell.
         """
         now, moment = self.notes.clock.monotonic(), self.notes.clock.moment()
         found: dict[str, tuple[int, datetime | None]] = {}
+        for outlook in outlooks:
+            good = self.ledger.ledger.record(outlook.name).good
+            is_about_good = good is not None and outlook.desired_version == str(good.version)
+            if is_about_good and outlook.reason is Reason.START_FAILED:
+                found[outlook.name] = 1 + seen.of(outlook.name).restarts, None
         for name, one in seen.deployments.items():
-            was_complete = one.release is not None and one.release == self.ledger.ledger.record(name).good
-            if was_complete and not one.is_complete:
-                found[name] = 1 + one.restarts, None
             for key, job in one.preparations.items():
                 retry = self.notes.memory.backoff.retry_later.get(labels.files_name(name, key))
                 if retry is not None and job.has_failed:

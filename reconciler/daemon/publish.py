@@ -67,6 +67,8 @@ class StatusPublisher:
         registry: RegistryStatus,
         trouble: str = "",
         tries: Mapping[str, tuple[int, datetime | None]] | None = None,
+        *,
+        is_current: bool = True,
     ) -> Status:
         """Publish where the deployments stand, log what changed, and return what was published.
 
@@ -84,6 +86,7 @@ class StatusPublisher:
             host=socket.gethostname(),
             registry=registry,
             trouble=trouble,
+            is_current=is_current,
             deployments=deployments,
         )
         for deployment in deployments:

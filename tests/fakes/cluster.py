@@ -176,6 +176,12 @@ class FakeCluster:
         if one["kind"] in _COUNTS_CHANGES:
             one["metadata"]["generation"] += 1
 
+    def edit(self, unit: str, key: str, text: str) -> None:
+        """Somebody changes what a ConfigMap says."""
+        one = self.objects[unit]
+        one["data"][key] = text
+        one["metadata"]["resourceVersion"] = str(next(self._numbers))
+
     def _deployment(self, name: str) -> tuple[str, dict[str, Any]]:
         unit = f"Deployment/{labels.object_name(name)}"
         return unit, self.objects[unit]

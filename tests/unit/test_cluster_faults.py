@@ -10,6 +10,7 @@ from reconciler.core.operators.verbs import Verb
 from reconciler.core.state.reason import Reason
 from reconciler.core.state.status import State, Status
 from reconciler.core.state.waiting import Outcome, waited
+from tests.unit.conftest import CHECKOUT
 from tests.unit.namespace import Site, change
 
 BROKEN = "cannot load the model: no module 'x'"
@@ -112,7 +113,7 @@ def test_what_is_kept_and_was_edited_is_made_again(site: Site, kind: str) -> Non
     """It is as if it were not there."""
     site.serve(1)
     [unit] = [unit for unit, one in site.cluster.objects.items() if kind in one.get("data", {})]
-    site.cluster.objects[unit]["data"][kind] = "{"
+    site.cluster.edit(unit, kind, "{")
     site.settle()
     assert json.loads(site.cluster.objects[unit]["data"][kind])
     assert site.status().state is State.SERVING
@@ -129,6 +130,34 @@ def test_files_are_pinned_though_an_answer_was_lost(site: Site, kind: str) -> No
     site.now += 3600
     site.settle()
     assert list(site.reconciler.ledger.ledger.record("pauses").files.values()) == ["f" * 64]
+
+
+def test_nobody_takes_the_volume_of_what_serves(site: Site) -> None:
+    """Whatever else is lost of it: the files are verified again where they are."""
+    site.serve(1)
+    site.cluster.pods = {name: pod for name, pod in site.cluster.pods.items() if pod["owner"].startswith("Deployment/")}
+    for unit in [unit for unit in site.cluster.objects if unit.startswith("ConfigMap/")]:
+        del site.cluster.objects[unit]
+    site.settle()
+    site.prepare()
+    assert not [call for call in site.cluster.calls if call.startswith("delete PersistentVolumeClaim/")]
+    assert (site.status().state, site.status().active_version) == (State.SERVING, "1")
+
+
+def test_a_volume_that_goes_is_waited_for(site: Site) -> None:
+    """The cluster keeps it as long as a pod has it."""
+    site.select(pauses=1)
+    job = site.job()
+    site.cluster.fail_job(job, "fetch", "cannot fetch: no space left; make the volume larger")
+    site.settle()
+    site.cluster.objects[f"PersistentVolumeClaim/{job}"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    site.now += 3600
+    site.settle()
+    assert site.status().message == "its volume goes; then it is made again"
+    site.cluster.delete("PersistentVolumeClaim", job)
+    site.settle()
+    site.prepare()
+    assert site.asked_version() == "1"
 
 
 # What answers, in the status and in the history.
@@ -166,7 +195,45 @@ def test_more_servers_are_no_failure(site: Site) -> None:
     assert outcome(site) is Outcome.NOT_YET
 
 
+def test_a_rejected_version_is_told_though_the_good_one_lacks_a_server(site: Site) -> None:
+    """That another server is started again and again is no reason to wait for the version."""
+    change(site, deploy={"replicas": 3})
+    site.serve(1)
+    fail_next(site, 2)
+    site.cluster.roll_out("pauses")
+    site.settle()
+    site.cluster.lose_servers("pauses", 1)
+    site.settle()
+    assert (site.status().tries, outcome(site)) == (0, Outcome.REJECTED)
+
+
+def test_what_nobody_sees_is_said_to_nobody(site: Site) -> None:
+    """The status stays, but neither who waits nor another host may take it for the present."""
+    site.serve(1)
+    assert outcome(site) is Outcome.SERVES
+    site.cluster.refuses = "cannot reach the cluster at https://10.0.0.1: refused"
+    site.settle()
+    assert outcome(site) is Outcome.NOT_YET
+    document = Status.model_validate_json((site.directory / "status.json").read_bytes())
+    assert not document.is_current
+    site.cluster.refuses = ""
+    site.settle()
+    assert outcome(site) is Outcome.SERVES
+
+
 # What people do.
+
+
+@pytest.mark.parametrize("then", ["prepares", "is refused"])
+def test_servers_that_somebody_removed_come_back_whatever_is_wanted_next(site: Site, then: str) -> None:
+    """Until something takes their place."""
+    site.serve(1)
+    site.select(pauses=2)
+    if then == "is refused":
+        change(site, policy={"names": ("others",)})
+    site.cluster.delete("Deployment", "model-pauses")
+    site.settle()
+    assert site.asked_version() == "1"
 
 
 def test_a_release_without_servers_proves_nothing(site: Site) -> None:
@@ -269,6 +336,17 @@ def test_a_name_that_yaml_reads_as_something_else_is_a_name(site: Site, name: st
     assert [site.status(each).state for each in (name, "pauses")] == [State.SERVING] * 2
     labelled = site.cluster.objects[f"Deployment/model-{name}"]["spec"]["template"]["metadata"]["labels"]
     assert labelled["mlflow-systemd/deployment"] == name
+
+
+def test_a_template_that_keeps_something_else_is_rendered_once(site: Site, tmp_path: Path) -> None:
+    """Nobody can go back to such a release, but nothing is made again and again."""
+    own = tmp_path / "own/kubernetes"
+    own.mkdir(parents=True)
+    template = (CHECKOUT / "templates/kubernetes/release.yaml.j2").read_text()
+    (own / "release.yaml.j2").write_text(template.replace("  values: ", "  other: "))
+    site.use_templates(tmp_path / "own")
+    site.serve(1)
+    assert site.status().state is State.SERVING
 
 
 def test_a_template_that_makes_what_the_api_has_not_is_refused(site: Site, tmp_path: Path) -> None:

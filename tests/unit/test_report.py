@@ -204,6 +204,18 @@ def test_what_nobody_keeps_up_is_not_said_to_be_true_still() -> None:
     assert len(tags_due([serves], later, timedelta(minutes=5), v1=tag)) == 1
 
 
+def test_a_host_that_reads_seldom_keeps_its_tags_up() -> None:
+    """Each reading is before the status that tells of it, by one interval."""
+    serves = deployment()
+    tag = tags_due([serves])[0][2]
+    status = status_of(serves, read_at=NOW)
+    seldom = status.registry.model_copy(update={"fresh_for": 3 * 7200.0})
+    later, versions = NOW + timedelta(hours=2), [Version("demo", 1, tags={KEY: tag})]
+    assert len(list(due(status.model_copy(update={"registry": seldom}), versions, OWN, later))) == 1
+    unseen = status.model_copy(update={"registry": seldom, "is_current": False})
+    assert list(due(unseen, versions, OWN, later)) == []
+
+
 @pytest.mark.parametrize(
     "end",
     [

@@ -33,7 +33,7 @@ def decide(one: ClusterDeployment, desired: Release | Refused | None, wait: Wait
         one.actions.append(note.MarkProven(one.name, _workload(one), one.just_proved))
     if wait is not None:
         # Nobody has taken it out of service.
-        _stay(one, brings_back=True)
+        _stay(one)
         return one.outlook(wait.state, version, wait.reason, wait.why)
     match desired:
         case None:
@@ -138,15 +138,11 @@ def _go_back(one: ClusterDeployment) -> str:
     return f"; version {target.version} does not get ready either: {why}" if why else ""
 
 
-def _stay(one: ClusterDeployment, *, brings_back: bool = False) -> None:
-    """Have what serves go on as it is, and undo what somebody changed of it.
-
-    `brings_back`: also where somebody removed its servers.
-    """
-    asked = one.seen.release
-    target = one.good or asked
-    if target is not None and (asked is not None or brings_back):
-        one.serve_kept(target)
+def _stay(one: ClusterDeployment) -> None:
+    """Have what serves go on as it is, and undo what somebody changed of it or removed."""
+    target = one.good or one.seen.release
+    if target is not None:
+        one.serve_kept(target)  # of one that was taken out of service, nothing is kept
 
 
 def _remove(one: ClusterDeployment) -> Outlook:

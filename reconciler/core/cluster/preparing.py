@@ -24,6 +24,9 @@ def prepare(one: ClusterDeployment, release: Release) -> Outlook:
         # Somebody removed the volume. What was done for it is forgotten, and then done again.
         one.delete([job.object.unit, f"ConfigMap/{name}"])
         return one.outlook(State.PREPARING, release.version, Reason.FETCHING, "its volume is gone; it is made again")
+    claim = one.seen.objects.get(f"PersistentVolumeClaim/{name}")
+    if claim is not None and claim.is_going:
+        return one.outlook(State.PREPARING, release.version, Reason.FETCHING, "its volume goes; then it is made again")
     if job is None:
         failed = one.inputs.retry_later.get(name)
         if failed is not None:
@@ -31,15 +34,15 @@ def prepare(one: ClusterDeployment, release: Release) -> Outlook:
         one.prepare(release)
         return one.outlook(State.PREPARING, release.version, Reason.FETCHING, _WORDS[Step.FETCH])
     # Somebody may have mended what keeps it from its end, such as the class or the size of its volume, or the image.
-    anew = [job.object.unit, *([f"PersistentVolumeClaim/{name}"] if one.is_outdated(release) else [])]
+    outdated = one.outdated(release)
     if job.has_failed:
         # Another Job is made when it is gone; until its turn comes it is left for people to look at.
         if name not in one.inputs.retry_later:
-            one.delete(anew)
+            one.delete({job.object.unit, *outdated})
         return one.blocked(release.version, FAILED[job.step], job.why)
     if not job.is_done:
-        if not job.has_begun and one.is_outdated(release):
-            one.delete(anew)
+        if not job.has_begun:
+            one.delete(outdated)
         return one.outlook(State.PREPARING, release.version, DOING[job.step], _progress(job))
     report = job.report
     if report is None:

@@ -63,8 +63,22 @@ def rendered_from(template: str, values: Values) -> str:
     return hashlib.sha256(canonical.encode(errors="replace")).hexdigest()[:32]
 
 
+def claim_values(release: Release, settings: ClusterSettings) -> Values:
+    """Return the values of the volume of a release's files: only what makes it another volume, so that it is kept."""
+    key = labels.files_key(release)
+    return {
+        "name": release.name,
+        "version": release.version,
+        "files_key": key,
+        "files_name": labels.files_name(release.name, key),
+        "storage": settings.storage,
+        "storage_class": settings.storage_class,
+        "access_mode": settings.access_mode,
+    }
+
+
 def files_values(release: Release, steps: StepSettings, settings: ClusterSettings, pinned: str) -> Values:
-    """Return the values of the claim, the Job and the NetworkPolicy that prepare a release's files.
+    """Return the values of the Job and the NetworkPolicy that prepare a release's files.
 
     `pinned`: the digest of the version's files from when they were first fetched; empty the first time.
     """
@@ -76,9 +90,6 @@ def files_values(release: Release, steps: StepSettings, settings: ClusterSetting
         "files_name": labels.files_name(release.name, key),
         "prepare_name": labels.prepare_name(release.name),
         "version": release.version,
-        "storage": settings.storage,
-        "storage_class": settings.storage_class,
-        "access_mode": settings.access_mode,
         "release_dir": release_dir,
         "pinned": pinned,
         "registry_uri": steps.registry_uri,

@@ -8,7 +8,7 @@ from reconciler.core.cluster import labels
 from reconciler.core.cluster.actions import Apply, Delete
 from reconciler.core.cluster.inputs import ClusterInputs
 from reconciler.core.cluster.observed import DeploymentObjects, Report
-from reconciler.core.cluster.values import Values, files_values, release_values, rollout_values
+from reconciler.core.cluster.values import Values, claim_values, files_values, release_values, rollout_values
 from reconciler.core.planner import ledger_updates as note
 from reconciler.core.planner.deployment_view import MAX_MESSAGE
 from reconciler.core.planner.unit_actions import Action
@@ -103,33 +103,29 @@ class ClusterDeployment:
 
     # What is done.
 
-    def apply(self, kind: str, name: str, values: Values, template: str = "") -> None:
-        """Have an object made as its template says, unless it is just so."""
+    def apply(self, kind: str, name: str, values: Values, template: str = "", *, again: bool = False) -> None:
+        """Have an object made as its template says, unless it is just so.
+
+        `again`: also one of a kind that is made once, where somebody changed it.
+        """
         wanted = Apply(self.name, f"{kind}/{name}", _path(template or _TEMPLATES[kind]), values)
         there = self.seen.objects.get(wanted.unit)
         if there is not None and there.is_going:
             return  # its end is waited for
-        is_made = there is not None and kind in _MADE_ONCE
-        is_so = (
-            there is not None
-            and there.metadata.annotations.get(labels.RENDERED_FROM) == wanted.digest
-            and wanted.unit in self.inputs.untouched
-        )
+        is_made = there is not None and kind in _MADE_ONCE and not again
+        is_so = there is not None and not self._differs(wanted) and wanted.unit in self.inputs.untouched
         if not is_made and not is_so:
             self.actions.append(wanted)
 
-    def is_outdated(self, release: Release) -> bool:
-        """Whether the Job or the volume of a release would be asked for otherwise now, and nobody serves from them."""
-        key, seen = labels.files_key(release), self.seen
-        needed = [one for one in (seen.release, self.good, *seen.answering) if one is not None]
-        if key in {str(seen.kept[one].get("files_key")) for one in needed if one in seen.kept}:
-            return False
-        name, values = labels.files_name(self.name, key), self._files_values(release)
-        return any(
-            there.metadata.annotations.get(labels.RENDERED_FROM) != Apply(self.name, unit, template, values).digest
-            for unit, template in ((f"Job/{name}", _path("prepare")), (f"PersistentVolumeClaim/{name}", _path("claim")))
-            if (there := self.seen.objects.get(unit)) is not None
-        )
+    def outdated(self, release: Release) -> list[str]:
+        """List the Job of a release, and its volume, where they would be asked for otherwise now.
+
+        A volume that servers may read is never among them.
+        """
+        job, claim = self._preparation(release)
+        if self._differs(claim) and not self._may_be_read(labels.files_key(release)):
+            return [job.unit, claim.unit]
+        return [job.unit] if self._differs(job) else []
 
     def delete(self, units: Iterable[str]) -> None:
         """Have objects removed that are there and are not being removed already."""
@@ -140,11 +136,11 @@ class ClusterDeployment:
 
     def prepare(self, release: Release) -> None:
         """Have the files of a release fetched, its environment built, and both verified."""
-        values = self._files_values(release)
+        job, claim = self._preparation(release)
         name = labels.files_name(self.name, labels.files_key(release))
-        self.apply("NetworkPolicy", labels.prepare_name(self.name), values, "prepare-network")
-        self.apply("PersistentVolumeClaim", name, values)
-        self.apply("Job", name, values)
+        self.apply("NetworkPolicy", labels.prepare_name(self.name), job.values, "prepare-network")
+        self.apply("PersistentVolumeClaim", name, claim.values)
+        self.apply("Job", name, job.values)
 
     def keep_report(self, release: Release, report: Report) -> None:
         """Write down what the steps found out, in the ledger and in the cluster."""
@@ -200,16 +196,26 @@ class ClusterDeployment:
         is_same = good.version == release.version and kept.get("asked") == release.asked
         return good if is_same else None
 
-    def _files_values(self, release: Release) -> Values:
-        pinned = self.record.files.get(_pinned(release), "")
-        return files_values(release, self.inputs.steps, self.inputs.settings, pinned)
+    def _preparation(self, release: Release) -> tuple[Apply, Apply]:
+        """Return how the Job and the volume of a release are asked for."""
+        name, settings = labels.files_name(self.name, labels.files_key(release)), self.inputs.settings
+        values = files_values(release, self.inputs.steps, settings, self.record.files.get(_pinned(release), ""))
+        job = Apply(self.name, f"Job/{name}", _path("prepare"), values)
+        return job, Apply(self.name, f"PersistentVolumeClaim/{name}", _path("claim"), claim_values(release, settings))
+
+    def _differs(self, wanted: Apply) -> bool:
+        """Whether an object is there and was made as something else."""
+        there = self.seen.objects.get(wanted.unit)
+        return there is not None and there.metadata.annotations.get(labels.RENDERED_FROM) != wanted.digest
+
+    def _may_be_read(self, key: str) -> bool:
+        """Whether a release that serves has these files, or one of which nobody knows any more which files it has."""
+        kept = [self.seen.kept.get(one) for one in (self.seen.release, self.good, *self.seen.answering) if one]
+        return any(values is None or values.get("files_key") == key for values in kept)
 
     def _keep(self, name: str, values: Values, template: str, *, is_readable: bool) -> None:
-        unit = f"ConfigMap/{name}"
-        if unit in self.seen.objects and not is_readable:
-            self.delete([unit])  # somebody edited it; it is made again when it is gone
-        else:
-            self.apply("ConfigMap", name, values, template)
+        """Have a ConfigMap made once; one that somebody edited is made to say again what it said."""
+        self.apply("ConfigMap", name, values, template, again=not is_readable)
 
     def _serve(self, values: Values) -> None:
         name = labels.object_name(self.name)

@@ -111,8 +111,8 @@ def due(
     asked again at the same time with the new tags, this yields nothing.
     """
     # Where nobody has kept the status up, what it says may be wrong by now: then it is not said again.
-    read_at = status.registry.read_at
-    is_kept_up = read_at is None or now - read_at < REFRESHED
+    read_at, patience = status.registry.read_at, max(REFRESHED, timedelta(seconds=status.registry.fresh_for or 0))
+    is_kept_up = status.is_current and (read_at is None or now - read_at < patience)
     wanted = wanted_words(status) | {place: of_refused(why) for place, why in (refused or {}).items()}
     unknown = _of_unknown_selection(status)
     removed = f"{REMOVED} {now:{TIME}}"

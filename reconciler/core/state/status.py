@@ -125,6 +125,8 @@ class Status(BaseModel):
     registry: RegistryStatus
     trouble: Text = ""
     """What the reconciler itself cannot do, in a sentence."""
+    is_current: bool = True
+    """Whether the last pass saw the deployments; false while a cluster does not show them: this is how they stood."""
     deployments: tuple[DeploymentStatus, ...] = ()
 
 

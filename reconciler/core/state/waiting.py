@@ -50,7 +50,7 @@ def waited(document: Status, name: str, version: str | None, *, is_kept_up: bool
     """
     told = _judge(document, name, version)
     why = document.trouble or ("" if document.registry.reachable else document.registry.why_not_reachable)
-    is_certain = is_kept_up and told.outcome is not Outcome.NOT_YET
+    is_certain = is_kept_up and document.is_current and told.outcome is not Outcome.NOT_YET
     if is_certain or not why:
         return told
     return Told(Outcome.NOT_YET, f"{told.sentence}; {why}")
