@@ -309,6 +309,18 @@ def test_a_preparation_that_cannot_begin_says_so_and_begins_anew_with_other_sett
     assert site.asked_version() == "1"
 
 
+def test_servers_that_the_cluster_refuses_to_make_are_told(site: Site) -> None:
+    """A quota is full, or an admission rule forbids them: there is no pod that could say so."""
+    site.select(pauses=1)
+    site.prepare()
+    one = site.cluster.objects["Deployment/model-pauses"]
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "pods are forbidden: exceeded quota: models"}
+    one["status"] = {"observedGeneration": one["metadata"]["generation"], "conditions": [refused]}
+    site.settle()
+    assert site.status().message == "cannot start: pods are forbidden: exceeded quota: models"
+    assert site.status().state is State.ROLLING_OUT
+
+
 def test_a_preparation_that_failed_begins_anew_with_other_settings(site: Site) -> None:
     """Once somebody asks for it, or its time has come."""
     site.select(pauses=1)
