@@ -30,6 +30,14 @@ def fail_next(site: Site, version: int) -> None:
     site.settle()
 
 
+def go_back_to_1(site: Site) -> None:
+    """Version 1 serves again after version 2 was rejected."""
+    site.serve(1)
+    fail_next(site, 2)
+    site.cluster.roll_out("pauses")
+    site.settle()
+
+
 def outcome(site: Site) -> Outcome:
     """What `reconciler wait pauses` ends with."""
     document = Status.model_validate_json((site.directory / "status.json").read_bytes())
@@ -85,24 +93,21 @@ def test_a_complete_release_is_not_taken_back_for_the_next_one(site: Site) -> No
 
 def test_without_the_ledger_what_serves_goes_on(site: Site) -> None:
     """The broken version is tried once more, and given up once more."""
-    site.serve(1)
-    fail_next(site, 2)
-    site.cluster.roll_out("pauses")
+    go_back_to_1(site)
     (site.directory / "ledger.json").unlink()
     site.restarted()
     site.settle()
-    if site.asked_version() == "2":
-        site.cluster.start_in_vain("pauses", BROKEN)
-        site.settle()
+    site.prepare()
+    assert site.asked_version() == "2"
+    site.cluster.start_in_vain("pauses", BROKEN)
+    site.settle()
     assert site.asked_version() == "1"
     assert site.status().active_version == "1"
 
 
 def test_what_serves_goes_on_though_nobody_knows_what_it_was_made_from(site: Site) -> None:
     """Only what was rejected is removed."""
-    site.serve(1)
-    fail_next(site, 2)
-    site.cluster.roll_out("pauses")
+    go_back_to_1(site)
     del site.cluster.objects[of_release(site, 1)]
     site.settle()
     assert site.asked_version() == "1"
@@ -198,10 +203,7 @@ def test_more_servers_are_no_failure(site: Site) -> None:
 def test_a_rejected_version_is_told_though_the_good_one_lacks_a_server(site: Site) -> None:
     """That another server is started again and again is no reason to wait for the version."""
     change(site, deploy={"replicas": 3})
-    site.serve(1)
-    fail_next(site, 2)
-    site.cluster.roll_out("pauses")
-    site.settle()
+    go_back_to_1(site)
     site.cluster.lose_servers("pauses", 1)
     site.settle()
     assert (site.status().tries, outcome(site)) == (0, Outcome.REJECTED)

@@ -68,12 +68,12 @@ def _bring_up(one: ClusterDeployment, release: Release) -> Outlook:
             return outlook.model_copy(update=changed)
         return outlook
     why_not_yet = one.inputs.not_yet.get(one.name)
-    was_proved = any(proved.version == release.version for proved in one.record.proven())
-    if why_not_yet and not was_proved and one.seen.release != release.id:
+    has_begun = one.seen.release == release.id or one.record.has_proven(release.version)
+    if why_not_yet and not has_begun:
         _stay(one)
         return one.outlook(State.PENDING, release.version, Reason.OTHER_HOSTS_FIRST, why_not_yet)
     report = one.seen.reports.get(labels.files_key(release))
-    if report is None or not one.has_files(release):
+    if report is None or one.volume(release) is None:
         _stay(one)
         return prepare(one, release)
     one.pin(release, report)

@@ -17,15 +17,13 @@ _WORDS = {
 
 def prepare(one: ClusterDeployment, release: Release) -> Outlook:
     """Have the files of a release fetched, its environment built, and both verified, and say how far that is."""
-    key = labels.files_key(release)
-    name = labels.files_name(one.name, key)
-    job = one.seen.preparations.get(key)
-    if job is not None and not one.has_files(release):
+    name, volume = one.files_name(release), one.volume(release)
+    job = one.seen.preparations.get(labels.files_key(release))
+    if job is not None and volume is None:
         # Somebody removed the volume. What was done for it is forgotten, and then done again.
         one.delete([job.object.unit, f"ConfigMap/{name}"])
         return one.outlook(State.PREPARING, release.version, Reason.FETCHING, "its volume is gone; it is made again")
-    claim = one.seen.objects.get(f"PersistentVolumeClaim/{name}")
-    if claim is not None and claim.is_going:
+    if volume is not None and volume.is_going:
         return one.outlook(State.PREPARING, release.version, Reason.FETCHING, "its volume goes; then it is made again")
     if job is None:
         failed = one.inputs.retry_later.get(name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from reconciler.core.cluster import labels
 from reconciler.core.cluster.actions import Apply, Delete
 from reconciler.core.cluster.inputs import ClusterInputs
+from reconciler.core.cluster.objects import Object
 from reconciler.core.cluster.observed import DeploymentObjects, Report
 from reconciler.core.cluster.values import Values, claim_values, files_values, release_values, rollout_values
 from reconciler.core.planner import ledger_updates as note
@@ -96,10 +97,13 @@ class ClusterDeployment:
         """Return the status of a deployment whose desired release is out of the question now."""
         return self.outlook(State.DEGRADED if self.serving else State.FAILED, desired, reason, why)
 
-    def has_files(self, release: Release) -> bool:
-        """Whether there is a volume for a release's files; what is on it, the Job has said."""
-        name = labels.files_name(self.name, labels.files_key(release))
-        return f"PersistentVolumeClaim/{name}" in self.seen.objects
+    def files_name(self, release: Release) -> str:
+        """Name the volume of a release's files, the Job that fills it and the ConfigMap that tells of it."""
+        return labels.files_name(self.name, labels.files_key(release))
+
+    def volume(self, release: Release) -> Object | None:
+        """Return the volume for a release's files; what is on it, the Job has said."""
+        return self.seen.objects.get(f"PersistentVolumeClaim/{self.files_name(release)}")
 
     # What is done.
 
@@ -137,7 +141,7 @@ class ClusterDeployment:
     def prepare(self, release: Release) -> None:
         """Have the files of a release fetched, its environment built, and both verified."""
         job, claim = self._preparation(release)
-        name = labels.files_name(self.name, labels.files_key(release))
+        name = self.files_name(release)
         self.apply("NetworkPolicy", labels.prepare_name(self.name), job.values, "prepare-network")
         self.apply("PersistentVolumeClaim", name, claim.values)
         self.apply("Job", name, job.values)
@@ -145,8 +149,7 @@ class ClusterDeployment:
     def keep_report(self, release: Release, report: Report) -> None:
         """Write down what the steps found out, in the ledger and in the cluster."""
         self.pin(release, report)
-        key = labels.files_key(release)
-        name = labels.files_name(self.name, key)
+        key, name = labels.files_key(release), self.files_name(release)
         about = {"name": self.name, "version": release.version, "files_name": name, "files_key": key}
         self._keep(name, {**about, "report": report.model_dump_json()}, "report", is_readable=key in self.seen.reports)
 
@@ -154,9 +157,7 @@ class ClusterDeployment:
         """Take note of the files of a version, unless that was done: we may have ended right before."""
         pinned = _pinned(release)
         if pinned not in self.record.files:
-            self.actions.append(
-                note.PinFiles(self.name, labels.files_name(self.name, labels.files_key(release)), pinned, report.files)
-            )
+            self.actions.append(note.PinFiles(self.name, self.files_name(release), pinned, report.files))
 
     def serve(self, release: Release, report: Report) -> None:
         """Have a release run that the registry selects; one that was rendered before stays as it was."""
@@ -198,7 +199,7 @@ class ClusterDeployment:
 
     def _preparation(self, release: Release) -> tuple[Apply, Apply]:
         """Return how the Job and the volume of a release are asked for."""
-        name, settings = labels.files_name(self.name, labels.files_key(release)), self.inputs.settings
+        name, settings = self.files_name(release), self.inputs.settings
         values = files_values(release, self.inputs.steps, settings, self.record.files.get(_pinned(release), ""))
         job = Apply(self.name, f"Job/{name}", _path("prepare"), values)
         return job, Apply(self.name, f"PersistentVolumeClaim/{name}", _path("claim"), claim_values(release, settings))

@@ -27,7 +27,7 @@ def _would_begin(view: DeploymentView, release: Release) -> bool:
     What proved itself here needs nobody else's word: going back must not wait for a host that is away.
     """
     has_begun = view.active_release == release.id or bool(view.running(release.id))
-    if any(proved.version == release.version for proved in view.record.proven()):
+    if view.record.has_proven(release.version):
         return False
     # In all other cases it does not come into service, and the status says why.
     return not has_begun and isinstance(case_of(view, release), ToRollOut)

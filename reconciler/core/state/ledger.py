@@ -145,6 +145,10 @@ class Record(ClosedModel):
             return list(self.before)
         return [self.good, *self.before]
 
+    def has_proven(self, version: int) -> bool:
+        """Whether a release of this version proved itself, and has not been rejected since."""
+        return any(release.version == version for release in self.proven())
+
     def pin(self, version: str, files: str) -> Self:
         """Take note of the digest of a version's files, unless one was taken note of before.
 

@@ -49,11 +49,11 @@ def waited(document: Status, name: str, version: str | None, *, is_kept_up: bool
     in a status that nobody keeps up (`is_kept_up`).
     """
     told = _judge(document, name, version)
-    why = document.trouble or ("" if document.registry.reachable else document.registry.why_not_reachable)
     is_certain = is_kept_up and document.is_current and told.outcome is not Outcome.NOT_YET
-    if is_certain or not why:
+    if is_certain:
         return told
-    return Told(Outcome.NOT_YET, f"{told.sentence}; {why}")
+    why = document.trouble or ("" if document.registry.reachable else document.registry.why_not_reachable)
+    return Told(Outcome.NOT_YET, "; ".join(filter(None, (told.sentence, why))))
 
 
 def _judge(document: Status, name: str, version: str | None) -> Told:
